@@ -1,0 +1,126 @@
+"""The schema: numbered SQL files, each applied once, in order, in one transaction, and never edited afterwards."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import duckdb
+
+import dbpipe
+from dbpipe.catalog.connection import transaction
+from dbpipe.catalog.queries import directory
+from dbpipe.errors import CatalogError
+
+_LEDGER = """
+CREATE TABLE IF NOT EXISTS schema_migration (
+    version INTEGER PRIMARY KEY,
+    name VARCHAR NOT NULL,
+    sha256 VARCHAR NOT NULL,
+    applied_at TIMESTAMP NOT NULL,
+    dbpipe_version VARCHAR NOT NULL
+);
+COMMENT ON TABLE schema_migration IS 'Which schema files were applied to this catalogue';
+COMMENT ON COLUMN schema_migration.version IS '[] number of the file';
+COMMENT ON COLUMN schema_migration.name IS '[] its name';
+COMMENT ON COLUMN schema_migration.sha256 IS '[] hash of its text';
+COMMENT ON COLUMN schema_migration.applied_at IS '[UTC] when it was applied';
+COMMENT ON COLUMN schema_migration.dbpipe_version IS '[] version of dbpipe that applied it';
+"""
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One numbered file of the schema."""
+
+    version: int
+    name: str
+    text: str
+
+    @property
+    def sha256(self):
+        """Hash of the text, hexadecimal."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def read_migrations(folder=None):
+    """Return the migrations of a folder in order.
+
+    Raises
+    ------
+    CatalogError
+        If the files are not numbered 0001, 0002, ... without gaps.
+    """
+    folder = folder or directory("migrations")
+    found = []
+    for path in sorted(folder.glob("*.sql")):
+        match = re.fullmatch(r"(\d{4})_(\w+)", path.stem)
+        if match is None or int(match[1]) != len(found) + 1:
+            raise CatalogError(f"migration {path.name} should be named {len(found) + 1:04d}_<subject>.sql")
+        found.append(Migration(int(match[1]), match[2], path.read_text(encoding="utf-8")))
+    if not found:
+        raise CatalogError(f"no migrations in {folder}: dbpipe is not installed completely")
+    return found
+
+
+def pending_migrations(connection, migrations=None):
+    """Return the migrations that a catalogue still lacks, in order.
+
+    Raises
+    ------
+    CatalogError
+        If an applied file was edited since, or the catalogue is newer than this dbpipe.
+    """
+    migrations = migrations or read_migrations()
+    for version, name, sha256, dbpipe_version in _applied(connection):
+        if version > len(migrations):
+            raise CatalogError(
+                f"the catalogue has schema version {version} ({name}, made by dbpipe {dbpipe_version}), this dbpipe "
+                f"{dbpipe.__version__} knows {len(migrations)}: use a newer dbpipe"
+            )
+        if migrations[version - 1].sha256 != sha256:
+            raise CatalogError(
+                f"migration {version:04d} ({name}) was edited after it was applied to this catalogue "
+                f"({sha256[:8]} then, {migrations[version - 1].sha256[:8]} now): undo the edit and add a new file"
+            )
+    return migrations[len(_applied(connection)) :]
+
+
+def migrate(connection, migrations=None):
+    """Bring a catalogue to the schema of this dbpipe and return the names of the files applied.
+
+    Raises
+    ------
+    CatalogError
+        As `pending_migrations`, or if a file fails; the catalogue is then as before that file.
+    """
+    pending = pending_migrations(connection, migrations)
+    for migration in pending:
+        try:
+            with transaction(connection):
+                connection.execute(_LEDGER)
+                connection.execute(migration.text)
+                connection.execute(
+                    "INSERT INTO schema_migration VALUES (?, ?, ?, ?, ?)",
+                    [
+                        migration.version,
+                        migration.name,
+                        migration.sha256,
+                        datetime.now(UTC).replace(tzinfo=None),
+                        dbpipe.__version__,
+                    ],
+                )
+        except duckdb.Error as error:
+            raise CatalogError(f"migration {migration.version:04d} ({migration.name}) failed: {error}") from error
+    return [migration.name for migration in pending]
+
+
+def _applied(connection):
+    ledger = connection.execute(
+        "SELECT 1 FROM duckdb_tables() WHERE table_name = 'schema_migration' AND database_name = current_database()"
+    ).fetchall()
+    if not ledger:
+        return []
+    return connection.execute(
+        "SELECT version, name, sha256, dbpipe_version FROM schema_migration ORDER BY version"
+    ).fetchall()

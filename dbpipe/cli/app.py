@@ -1,0 +1,66 @@
+"""The commands in the order of the help page."""
+
+from typing import Annotated
+
+import typer
+
+import dbpipe
+from dbpipe.cli import ask, check, make, work
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    add_completion=False,
+)
+
+
+def _print_version(wanted: bool):
+    if wanted:
+        print(f"dbpipe {dbpipe.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def dbpipe_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Version.")
+    ] = False,
+):
+    """Difference imaging driven by SQL: from raw exposures to DIASources.
+
+    A survey is a folder with a database in it. The database knows what is done and what is due, so every command can be
+    repeated, interrupted and resumed. A first survey:
+
+        dbpipe init my_survey --instrument phosim-eimage
+
+        dbpipe ingest my_survey raw/
+
+        dbpipe refcat my_survey refcat.csv
+
+        dbpipe run my_survey
+
+        dbpipe status my_survey
+
+    No data at hand? `dbpipe demo` simulates a small sky, runs everything on it and compares with the truth.
+    """
+
+
+for _command in (
+    work.init,
+    work.ingest,
+    work.refcat,
+    work.run,
+    work.template,
+    check.status,
+    check.check,
+    check.gc,
+    ask.sql,
+    ask.schema,
+    ask.config,
+    ask.export,
+    make.simulate,
+    make.demo,
+):
+    app.command()(_command)

@@ -1,0 +1,126 @@
+"""Printing: tables, and progress that is a bar on a terminal and lines in a log."""
+
+import logging
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from dbpipe.errors import DbpipeError
+from dbpipe.pipeline import Report
+from dbpipe.survey import Survey
+
+LINE_EVERY_S = 10.0
+"""How often a log that is not a terminal hears of a stage that goes on."""
+
+
+def console():
+    """Return the console; a pipe gets lines as long as they are."""
+    return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+
+
+def print_table(columns, rows, *, title=None):
+    """Print rows as a table; NULL is shown as a dot."""
+    table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(format_value(value) for value in row))
+    width = None if sys.stdout.isatty() else 10_000
+    Console(width=width, highlight=False, markup=False).print(table)
+
+
+def format_value(value):
+    """Return a value as a reader wants to see it."""
+    if value is None:
+        return "·"
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    return str(value)
+
+
+@contextmanager
+def writing(root):
+    """Open a survey to work on it; what goes wrong is also written, with its traceback, to the survey's log."""
+    with Survey.open(root, read_only=False) as survey:
+        log = logging.getLogger("dbpipe")
+        handler = logging.FileHandler(Path(root) / "dbpipe.log", encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(handler)
+        log.propagate = False
+        try:
+            yield survey
+        except DbpipeError:
+            log.exception("stopped")
+            raise
+        finally:
+            log.removeHandler(handler)
+            log.propagate = True
+            handler.close()
+
+
+class Progressing(Report):
+    """Shows how far the stages are; use it in a ``with`` block."""
+
+    def __init__(self):
+        self._console = console()
+        self._bar = None
+        if sys.stdout.isatty():
+            columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn())
+            self._bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self._console)
+
+    def __enter__(self):
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_):
+        if self._bar is not None:
+            self._bar.stop()
+
+    def start(self, stage_name, n_unit):
+        """A stage begins."""
+        self._started = self._last_line = time.monotonic()
+        self._n_unit, self._n_settled = n_unit, 0
+        if self._bar is not None and n_unit:
+            self._task = self._bar.add_task(stage_name, total=n_unit)
+
+    def unit(self, verdict):
+        """A unit was committed; a failure is shown at once."""
+        self._n_settled += 1
+        if verdict.status == "failed":
+            self._console.print(f"  {verdict.stage} {verdict.unit_key}: {describe(verdict.reason, verdict.numbers)}")
+        if self._bar is not None:
+            self._bar.advance(self._task)
+        elif time.monotonic() - self._last_line > LINE_EVERY_S:
+            self._last_line = time.monotonic()
+            left_s = (self._last_line - self._started) / self._n_settled * (self._n_unit - self._n_settled)
+            self._console.print(f"{verdict.stage}: {self._n_settled} of {self._n_unit}, about {left_s:.0f} s left")
+
+    def finish(self, summary):
+        """A stage has ended."""
+        print_summary(self._console, summary, time.monotonic() - self._started)
+
+
+def print_summary(out, summary, wall_s):
+    """Print what a stage did in one line."""
+    counts = (
+        (summary.n_done, "done"),
+        (summary.n_skipped, "skipped"),
+        (summary.n_failed, "failed"),
+        (summary.n_removed, "taken back"),
+    )
+    text = ", ".join(f"{n} {word}" for n, word in counts if n)
+    out.print(f"{summary.stage}: {text} in {wall_s:.1f} s" if text else f"{summary.stage}: 0 units of work")
+
+
+def describe(reason, numbers):
+    """Return a reason with its numbers on one line."""
+    short = {name: f"{value:.5g}" if isinstance(value, float) else value for name, value in (numbers or {}).items()}
+    text = ", ".join(f"{name} = {value}" for name, value in short.items())
+    return f"{reason} ({text})" if text else str(reason)

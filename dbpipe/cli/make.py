@@ -1,0 +1,44 @@
+"""Commands that make a sky to try things on: simulate, demo."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dbpipe.cli.console import console
+from dbpipe.cli.work import Workers
+
+
+def simulate(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for raw/, refcat.csv and truth/.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same sky.")] = 1,
+    n_visit: Annotated[int, typer.Option(min=1, help="Exposures, shared between the bands.")] = 10,
+    bands: Annotated[str, typer.Option(help="Filters out of ugrizy.")] = "gr",
+    size: Annotated[int, typer.Option(min=64, metavar="PIX", help="Side of the images.")] = 512,
+    scene: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="What goes wrong, e.g. cosmic_rays. Repeatable.")
+    ] = None,
+):
+    """Simulate LSST-like exposures in which every source is known.
+
+    Supernovae, variable stars, asteroids and lensed quasars among stars and galaxies, with the truth beside them.
+
+        dbpipe simulate sky --n-visit 12 --size 1024 --scene cosmic_rays --scene nan_block
+    """
+    from dbpipe.simulate import write_survey
+
+    paths = write_survey(out, seed=seed, n_visit=n_visit, bands=tuple(bands), size_pix=size, scene=tuple(scene or ()))
+    console().print(f"{len(paths)} raw images in {out / 'raw'}, reference catalogue {out / 'refcat.csv'}")
+
+
+def demo(
+    out: Annotated[Path, typer.Argument(metavar="[OUT]", help="New folder for everything.")] = Path("dbpipe_demo"),
+    workers: Workers = None,
+):
+    """Simulate a small sky, run everything on it and compare with the truth, in a few minutes.
+
+    dbpipe demo my_demo
+    """
+    from dbpipe.demo import run
+
+    run(out, workers=workers)

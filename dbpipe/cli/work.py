@@ -1,0 +1,177 @@
+"""Commands that change a survey: init, ingest, refcat, run, template."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dbpipe.cli.console import Progressing, console, print_table, writing
+from dbpipe.errors import ConfigError
+from dbpipe.survey import Survey
+
+SurveyArgument = Annotated[Path, typer.Argument(metavar="SURVEY", help="Folder of the survey.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; by default one per core.")]
+RetryFailed = Annotated[bool, typer.Option(help="Try again what failed before although nothing has changed.")]
+Debug = Annotated[bool, typer.Option(help="Show the traceback of an error.")]
+
+
+def init(
+    survey: SurveyArgument,
+    instrument: Annotated[
+        str, typer.Option(help="A name that comes with dbpipe, or your own TOML file.")
+    ] = "phosim-eimage",
+):
+    """Make an empty survey.
+
+    The folder gets `survey.toml` (every setting with its explanation), `instrument.toml` (what the headers of the raw
+    files mean; copy and edit one for a new camera) and the database.
+
+        dbpipe init my_survey --instrument phosim-eimage
+    """
+    Survey.init(survey, instrument=instrument).close()
+    console().print(f"{survey} is ready. Next: dbpipe ingest {survey} FILES_OR_FOLDERS")
+
+
+def ingest(
+    survey: SurveyArgument,
+    files: Annotated[list[str], typer.Argument(help="Raw files, folders that are searched, or quoted patterns.")],
+    workers: Workers = None,
+    retry_failed: RetryFailed = False,
+    debug: Debug = False,
+):
+    """Take raw exposures into a survey.
+
+    Each file is opened and judged: used, or refused with the reason. Raw files stay where they are; the survey
+    remembers path, size and hash. Repeat the command when new files have arrived: what is known is not read again.
+
+        dbpipe ingest my_survey /data/night1 /data/extra/lsst_e_840_f2.fits.gz
+    """
+    with writing(survey) as opened, Progressing() as report:
+        summary, n_other = opened.ingest(files, n_worker=workers, retry_failed=retry_failed, report=report)
+        (n_raw,) = opened.fetch("SELECT count(*) AS n FROM raw").column("n").to_pylist()
+    rows = [("used", summary.n_done)] if summary.n_done else []
+    rows += [(reason.replace("failed:", "refused:"), n) for reason, n in summary.reasons.items()]
+    if n_other:
+        rows.append(("left alone: not named like FITS", n_other))
+    if rows:
+        print_table(("verdict", "files"), rows)
+    console().print(f"{survey} has {n_raw} raw images.")
+
+
+def refcat(
+    survey: SurveyArgument,
+    file: Annotated[Path | None, typer.Argument(help="CSV, Parquet, FITS, ECSV or VOTable.")] = None,
+    map: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MEANING=COLUMN", help="E.g. ra=RA_ICRS, or magnitudes.r=rmag. Repeatable."),
+    ] = None,
+    from_exposure: Annotated[
+        int | None, typer.Option(metavar="VISIT", help="Use the stars of this raw exposure instead of a file.")
+    ] = None,
+):
+    """Give the survey its reference catalogue: star positions and AB magnitudes.
+
+    Usual column names are found by themselves; say the others with `--map`, or once and for all in the section
+    `refcat` of `survey.toml`. Where no catalogue exists, `--from-exposure` makes one from the stars of one exposure:
+    everything is then relative to it. A new catalogue takes the place of the old one.
+
+        dbpipe refcat my_survey gaia.fits --map ra=RA_ICRS --map dec=DE_ICRS --map magnitudes.r=rmag
+    """
+    if (file is None) == (from_exposure is None):
+        raise ConfigError("give either a catalogue file or --from-exposure VISIT")
+    with writing(survey) as opened:
+        if file is not None:
+            n_star, n_magnitude = opened.set_reference_catalog(file, mapping=_mapping(map or []))
+        else:
+            n_star, n_magnitude = opened.set_reference_from_exposure(from_exposure)
+        bands = opened.fetch("SELECT band, count(*) AS n_star FROM reference_magnitude GROUP BY band ORDER BY band")
+    text = ", ".join(f"{row['band']} {row['n_star']}" for row in bands.to_pylist())
+    console().print(f"{n_star} reference stars with {n_magnitude} magnitudes ({text}).")
+
+
+def _mapping(pairs):
+    """Turn ra=RA_ICRS and magnitudes.r=rmag into the dictionary that the reader wants."""
+    mapping = {}
+    for pair in pairs:
+        meaning, equals, column = pair.partition("=")
+        if not (meaning and equals and column):
+            raise ConfigError(f"--map {pair}: write MEANING=COLUMN, e.g. ra=RA_ICRS or magnitudes.r=rmag")
+        group, dot, band = meaning.partition(".")
+        if dot:
+            mapping.setdefault(group, {})[band] = column
+        else:
+            mapping[meaning] = column
+    return mapping
+
+
+def run(
+    survey: SurveyArgument,
+    to: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
+    where: Annotated[str | None, typer.Option(metavar="SQL", help="Only work that meets this condition.")] = None,
+    workers: Workers = None,
+    retry_failed: RetryFailed = False,
+    debug: Debug = False,
+):
+    """Do everything that is not done yet.
+
+    The stages are calibrate, skymap, template, warp, coadd, difference and detect. Each asks the database for units
+    whose inputs or settings are new or changed, so a run can be killed and resumed, and a second run has nothing to
+    do. An exposure that cannot be used is recorded with the reason and the run goes on.
+
+        dbpipe run my_survey --to calibrate --where "band = 'r'" --workers 4
+    """
+    with writing(survey) as opened, Progressing() as report:
+        summaries = opened.run(to=to, where=where, n_worker=workers, retry_failed=retry_failed, report=report)
+    n_failed = sum(summary.n_failed for summary in summaries)
+    if not any(summary.n_unit or summary.n_removed for summary in summaries):
+        console().print("Nothing to do: 0 units of work.")
+    if n_failed:
+        console().print(f"{n_failed} units failed; why: dbpipe status {survey}")
+
+
+def template(
+    survey: SurveyArgument,
+    max_psf_fwhm: Annotated[float | None, typer.Option(metavar="PIX", help="Largest FWHM, native pixels.")] = None,
+    quantile: Annotated[float | None, typer.Option(min=0, max=1, help="Best part of the exposures by FWHM.")] = None,
+    auto: Annotated[bool, typer.Option("--auto", help="The cut that makes the difference images deepest.")] = False,
+    sql: Annotated[Path | None, typer.Option(metavar="FILE", help="Your own SELECT of visit and detector.")] = None,
+    band: Annotated[list[str] | None, typer.Option(help="Only this filter. Repeatable.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be chosen, change nothing.")] = False,
+):
+    """Show or decide which exposures make the template.
+
+    Without options the decisions in force are shown. With one, a new decision is made: a new version of the template,
+    from which the next `dbpipe run` redoes warps, coadds and differences. `--max-psf-fwhm 4.85` is the classic cut.
+
+        dbpipe template my_survey --band r --max-psf-fwhm 4.85
+    """
+    options = {"max_psf_fwhm": max_psf_fwhm, "quantile": quantile, "auto": auto or None, "sql": sql}
+    choice = {name: value for name, value in options.items() if value is not None}
+    if len(choice) > 1:
+        raise ConfigError("choose one of --max-psf-fwhm, --quantile, --auto and --sql")
+    if choice and not dry_run:
+        with writing(survey) as opened:
+            decisions = opened.propose_template(band=band, **choice)
+            opened.decide_template(decisions)
+    else:
+        with Survey.open(survey) as opened:
+            decisions = opened.propose_template(band=band, **choice) if choice else opened.templates(band=band)
+    for decision in decisions:
+        _print_decision(decision)
+    if not decisions:
+        console().print(f"No template is decided yet; `dbpipe run {survey}` or one of the options does it.")
+
+
+def _print_decision(decision):
+    """Print which exposures go into a template, and why."""
+    value = "" if decision.how_value is None else f" {decision.how_value}"
+    title = f"{decision.band}, tract {decision.tract}: {decision.n_input} of {len(decision.exposures)} exposures, "
+    title += f"chosen by {decision.how}{value}; model PSF {decision.target_fwhm_pix:.3f} pix"
+    if decision.predicted_depth_mag is not None:
+        title += f"; a typical difference image reaches {decision.predicted_depth_mag:.2f} mag"
+    columns = ("visit", "detector", "psf_fwhm_pix", "psf_fwhm_det_pix", "depth_5sigma_mag", "selected", "reason")
+    rows = [
+        tuple(round(row[name], 3) if isinstance(row[name], float) else row[name] for name in columns)
+        for row in decision.exposures
+    ]
+    print_table(columns, rows, title=title)

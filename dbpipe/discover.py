@@ -1,0 +1,57 @@
+"""Finding raw files: folders are searched, files that are named are taken as they are."""
+
+import glob
+import os
+import re
+from pathlib import Path
+
+from dbpipe.errors import ConfigError
+
+_FITS = re.compile(r"\.(fits|fit|fts)(\.(gz|fz|bz2))?$", re.IGNORECASE)
+
+
+def find_raw_files(names, *, leave_out=None):
+    """Return the files that the user means.
+
+    Parameters
+    ----------
+    names : sequence of path
+        Files, folders (searched to the bottom for FITS files) or patterns with ``*``.
+    leave_out : path, optional
+        Folder whose files are never taken: the survey itself.
+
+    Returns
+    -------
+    (list of str, int)
+        Absolute paths, sorted, each once; and how many files of the folders do not look like FITS.
+
+    Raises
+    ------
+    ConfigError
+        If something is not there.
+    """
+    found, n_other = set(), 0
+    for name in names:
+        for path in _expand(str(name)):
+            if not path.is_dir():
+                found.add(os.path.abspath(path))
+                continue
+            inside = [p for p in path.rglob("*") if p.is_file() and not _is_under(p, leave_out)]
+            fits = {os.path.abspath(p) for p in inside if _FITS.search(p.name)}
+            found |= fits
+            n_other += len(inside) - len(fits)
+    return sorted(found), n_other
+
+
+def _expand(name):
+    path = Path(name).expanduser()
+    if path.exists():
+        return [path]
+    matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+    if not matches:
+        raise ConfigError(f"{name} is not there")
+    return matches
+
+
+def _is_under(path, folder):
+    return folder is not None and Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))

@@ -1,0 +1,37 @@
+"""What can go wrong, sorted by who can do something about it."""
+
+
+class DbpipeError(Exception):
+    """Anything dbpipe says no to; the message is for the user."""
+
+
+class ConfigError(DbpipeError):
+    """The user's settings or command line are wrong."""
+
+
+class CatalogError(DbpipeError):
+    """The catalogue is damaged, of another version, or a contract was broken; the run stops."""
+
+
+class SurveyBusy(DbpipeError):
+    """Another process holds the survey."""
+
+
+class DataError(DbpipeError):
+    """One unit of work cannot be done; the verdict is recorded and the run goes on.
+
+    The keyword arguments are the numbers behind the verdict, e.g.
+    ``DataError("too few stars", n_star=2, n_required=3)``.
+    """
+
+    def __init__(self, message, **numbers):
+        super().__init__(message)
+        self.message = message
+        self.numbers = numbers
+
+    def __reduce__(self):  # exceptions with keyword arguments do not pickle by themselves
+        return _rebuild_data_error, (self.message, self.numbers)
+
+
+def _rebuild_data_error(message, numbers):
+    return DataError(message, **numbers)

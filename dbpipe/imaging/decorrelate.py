@@ -1,0 +1,107 @@
+"""Whiten the noise of a difference image and say which PSF and variance belong to the result.
+
+The noise of S - K * T has power N(k) = s^2 + |K(k)|^2 P_T(k); that of K * S - T, s^2 |K(k)|^2 + P_T(k).  The filter
+psi(k) = sqrt(c / N(k)) makes it white (Reiss & Lupton, DMTN-021, eq. 2, with the template's real noise power P_T in
+the place of a white one).  What a point source of flux 1 becomes is PSF_S [* K] * psi; the filter is scaled so that
+this has unit sum, hence fluxes of the result are fluxes.
+
+Convolving the science image can push the noise at high frequencies below any use; the filter stops at a floor there
+and the result is white only where the PSF has power.  The variance claimed is therefore the noise power weighted by
+the power of the PSF, which is what the error of a PSF flux needs; where the noise is white the two are the same.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dbpipe.imaging.convolve import KernelField
+from dbpipe.imaging.noise import kernel_transfer
+
+FFT_SIZE = 96
+"""Side of the frequency grid [pix]: holds PSF, kernel and filter without wrapping what matters."""
+POWER_FLOOR = 3e-3
+"""Noise power, relative to its largest value, that is added before the root: a hard floor would make psi ring."""
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """The filter of every block and what goes with it.
+
+    Attributes
+    ----------
+    filter : KernelField, psi
+    psf : KernelField of unit sum, PSF of the whitened difference
+    science_gain, template_gain : (n_block_y, n_block_x) float arrays; the variance of the result is
+        science_gain * var_S + template_gain * var_T
+    """
+
+    filter: KernelField
+    psf: KernelField
+    science_gain: np.ndarray
+    template_gain: np.ndarray
+
+
+def whiten_field(
+    kernel, psfs, *, science_variance, template_variance, template_power, convolved, filter_size_pix, block_pix
+):
+    """Make the whitening filter of each block.
+
+    Parameters
+    ----------
+    kernel : (n_y, n_x, k, k) float array, matching kernel per block
+    psfs : (n_y, n_x, p, p) float array, science PSF per block
+    science_variance, template_variance : (n_y, n_x) float arrays, sky noise per block, science flux units squared,
+        the template before convolution
+    template_power : (FFT_SIZE, FFT_SIZE) float array in FFT order, mean 1: shape of the template's noise power
+    convolved : "template" or "science", the side that the kernel is applied to
+    filter_size_pix : int, odd
+    block_pix : int
+
+    Returns
+    -------
+    Whitening
+    """
+    n_y, n_x, size = kernel.shape[0], kernel.shape[1], psfs.shape[-1]
+    filters = np.empty((n_y, n_x, filter_size_pix, filter_size_pix), np.float32)
+    psf_out = np.empty((n_y, n_x, size, size), np.float32)
+    gains = np.empty((2, n_y, n_x))
+    for j in range(n_y):
+        for i in range(n_x):
+            k = kernel_transfer(kernel[j, i], FFT_SIZE)
+            on_science, on_template = np.ones_like(template_power), template_power
+            point = kernel_transfer(psfs[j, i], FFT_SIZE)
+            if convolved == "template":
+                on_template = np.abs(k) ** 2 * template_power
+            else:
+                on_science, point = np.abs(k) ** 2, point * k
+            noise = science_variance[j, i] * on_science + template_variance[j, i] * on_template
+            stamp = _centred(1.0 / np.sqrt(noise + POWER_FLOOR * noise.max()), filter_size_pix)
+            psi = kernel_transfer(stamp, FFT_SIZE)
+            # only what lies on the stamp can be measured: its sum is the flux scale
+            whitened = _centred(point * psi, size)
+            scale = whitened.sum()
+            filters[j, i] = stamp / scale
+            psf_out[j, i] = whitened / scale
+            share = np.abs(point * psi) ** 2
+            psi2 = np.abs(psi / scale) ** 2 * share / share.sum()
+            gains[:, j, i] = np.sum(psi2 * on_science), np.sum(psi2 * on_template)
+    return Whitening(
+        filter=KernelField(filters, block_pix),
+        psf=KernelField(psf_out, block_pix),
+        science_gain=gains[0],
+        template_gain=gains[1],
+    )
+
+
+def _centred(transfer, size):
+    """Return the central (size, size) stamp of a transfer function in FFT order."""
+    half = size // 2
+    image = np.fft.ifft2(transfer).real
+    return np.roll(image, (half, half), axis=(0, 1))[:size, :size]
+
+
+def spread(blocks, shape, block_pix):
+    """Return an image (ny, nx) float32 that holds each block's value."""
+    ny, nx = shape
+    rows, columns = np.arange(ny) // block_pix, np.arange(nx) // block_pix
+    return blocks[rows][:, columns].astype(np.float32)

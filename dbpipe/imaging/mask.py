@@ -1,0 +1,28 @@
+"""Mask planes: one bit each, the same in every image of the pipeline."""
+
+BAD = 1
+"""No usable value: dead, NaN, bad value of the instrument."""
+SATURATED = 2
+"""At full well, its bleed included."""
+COSMIC_RAY = 4
+NO_DATA = 8
+"""Outside the input image, or nothing to average."""
+NEAR_SATURATED = 16
+"""In the halo of a saturated star."""
+DETECTED = 32
+"""In the footprint of a source."""
+REJECTED = 64
+"""An input of the template was rejected here."""
+
+UNUSABLE = BAD | SATURATED | COSMIC_RAY | NO_DATA
+"""Pixels whose value means nothing."""
+
+NAMES = {
+    "BAD": BAD,
+    "SATURATED": SATURATED,
+    "COSMIC_RAY": COSMIC_RAY,
+    "NO_DATA": NO_DATA,
+    "NEAR_SATURATED": NEAR_SATURATED,
+    "DETECTED": DETECTED,
+    "REJECTED": REJECTED,
+}

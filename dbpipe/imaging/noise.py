@@ -1,0 +1,100 @@
+"""Noise power of processed images: what interpolation, convolution and averaging make of white noise.
+
+A power spectrum P(k) here is that of a stationary noise field relative to the white noise it came from: white noise
+has P = 1 everywhere, and the mean of P over all frequencies is the variance.  The autocovariance is its inverse
+Fourier transform; its value at lag 0 is the variance.  A template's noise is carried as that stamp.
+"""
+
+import numpy as np
+
+from dbpipe.imaging.resample import ORDER, lanczos
+
+_TAPS_PER_PIX = 64
+
+
+def frequencies(size):
+    """Return the angular frequencies kx, ky (size, size) [rad/pix] of a discrete Fourier transform."""
+    k = 2.0 * np.pi * np.fft.fftfreq(size)
+    return np.meshgrid(k, k)
+
+
+def _lanczos_transfer(k):
+    """Fourier transform of the normalised Lanczos-3 kernel at angular frequencies ``k`` [rad/pix]."""
+    t = (np.arange(2 * ORDER * _TAPS_PER_PIX) + 0.5) / _TAPS_PER_PIX - ORDER
+    values = lanczos(t)
+    values /= values.sum()
+    # the kernel is even: its transform is real; tabulated once, then interpolated
+    table_k = np.linspace(0.0, 6.0 * np.pi, 1201)
+    table = np.cos(table_k[:, None] * t[None, :]) @ values
+    return np.interp(np.abs(k), table_k, table)
+
+
+def interpolation_power(size, matrix, *, power=None):
+    """Noise power on the output grid of a Lanczos warp, averaged over sub-pixel phases.
+
+    The interpolated field is the input noise times the kernel's transfer function; sampling it on the output grid
+    folds the frequencies beyond Nyquist back: P_out(k) = det(A)^2 / |det A| sum_n P_in(k') L(k')^2 with
+    k' = A^-T (k + 2 pi n), A = d(in)/d(out), and the factor det(A)^2 of `resample.warp`'s pixel area.
+
+    Parameters
+    ----------
+    size : int, side of the frequency grid
+    matrix : (2, 2) array, A
+    power : callable (kx, ky) -> array, noise power of the input at its own frequencies; white if omitted
+
+    Returns
+    -------
+    (size, size) float array in FFT order, in units of the input variance
+    """
+    kx, ky = frequencies(size)
+    inverse = np.linalg.inv(np.asarray(matrix, float))
+    area = abs(np.linalg.det(matrix))
+    total = np.zeros((size, size))
+    for n_x in (-1, 0, 1):
+        for n_y in (-1, 0, 1):
+            fx, fy = kx + 2.0 * np.pi * n_x, ky + 2.0 * np.pi * n_y
+            in_x = inverse[0, 0] * fx + inverse[1, 0] * fy
+            in_y = inverse[0, 1] * fx + inverse[1, 1] * fy
+            transfer = _lanczos_transfer(in_x) * _lanczos_transfer(in_y)
+            p = 1.0 if power is None else power(in_x, in_y)
+            total += p * transfer**2
+    # density of input frequencies per output frequency 1/area, pixel area factor area^2
+    return total * area
+
+
+def kernel_power(kernel, size):
+    """Return |K(k)|^2 on a (size, size) FFT grid for a kernel stamp (odd side <= size)."""
+    return np.abs(kernel_transfer(kernel, size)) ** 2
+
+
+def kernel_transfer(kernel, size):
+    """Return the complex transfer function K(k) of a kernel whose origin is its central pixel."""
+    half = kernel.shape[0] // 2
+    padded = np.zeros((size, size))
+    padded[: kernel.shape[0], : kernel.shape[1]] = kernel
+    return np.fft.fft2(np.roll(padded, (-half, -half), axis=(0, 1)))
+
+
+def autocovariance(power, half):
+    """Return the central (2 half + 1)^2 autocovariance stamp of a power spectrum in FFT order."""
+    full = np.fft.fftshift(np.fft.ifft2(power).real)
+    centre = power.shape[0] // 2
+    return full[centre - half : centre + half + 1, centre - half : centre + half + 1]
+
+
+def power_of(stamp):
+    """Return a callable (kx, ky) -> P(k) that evaluates an autocovariance stamp at any frequency.
+
+    P is periodic and never negative; small negative values from truncating the stamp are set to 0.
+    """
+    half = stamp.shape[0] // 2
+    lag = np.arange(-half, half + 1)
+
+    def evaluate(kx, ky):
+        flat_x, flat_y = np.ravel(kx), np.ravel(ky)
+        wave_x = np.exp(-1j * flat_x[:, None] * lag)
+        wave_y = np.exp(-1j * flat_y[:, None] * lag)
+        value = np.einsum("kj,ji,ki->k", wave_y, stamp, wave_x, optimize=True).real
+        return np.maximum(value, 0.0).reshape(np.shape(kx))
+
+    return evaluate

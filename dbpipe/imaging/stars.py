@@ -1,0 +1,125 @@
+"""Which sources are stars, by size, and which of them may make the PSF model."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import KDTree
+
+from dbpipe.errors import DataError
+from dbpipe.units import MAD_TO_SIGMA
+
+
+@dataclass(frozen=True)
+class StellarLocus:
+    """The narrow ridge of stars in the plane of size and signal to noise."""
+
+    sigma_pix: float
+    """Size of a star: determinant radius [pix]."""
+    scatter: float
+    """Scatter of ln(size) of bright stars about it."""
+    n_star: int
+    """Bright sources on the ridge."""
+
+
+def find_stellar_locus(sigma_pix, signal_to_noise, candidate, *, n_star_min=3, half_width=0.12):
+    """Find the size that most bright sources share.
+
+    The mode of ln(size) is found by halving the sample on its densest part (Bickel & Fruehwirth 2006 CSDA 50
+    3500), which neither galaxies and blends (larger) nor defects (smaller) can pull.
+
+    Parameters
+    ----------
+    sigma_pix : (n,) float array [pix], NaN where unmeasured
+    signal_to_noise : (n,) float array
+    candidate : (n,) bool array, sources whose size can be trusted
+    n_star_min : int
+    half_width : float, sources within this of the mode in ln(size) define centre and scatter
+
+    Raises
+    ------
+    DataError
+        If fewer than ``n_star_min`` candidates share a size.
+    """
+    usable = candidate & (sigma_pix > 0.5)
+    if usable.sum() < n_star_min:
+        raise DataError("too few stars", n_star=int(usable.sum()), n_required=n_star_min)
+    bright = np.flatnonzero(usable)[np.argsort(-signal_to_noise[usable], kind="stable")]
+    bright = bright[: max(20, int(0.4 * len(bright)))]
+    log_size = np.log(sigma_pix[bright])
+    centre = _half_sample_mode(log_size)
+    for _ in range(5):
+        near = np.abs(log_size - centre) < half_width
+        centre = np.median(log_size[near])
+    if near.sum() < n_star_min:
+        raise DataError("too few stars", n_star=int(near.sum()), n_required=n_star_min)
+    scatter = MAD_TO_SIGMA * np.median(np.abs(log_size[near] - centre))
+    return StellarLocus(float(np.exp(centre)), float(max(scatter, 0.01)), int(near.sum()))
+
+
+def is_star_like(sigma_pix, signal_to_noise, locus, *, n_sigma=3.5):
+    """Return which sources have the size of a star within its error, about 1.2 / SN in ln(size)."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        tolerance = n_sigma * np.hypot(locus.scatter, 1.2 / signal_to_noise)
+        return np.abs(np.log(sigma_pix / locus.sigma_pix)) < tolerance
+
+
+def crowding(x, y, flux, *, fwhm_pix):
+    """Estimate the light of neighbours in the core of each source, relative to its own flux.
+
+    A Moffat profile with beta = 3 stands for the PSF: light within one FWHM at distance d.
+
+    Returns
+    -------
+    (n,) float array
+    """
+    positions = np.column_stack([x, y])
+    pairs = KDTree(positions).query_pairs(6.0 * fwhm_pix, output_type="ndarray")
+    share = np.zeros(len(flux))
+    if len(pairs) == 0:
+        return share
+    first, second = pairs.T
+    distance = np.hypot(*(positions[first] - positions[second]).T)
+    leak = (1.0 + (distance / (0.98 * fwhm_pix)) ** 2) ** -3
+    flux = np.maximum(flux, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        np.add.at(share, first, leak * flux[second] / flux[first])
+        np.add.at(share, second, leak * flux[first] / flux[second])
+    return share
+
+
+def select_psf_stars(star_like, signal_to_noise, share, *, n_max=200, n_wanted=40, min_signal_to_noise=30.0):
+    """Choose the stars that make the PSF model: bright, and with as little light of neighbours as the field allows.
+
+    Parameters
+    ----------
+    star_like : (n,) bool array: size of a star, unsaturated, no bad pixel, inside the image
+    signal_to_noise : (n,) float array
+    share : (n,) float array from `crowding`
+    n_max, n_wanted : int, the limit on ``share`` is relaxed from 1% to 20% until ``n_wanted`` stars pass
+    min_signal_to_noise : float, halved down to 10 while stars are fewer than ``n_wanted``
+
+    Returns
+    -------
+    (n,) bool array
+    """
+    for limit, floor in [
+        (0.01, min_signal_to_noise), (0.03, min_signal_to_noise), (0.03, 0.5 * min_signal_to_noise),
+        (0.1, 0.5 * min_signal_to_noise), (0.2, max(10.0, min_signal_to_noise / 3.0)),
+    ]:  # fmt: skip
+        chosen = star_like & (share < limit) & (signal_to_noise > floor)
+        if chosen.sum() >= n_wanted:
+            break
+    ranked = np.flatnonzero(chosen)[np.argsort(-signal_to_noise[chosen], kind="stable")]
+    selected = np.zeros(len(share), bool)
+    selected[ranked[:n_max]] = True
+    return selected
+
+
+def _half_sample_mode(values):
+    ordered = np.sort(values)
+    while len(ordered) > 3:
+        half = (len(ordered) + 1) // 2
+        width = ordered[half - 1 :] - ordered[: len(ordered) - half + 1]
+        start = int(np.argmin(width))
+        ordered = ordered[start : start + half]
+    return ordered.mean()

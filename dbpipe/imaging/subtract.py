@@ -1,0 +1,306 @@
+"""Subtract a matched template from one exposure and whiten what remains."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import sep
+from scipy import ndimage
+
+from dbpipe.errors import DataError
+from dbpipe.imaging import mask as planes
+from dbpipe.imaging.convolve import KernelField, block_centres, convolve
+from dbpipe.imaging.decorrelate import Whitening, spread, whiten_field
+from dbpipe.imaging.kernel import KernelFit, fit_kernel, make_basis, star_equations
+from dbpipe.units import FWHM_PER_SIGMA
+
+BLOCK_PIX = 128
+FILTER_SIZE_PIX = 31
+SKY_BIN_PIX = 128
+SHARPENING_LIMIT = 1.5
+"""Template FWHM over science FWHM up to which the template is convolved.  With the template's own noise power in the
+filter, a mild sharpening is as clean as a blurring (its noise at high frequencies is known to be small) and the
+result stays white; beyond this the fitted kernel begins to ring and the science image is blurred instead."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One side of the subtraction: image, variance, mask and the width of its PSF.
+
+    Attributes
+    ----------
+    image, variance : (ny, nx) float32, in flux units of the science image
+    mask : (ny, nx) uint16
+    fwhm_pix : float
+    """
+
+    image: np.ndarray
+    variance: np.ndarray
+    mask: np.ndarray
+    fwhm_pix: float
+
+
+@dataclass(frozen=True)
+class KernelSettings:
+    """How the matching kernel is made."""
+
+    degree: tuple = (6, 4, 2)
+    order: int = 2
+    sum_order: int = 0
+    background_order: int = 1
+    max_size_pix: int = 35
+    flux_floor: float = 0.005
+    control_fraction: float = 0.2
+    convolve: str = "auto"
+
+
+@dataclass(frozen=True)
+class Subtraction:
+    """A whitened difference image.
+
+    Attributes
+    ----------
+    difference, variance : (ny, nx) float32
+    mask : (ny, nx) uint16, of both sides
+    matched_template : (ny, nx) float32, the template as it was subtracted, in science flux
+    whitening : Whitening
+    fit : KernelFit
+    convolved : "template" or "science"
+    science_noise, template_noise : float, sky noise of the two sides before convolution [flux units of the science]
+    """
+
+    difference: np.ndarray
+    variance: np.ndarray
+    mask: np.ndarray
+    matched_template: np.ndarray
+    whitening: Whitening
+    fit: KernelFit
+    convolved: str
+    science_noise: float
+    template_noise: float
+
+
+def choose_direction(science_fwhm_pix, template_fwhm_pix):
+    """Return which side to convolve: the template, unless it would have to be sharpened much."""
+    return "template" if template_fwhm_pix <= SHARPENING_LIMIT * science_fwhm_pix else "science"
+
+
+def basis_for(reference_fwhm_pix, target_fwhm_pix, degree, max_size_pix):
+    """Scale the basis to the kernel that is needed.
+
+    The core of the kernel has the width that it must add (sqrt of the difference of squares): Gaussians of half and
+    once that width, none narrower than 0.7 pix, where sampling ends.  The third one is as wide as the target's PSF:
+    the model PSF of the template has no wings, those of a real star reach two FWHM and more.
+    """
+    match = math.sqrt(max(target_fwhm_pix**2 - reference_fwhm_pix**2, 1.0)) / FWHM_PER_SIGMA
+    sigma = [max(0.7, 0.5 * match), max(1.0, match), max(2.0 * match, 2.0 * target_fwhm_pix / FWHM_PER_SIGMA)]
+    half = int(min(max(math.ceil(2.5 * target_fwhm_pix), 10), max_size_pix // 2))
+    return make_basis(sigma[: len(degree)], degree, 2 * half + 1)
+
+
+def subtract(science, template, *, psf, template_power, star_x, star_y, settings):
+    """Match, subtract and whiten.
+
+    Parameters
+    ----------
+    science, template : Plane, on one pixel grid
+    psf : object with ``at_many(x, y) -> (n, size, size)``, PSF of the science image
+    template_power : (FFT_SIZE, FFT_SIZE) float array, shape of the template's noise power, mean 1
+    star_x, star_y : (n,) positions of isolated stars, brightest first [pix]
+    settings : KernelSettings
+
+    Returns
+    -------
+    Subtraction
+
+    Raises
+    ------
+    DataError
+        If too few stars are usable.
+    """
+    shape = science.image.shape
+    unusable = ((science.mask | template.mask) & planes.UNUSABLE) != 0
+    if unusable.all():
+        raise DataError("no pixel has both science and template", n_pix=int(unusable.size))
+    convolved = settings.convolve
+    if convolved == "auto":
+        convolved = choose_direction(science.fwhm_pix, template.fwhm_pix)
+    reference, target = (template, science) if convolved == "template" else (science, template)
+    fit = _fit(reference, target, unusable, star_x, star_y, settings)
+    field = fit.model.field(BLOCK_PIX)
+    matched = convolve(np.where(_missing(reference.mask), 0.0, reference.image), field)
+    matched += fit.model.background_image()
+    if convolved == "template":
+        residual, mask = science.image - matched, science.mask | grow_bits(template.mask, _core_radius(field))
+    else:
+        # the flux ratio is taken out of the kernel, so that fluxes are the science image's
+        ratio = np.float32(_kernel_sum(fit))
+        residual = (matched - template.image) / ratio
+        mask = grow_bits(science.mask, _core_radius(field)) | template.mask
+        field = KernelField(field.kernels / ratio, field.block_pix)
+        template = Plane(template.image / ratio, template.variance / ratio**2, template.mask, template.fwhm_pix)
+    unusable = (mask & planes.UNUSABLE) != 0
+    sky = _residual_sky(residual, unusable | ((mask & planes.DETECTED) != 0))
+    residual -= sky
+    if convolved == "template":
+        matched += sky
+    levels = [_block_levels(v, unusable, BLOCK_PIX) for v in (science.variance, template.variance)]
+    whitening = whiten_field(
+        field.kernels,
+        _psf_blocks(psf, shape),
+        science_variance=levels[0],
+        template_variance=levels[1],
+        template_power=template_power,
+        convolved=convolved,
+        filter_size_pix=FILTER_SIZE_PIX,
+        block_pix=BLOCK_PIX,
+    )
+    science_variance, template_variance = science.variance, template.variance
+    if convolved == "template":
+        template_variance = _spread_variance(template_variance, field)
+    else:
+        science_variance = _spread_variance(science_variance, field)
+    return Subtraction(
+        difference=convolve(np.where(unusable, np.float32(0.0), residual), whitening.filter),
+        variance=science_variance * spread(whitening.science_gain, shape, BLOCK_PIX)
+        + template_variance * spread(whitening.template_gain, shape, BLOCK_PIX),
+        mask=mask,
+        matched_template=matched if convolved == "template" else template.image,
+        whitening=whitening,
+        fit=fit,
+        convolved=convolved,
+        science_noise=float(np.sqrt(np.median(levels[0]))),
+        template_noise=float(np.sqrt(np.median(levels[1]))),
+    )
+
+
+def _residual_sky(residual, excluded):
+    """Smooth background of the residual.
+
+    Both sides had their own sky subtracted, each with its own error; a star's stamp is too small to see that.
+    What is left shifts every score: at 1% of the sky noise per pixel, by a tenth of a sigma.
+    """
+    if excluded.all():
+        return np.zeros(residual.shape, np.float32)
+    return sep.Background(
+        np.ascontiguousarray(residual, dtype=np.float32), mask=excluded, bw=SKY_BIN_PIX, bh=SKY_BIN_PIX, fw=3, fh=3
+    ).back(dtype=np.float32)
+
+
+def _missing(mask):
+    return (mask & planes.NO_DATA) != 0
+
+
+def _kernel_sum(fit):
+    ny, nx = fit.model.shape
+    return float(fit.model.kernels_at(np.array([nx / 2]), np.array([ny / 2]))[0].sum())
+
+
+def _fit(reference, target, unusable, star_x, star_y, settings):
+    shape = target.image.shape
+    n_star = len(star_x)
+    degree, order = _affordable(settings, n_star)
+    basis = basis_for(reference.fwhm_pix, target.fwhm_pix, degree, settings.max_size_pix)
+    half = int(round(2.0 * target.fwhm_pix)) + 3
+    outer = half + basis.functions.shape[-1] // 2 + 1
+    inside = (star_x >= outer) & (star_x < shape[1] - outer) & (star_y >= outer) & (star_y < shape[0] - outer)
+    inside &= _clean_stamps(unusable, star_x, star_y, half, inside)
+    if inside.sum() < 3:
+        raise DataError("too few stars for a matching kernel", n_star=int(inside.sum()), n_required=3)
+    sky = reference.variance + target.variance
+    variance = sky + np.square(settings.flux_floor * np.maximum(target.image, 0.0))
+    weight = np.where(unusable, 0.0, 1.0 / np.maximum(variance, 1e-30))
+    equations = star_equations(
+        np.where(_missing(reference.mask), 0.0, reference.image),
+        target.image,
+        weight,
+        x=star_x[inside],
+        y=star_y[inside],
+        basis=basis,
+        half=half,
+    )
+    n_inside = int(inside.sum())
+    is_control = np.zeros(n_inside, bool)
+    if n_inside >= 15 and settings.control_fraction > 0:
+        # every k-th of the stars ordered by brightness: control and fit see the same fluxes
+        is_control[2 :: max(2, round(1.0 / settings.control_fraction))] = True
+    return fit_kernel(
+        equations,
+        basis,
+        shape=shape,
+        kernel_order=order,
+        sum_order=min(order, settings.sum_order),
+        background_order=settings.background_order if n_inside >= 10 else 0,
+        is_control=is_control,
+    )
+
+
+def _affordable(settings, n_star):
+    """Return kernel degrees and spatial order that this many stars can determine."""
+    if n_star >= 50:
+        return settings.degree, settings.order
+    if n_star >= 20:
+        return tuple(min(d, e) for d, e in zip(settings.degree, (4, 2, 2), strict=False)), min(settings.order, 1)
+    return tuple(min(d, e) for d, e in zip(settings.degree, (2, 1, 0), strict=False)), 0
+
+
+def _clean_stamps(unusable, x, y, half, inside):
+    """Mark stars whose core is free of unusable pixels and whose stamp is nearly so."""
+    good = np.zeros(len(x), bool)
+    for k in np.flatnonzero(inside):
+        cx, cy = int(round(x[k])), int(round(y[k]))
+        stamp = unusable[cy - half : cy + half + 1, cx - half : cx + half + 1]
+        core = unusable[cy - 3 : cy + 4, cx - 3 : cx + 4]
+        good[k] = not core.any() and stamp.mean() < 0.1
+    return good
+
+
+def _block_levels(variance, unusable, block_pix):
+    """Return the median variance of each block's usable pixels; blocks without any take the image's."""
+    x_centres, y_centres = block_centres(variance.shape, block_pix)
+    overall = np.median(variance[~unusable][::7])
+    levels = np.full((len(y_centres), len(x_centres)), overall, float)
+    for j in range(len(y_centres)):
+        for i in range(len(x_centres)):
+            window = np.s_[j * block_pix : (j + 1) * block_pix : 3, i * block_pix : (i + 1) * block_pix : 3]
+            values = variance[window][~unusable[window]]
+            if values.size > 50:
+                levels[j, i] = np.median(values)
+    return levels
+
+
+def _psf_blocks(psf, shape):
+    x, y = block_centres(shape, BLOCK_PIX)
+    grid_x, grid_y = np.meshgrid(x, y)
+    stamps = psf.at_many(grid_x.ravel(), grid_y.ravel())
+    return stamps.reshape(len(y), len(x), *stamps.shape[1:])
+
+
+def _middle(field):
+    n_y, n_x = field.kernels.shape[:2]
+    kernel = np.abs(field.kernels[n_y // 2, n_x // 2].astype(float))
+    u = np.arange(kernel.shape[0]) - kernel.shape[0] // 2
+    return kernel, np.hypot(*np.meshgrid(u, u))
+
+
+def _core_radius(field):
+    """Return the radius [pix] within which a kernel carries what an unusable pixel would spoil."""
+    kernel, radius = _middle(field)
+    return int(np.ceil(radius[kernel > 0.1 * kernel.max()].max()))
+
+
+def _spread_variance(variance, field):
+    """Smooth a variance plane as the squared kernel does, with a Gaussian of the same second moment."""
+    kernel, radius = _middle(field)
+    second = np.sum(kernel**2 * radius**2) / np.sum(kernel**2)
+    return ndimage.gaussian_filter(variance, math.sqrt(max(second / 2.0, 0.01)))
+
+
+def grow_bits(mask, radius_pix, *, bits=planes.UNUSABLE):
+    """Return a copy whose given bits are grown by a square of this half side; the other bits stay."""
+    grown = np.array(mask, np.uint16)
+    for bit in planes.NAMES.values():
+        if bits & bit and (mask & bit).any():
+            wide = ndimage.maximum_filter((mask & bit).astype(np.uint8 if bit < 256 else np.uint16), 2 * radius_pix + 1)
+            grown[wide != 0] |= bit
+    return grown

@@ -1,0 +1,71 @@
+"""Difference images on disk."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.wcs import WCS
+
+from dbpipe.imaging.convolve import KernelField
+from dbpipe.imaging.psf import PsfModel
+from dbpipe.io.exposure import read_exposure
+from dbpipe.io.planes import Planes, read_planes
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A whitened difference image with both sides that made it, in electrons of the science image."""
+
+    difference: np.ndarray
+    """(ny, nx) float32"""
+    variance: np.ndarray
+    """(ny, nx) float32, of white noise"""
+    mask: np.ndarray
+    """(ny, nx) uint16"""
+    score: np.ndarray
+    """(ny, nx) float32, signal to noise of a point source at each pixel"""
+    template: np.ndarray
+    """(ny, nx) float32, what was subtracted"""
+    psf_field: KernelField
+    """PSF of the difference"""
+    wcs: WCS
+    metadata: dict
+    """CALEXP, the path of the science image, and what else the header tells"""
+    science: np.ndarray | None = None
+    """(ny, nx) float32, the calibrated exposure; read with the file, not written"""
+    science_psf: PsfModel | None = None
+
+    def write(self, path):
+        """Write the file; the science image stays in its own."""
+        arrays = {
+            "IMAGE": self.difference,
+            "VARIANCE": self.variance,
+            "MASK": self.mask,
+            "SCORE": self.score,
+            "TEMPLATE": self.template,
+            "PSF": self.psf_field.kernels,
+        }
+        Planes(arrays, self.wcs, self.metadata | {"PSFBLOCK": self.psf_field.block_pix}).write(path)
+
+
+def read_difference(path):
+    """Read a difference image and the calibrated exposure it came from.
+
+    Raises
+    ------
+    DataError
+        If one of the two files cannot be read.
+    """
+    file = read_planes(path, ["IMAGE", "VARIANCE", "MASK", "SCORE", "TEMPLATE", "PSF"])
+    science = read_exposure(file.metadata["CALEXP"], planes=("image",))
+    return Difference(
+        difference=file.arrays["IMAGE"],
+        variance=file.arrays["VARIANCE"],
+        mask=file.arrays["MASK"],
+        score=file.arrays["SCORE"],
+        template=file.arrays["TEMPLATE"],
+        psf_field=KernelField(file.arrays["PSF"], file.metadata["PSFBLOCK"]),
+        wcs=file.wcs,
+        metadata=file.metadata,
+        science=science.image,
+        science_psf=science.psf,
+    )

@@ -1,0 +1,265 @@
+"""Instrument descriptions: what a camera's header keywords and file names mean, as TOML instead of Python.
+
+``dbpipe/instruments/phosim-eimage.toml`` explains every key. Nothing is assumed that a description does not say:
+no gain, no time scale, no orientation.
+"""
+
+import hashlib
+import re
+import string
+import tomllib
+import types
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal, Union, get_args, get_origin, get_type_hints
+
+from dbpipe.errors import ConfigError
+from dbpipe.io.names import did_you_mean
+
+_COMPUTED = {"computed": True}
+
+
+def _exactly_one(rule, names):
+    """Raise ConfigError unless exactly one of the attributes is given."""
+    given = [name for name in names if getattr(rule, name) is not None]
+    if len(given) != 1:
+        raise ConfigError(f"needs exactly one of {', '.join(names)}; found {', '.join(given) or 'none'}")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number, or the keyword that holds it, with its unit."""
+
+    unit: Literal["electron", "adu", "electron/adu"]
+    value: float | None = None
+    keyword: str | None = None
+
+    def __post_init__(self):
+        _exactly_one(self, ("value", "keyword"))
+
+
+@dataclass(frozen=True)
+class FilenameRule:
+    """What the file name says; a name that does not fit the pattern says nothing."""
+
+    pattern: str
+    """Regular expression for the start of the base name; its groups may be called visit, band and detector."""
+    same_as: dict[str, str] = field(default_factory=dict)
+    """Group -> keyword that must hold the same value."""
+
+    def __post_init__(self):
+        try:
+            groups = re.compile(self.pattern).groupindex
+        except re.error as error:
+            raise ConfigError(f"pattern is not a regular expression: {error}") from error
+        for group in self.same_as:
+            if group not in groups:
+                raise ConfigError(f"same_as names the group '{group}', which the pattern does not have")
+
+
+@dataclass(frozen=True)
+class VisitRule:
+    """Where the visit id comes from: a keyword, a group of the file name, or a format of several of both."""
+
+    keyword: str | None = None
+    group: str | None = None
+    format: str | None = None
+
+    def __post_init__(self):
+        _exactly_one(self, ("keyword", "group", "format"))
+
+
+@dataclass(frozen=True)
+class DetectorRule:
+    """Which sensor: always the same one (value), or a keyword; ``names`` turns names into numbers by their place."""
+
+    value: int | None = None
+    keyword: str | None = None
+    name: str | None = None
+    """Name of the only sensor."""
+    names: tuple[str, ...] = ()
+    """Names of the sensors in the order of their numbers, from 0."""
+
+    def __post_init__(self):
+        _exactly_one(self, ("value", "keyword"))
+        if self.value is not None and not 0 <= self.value < 256:
+            raise ConfigError(f"value must be 0 to 255, not {self.value}")
+        if len(self.names) > 256:
+            raise ConfigError(f"names has {len(self.names)} entries; a detector number must fit into 0 to 255")
+
+
+@dataclass(frozen=True)
+class BandRule:
+    """Which filter: every keyword that is there must say the same, and so must the file name."""
+
+    keywords: tuple[str, ...]
+    rename: dict[str, str] = field(default_factory=dict)
+    """Header value or number -> band."""
+    allowed: tuple[str, ...] = ()
+    """Bands that may occur, after renaming; empty means any."""
+
+
+@dataclass(frozen=True)
+class TimeRule:
+    """One way in which the header may give the time."""
+
+    keywords: tuple[str, ...]
+    """One keyword, or the date's and the time's."""
+    format: Literal["mjd", "jd", "isot", "date+time"]
+    scale: Literal["utc", "tai"]
+    refers_to: Literal["start", "mid", "end"]
+
+    def __post_init__(self):
+        n_needed = 2 if self.format == "date+time" else 1
+        if len(self.keywords) != n_needed:
+            raise ConfigError(f"format {self.format} needs {n_needed} keyword(s), found {len(self.keywords)}")
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """A camera. See ``phosim-eimage.toml`` for the meaning of every key."""
+
+    name: str
+    pixel_unit: Literal["electron", "adu"]
+    bleed: Literal["rows", "columns", "both", "none"]
+    visit: VisitRule
+    detector: DetectorRule
+    band: BandRule
+    time: tuple[TimeRule, ...]
+    exposure_keyword: str
+    gain: Quantity
+    read_noise: Quantity
+    saturation: Quantity
+    airmass_keyword: str | None = None
+    filename: FilenameRule | None = None
+    require: dict[str, str] = field(default_factory=dict)
+    forbid: tuple[str, ...] = ()
+    hdu: int | str | None = None
+    trim: str | None = None
+    bad_values: tuple[float, ...] = ()
+    bad_below: float | None = None
+    site_longitude_deg: float | None = None
+    sha256: str = field(default="", metadata=_COMPUTED)
+    """Hash of the file that this was read from."""
+
+    def __post_init__(self):
+        if self.gain.unit != "electron/adu":
+            raise ConfigError(f"gain must be in electron/adu, not {self.gain.unit}")
+        for name in ("read_noise", "saturation"):
+            if getattr(self, name).unit == "electron/adu":
+                raise ConfigError(f"{name} must be in electron or adu")
+        if not self.time:
+            raise ConfigError("needs at least one [[time]]")
+        self._check_visit_names()
+
+    def _check_visit_names(self):
+        """Raise ConfigError if the visit rule uses a group that the file name pattern does not have."""
+        groups = re.compile(self.filename.pattern).groupindex if self.filename else {}
+        wanted = [self.visit.group] if self.visit.group else []
+        if self.visit.format:
+            # upper-case fields are header keywords, the others groups of the file name
+            wanted += [name for _, name, _, _ in string.Formatter().parse(self.visit.format) if name and name.islower()]
+        for name in wanted:
+            if name not in groups:
+                hint = did_you_mean(name, groups)
+                raise ConfigError(f"visit uses the group '{name}', which filename.pattern does not have{hint}")
+
+
+def instrument_names():
+    """Return the names of the descriptions that come with dbpipe, sorted."""
+    return sorted(entry.name.removesuffix(".toml") for entry in _shipped().iterdir() if entry.name.endswith(".toml"))
+
+
+def load_instrument(name_or_path):
+    """Read an instrument description.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A shipped name (see `instrument_names`), or the path of a TOML file: anything that ends in ``.toml``.
+
+    Raises
+    ------
+    ConfigError
+        Unknown name, no such file, not TOML, or a key that is unknown, missing or of the wrong kind.
+    """
+    text = str(name_or_path)
+    if text.endswith(".toml"):
+        source = Path(text)
+        if not source.is_file():
+            raise ConfigError(f"there is no instrument description {source}")
+    else:
+        if text not in instrument_names():
+            known = instrument_names()
+            raise ConfigError(
+                f"unknown instrument '{text}'{did_you_mean(text, known)} (known: {', '.join(known)}; "
+                "or give the path of a .toml file)"
+            )
+        source = _shipped() / f"{text}.toml"
+    content = source.read_bytes()
+    try:
+        table = tomllib.loads(content.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{text} is not valid TOML: {error}") from error
+    instrument = _build(Instrument, table, text)
+    return replace(instrument, sha256=hashlib.sha256(content).hexdigest())
+
+
+def _shipped():
+    """Return the folder of the descriptions that come with dbpipe."""
+    return files("dbpipe") / "instruments"
+
+
+def _build(cls, table, where):
+    """Turn a TOML table into the dataclass ``cls``; ``where`` names the table in messages."""
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where} must be a table")
+    known = {f.name: f for f in fields(cls) if not f.metadata.get("computed")}
+    for key in table:
+        if key not in known:
+            hint = did_you_mean(key, known) or f" (known: {', '.join(known)})"
+            raise ConfigError(f"{where}: unknown key '{key}'{hint}")
+    missing = [
+        f.name for f in known.values()
+        if f.default is MISSING and f.default_factory is MISSING and f.name not in table
+    ]  # fmt: skip
+    if missing:
+        raise ConfigError(f"{where}: missing {', '.join(missing)}")
+    hints = get_type_hints(cls)
+    values = {key: _convert(hints[key], value, f"{where}: {key}") for key, value in table.items()}
+    try:
+        return cls(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _convert(hint, value, where):
+    """Check a TOML value against a type hint and return it as that type."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        accepted = [kind for kind in arguments if kind is not type(None) and _fits(kind, value)]
+        return _convert(accepted[0] if accepted else arguments[0], value, where)
+    if is_dataclass(hint):
+        return _build(hint, value, where)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_convert(arguments[0], item, f"{where}[{k}]") for k, item in enumerate(value))
+    if origin is dict and isinstance(value, dict):
+        return {key: _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if origin is Literal:
+        if value not in arguments:
+            raise ConfigError(f"{where} must be one of {', '.join(arguments)}, not '{value}'")
+        return value
+    if origin in (tuple, dict) or not _fits(hint, value):
+        wanted = {tuple: "list", dict: "table", str: "text", int: "whole number", float: "number"}[origin or hint]
+        raise ConfigError(f"{where} must be a {wanted}, not {value!r}")
+    return hint(value)
+
+
+def _fits(hint, value):
+    """Return whether a TOML value can stand for a plain type or a dataclass."""
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, dict if is_dataclass(hint) else hint)

@@ -1,0 +1,18 @@
+"""Help for names that do not exist: say which known one is nearest."""
+
+import difflib
+
+
+def nearest(name, known, *, n=3):
+    """Return up to ``n`` known names that resemble ``name``, best first; upper and lower case count as the same."""
+    by_lower = {}
+    for candidate in known:
+        by_lower.setdefault(str(candidate).lower(), str(candidate))
+    found = difflib.get_close_matches(str(name).lower(), by_lower, n=n, cutoff=0.6)
+    return [by_lower[lower] for lower in found]
+
+
+def did_you_mean(name, known):
+    """Return a hint to append to an error message, or an empty string if nothing resembles ``name``."""
+    best = nearest(name, known, n=1)
+    return f"; did you mean '{best[0]}'?" if best else ""

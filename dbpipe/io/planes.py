@@ -1,0 +1,61 @@
+"""Named image planes in one FITS file: how warps, coadds and difference images are stored.
+
+Bytes depend on the content only: no date, no version, nothing that changes when the same unit is done again.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from dbpipe.errors import DataError
+from dbpipe.io.fits import quiet
+from dbpipe.io.wcs_text import wcs_cards, wcs_from_header
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Arrays by name, with one WCS."""
+
+    arrays: dict
+    """Name (8 capital letters at most) -> array; the first is an image and every array of its shape gets the WCS."""
+    wcs: WCS
+    metadata: dict
+    """Keyword (8 characters at most) -> value, for the primary header."""
+
+    def write(self, path):
+        """Write the file."""
+        shape = next(iter(self.arrays.values())).shape
+        hdus = [fits.PrimaryHDU(header=fits.Header(list(self.metadata.items())))]
+        for name, array in self.arrays.items():
+            header = fits.Header(wcs_cards(self.wcs)) if array.shape == shape else None
+            hdus.append(fits.ImageHDU(array, name=name, header=header))
+        fits.HDUList(hdus).writeto(path, overwrite=True)
+
+
+def read_planes(path, names):
+    """Read planes by name, in native byte order.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read or lacks a plane.
+    """
+    try:
+        with quiet(), fits.open(path, memmap=False) as hdus:
+            arrays = {name: _native(hdus[name].data) for name in names}
+            wcs = wcs_from_header(hdus[1].header)
+            return Planes(arrays, wcs, dict(hdus[0].header))
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise DataError("image cannot be read", path=str(path), problem=f"{type(error).__name__}: {error}") from error
+
+
+def read_window(path, names, window):
+    """Read a window (a pair of slices) of planes whose last two axes are the image; returns a dict of arrays."""
+    with quiet(), fits.open(path, memmap=False) as hdus:
+        return {name: _native(hdus[name].section[(Ellipsis, *window)]) for name in names}
+
+
+def _native(data):
+    return np.ascontiguousarray(data, dtype=data.dtype.newbyteorder("="))

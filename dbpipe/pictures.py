@@ -1,0 +1,170 @@
+"""Pictures: arrays in, a PNG out. matplotlib is imported only when one is drawn.
+
+Colours are those of Okabe & Ito (2008), which the colour-blind can tell apart; bands have marks of their own too.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+BAND_COLOUR = {"u": "#56B4E9", "g": "#009E73", "r": "#D55E00", "i": "#CC79A7", "z": "#0072B2", "y": "#000000"}
+BAND_MARK = {"u": "v", "g": "s", "r": "o", "i": "^", "z": "D", "y": "P"}
+OTHER_COLOUR, OTHER_MARK = "#E69F00", "x"
+ACCENT, GREY = "#0072B2", "#777777"
+_DPI = 110
+
+
+def _new_figure(width_inch, height_inch, *, n_panel=1):
+    """Return a figure without a window, and its axes side by side."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_inch, height_inch), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, n_panel, squeeze=False)[0]
+    for ax in axes:
+        ax.tick_params(labelsize=9)
+    return figure, axes
+
+
+def _save(figure, path):
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Software": None})
+    return path
+
+
+def asinh_stretch(image, noise, *, softening=3.0):
+    """Scale an image so that noise is visible and bright stars are not burnt out.
+
+    Parameters
+    ----------
+    image : (ny, nx) array, zero on blank sky
+    noise : float
+        Standard deviation of blank sky, in the unit of the image.
+    softening : float
+        Linear below this many standard deviations (Lupton et al. 2004 PASP 116 133).
+
+    Returns
+    -------
+    (ny, nx) array, 0 on blank sky.
+    """
+    return np.arcsinh(np.asarray(image, float) / (softening * noise))
+
+
+def draw_triplet(path, images, *, noise, pixel_scale_arcsec, centre=None, title=""):
+    """Draw science, template and difference side by side on one scale.
+
+    Parameters
+    ----------
+    path : path
+    images : dict, name -> (ny, nx) array
+        Zero on blank sky, all in one unit.
+    noise : float
+        Standard deviation of blank sky in that unit.
+    pixel_scale_arcsec : float
+    centre : (x, y), optional
+        Place to mark [pix].
+    title : str
+
+    Returns
+    -------
+    pathlib.Path
+    """
+    figure, axes = _new_figure(3.6 * len(images), 3.9, n_panel=len(images))
+    for ax, (name, image) in zip(axes, images.items(), strict=True):
+        ny, nx = np.shape(image)
+        half = nx * pixel_scale_arcsec / 2.0, ny * pixel_scale_arcsec / 2.0
+        ax.imshow(asinh_stretch(image, noise), origin="lower", cmap="gray_r", vmin=-0.6, vmax=4.0,
+                  extent=(-half[0], half[0], -half[1], half[1]), interpolation="nearest")  # fmt: skip
+        ax.set_title(name, fontsize=11)
+        ax.set_xlabel("x offset [arcsec]")
+        if centre is not None:
+            place = [(centre[0] + 0.5) * pixel_scale_arcsec - half[0], (centre[1] + 0.5) * pixel_scale_arcsec - half[1]]
+            ax.plot(*place, "o", ms=22, mfc="none", mec=BAND_COLOUR["r"], mew=1.6)
+    axes[0].set_ylabel("y offset [arcsec]")
+    figure.suptitle(title, fontsize=11)
+    return _save(figure, path)
+
+
+def draw_completeness(path, true_snr, found, *, snr_at_half=None, bin_edges=(1, 2, 3, 4, 5, 6, 7, 8, 10, 15, 25, 50)):
+    """Draw the fraction of true sources that were found against their true |S/N|, with binomial errors."""
+    true_snr, found = np.abs(np.asarray(true_snr, float)), np.asarray(found, bool)
+    figure, (ax,) = _new_figure(6.4, 4.2)
+    for low, high in zip(bin_edges[:-1], bin_edges[1:], strict=True):
+        inside = (true_snr >= low) & (true_snr < high)
+        n = int(inside.sum())
+        if n == 0:
+            continue
+        fraction = found[inside].mean()
+        shrunk = (found[inside].sum() + 1.0) / (n + 2.0)  # Laplace's rule: an error bar also at 0 and 1
+        error = np.sqrt(shrunk * (1.0 - shrunk) / n)
+        middle = np.sqrt(low * high)
+        ax.errorbar(middle, fraction, error, [[middle - low], [high - middle]], fmt="o", color=ACCENT, capsize=2)
+        ax.annotate(str(n), (middle, 1.06), ha="center", fontsize=8, color=GREY)
+    ax.axvline(5.0, color=GREY, ls=":", label="threshold 5")
+    if snr_at_half is not None:
+        ax.axvline(snr_at_half, color=BAND_COLOUR["r"], label=f"half found at {snr_at_half:.2f}")
+    ax.set(xscale="log", ylim=(-0.04, 1.14), xlabel="true S/N", ylabel="fraction found")
+    ax.set_xticks([1, 2, 3, 5, 7, 10, 20, 50], ["1", "2", "3", "5", "7", "10", "20", "50"])
+    ax.minorticks_off()
+    ax.set_title("Completeness (numbers: true sources in the bin)", fontsize=11)
+    ax.legend(loc="lower right", fontsize=9)
+    return _save(figure, path)
+
+
+def draw_seeing(path, mjd_tai, fwhm_pix, band, in_template, *, cut_pix=None):
+    """Draw the seeing of every visit, those in the template filled, with the cut of each band.
+
+    Parameters
+    ----------
+    mjd_tai, fwhm_pix : (n,) arrays [d, pix]
+    band : (n,) sequence of str
+    in_template : (n,) bool array
+    cut_pix : dict, optional
+        Band -> largest FWHM that went in [pix].
+    """
+    figure, (ax,) = _new_figure(7.0, 4.2)
+    mjd_tai, fwhm_pix, in_template = np.asarray(mjd_tai), np.asarray(fwhm_pix), np.asarray(in_template, bool)
+    for name in sorted(set(band)):
+        mine = np.array([b == name for b in band])
+        colour, mark = BAND_COLOUR.get(name, OTHER_COLOUR), BAND_MARK.get(name, OTHER_MARK)
+        for chosen, face in ((True, colour), (False, "none")):
+            shown = mine & (in_template == chosen)
+            label = f"{name}, {'in' if chosen else 'not in'} the template"
+            ax.plot(mjd_tai[shown], fwhm_pix[shown], mark, color=colour, mfc=face, ms=8, label=label)
+        if cut_pix and name in cut_pix:
+            ax.axhline(cut_pix[name], color=colour, ls="--", lw=1.2)
+    ax.set(xlabel="time [MJD TAI]", ylabel="PSF FWHM [native pixels]")
+    ax.set_title("Seeing and the template cut (dashed)", fontsize=11)
+    ax.legend(fontsize=8)
+    return _save(figure, path)
+
+
+def draw_light_curve(path, mjd_tai, flux_njy, flux_err_njy, band, *, title="", truth=None):
+    """Draw difference fluxes against time.
+
+    Parameters
+    ----------
+    mjd_tai, flux_njy, flux_err_njy : (n,) arrays [d, nJy, nJy]
+    band : (n,) sequence of str
+    title : str
+    truth : (mjd_tai, flux_njy, band), optional
+        True difference fluxes, drawn as bars.
+    """
+    figure, (ax,) = _new_figure(7.0, 4.2)
+    mjd_tai, flux_njy, flux_err_njy = (np.asarray(values, float) for values in (mjd_tai, flux_njy, flux_err_njy))
+    ax.axhline(0.0, color=GREY, lw=0.8)
+    for name in sorted(set(band)):
+        mine = np.array([b == name for b in band])
+        colour, mark = BAND_COLOUR.get(name, OTHER_COLOUR), BAND_MARK.get(name, OTHER_MARK)
+        ax.errorbar(mjd_tai[mine], flux_njy[mine], flux_err_njy[mine], fmt=mark, color=colour, capsize=2, label=name)
+        if truth is not None:
+            true_here = np.array([b == name for b in truth[2]], bool)
+            ax.plot(
+                np.asarray(truth[0])[true_here], np.asarray(truth[1])[true_here], "_", ms=16, color=colour, alpha=0.6
+            )
+    ax.set(xlabel="time [MJD TAI]", ylabel="flux minus template [nJy]")
+    ax.set_title(title + ("" if truth is None else " (bars: truth)"), fontsize=11)
+    ax.legend(fontsize=9, title="band")
+    return _save(figure, path)

@@ -1,0 +1,233 @@
+"""The loop: ask the database for work, run it in worker processes, commit rows and files together.
+
+`run_stage` does it for one stage, `run_all` for the stages in their order. This module alone sees both the catalogue
+and the stages.
+"""
+
+import importlib
+import importlib.metadata
+import logging
+import platform
+from collections import Counter
+from dataclasses import dataclass, field
+
+import duckdb
+
+import dbpipe
+from dbpipe.catalog import files, queries, units
+from dbpipe.errors import CatalogError, ConfigError, DbpipeError
+from dbpipe.offer import Options, fetch_work, find_where, offer_work, stage_queries
+from dbpipe.pool import Died
+from dbpipe.worker import Done, work
+
+STAGES = ("ingest", "calibrate", "skymap", "template", "warp", "coadd", "difference", "detect")
+"""The order of things. ``template`` is a decision, taken by `dbpipe.templates` in the parent; the rest are stages."""
+
+_LIBRARIES = ("duckdb", "pyarrow", "numpy", "scipy", "astropy", "sep", "numba", "astroscrappy", "hpgeom")
+
+log = logging.getLogger("dbpipe")
+
+
+def load_stage(name):
+    """Return the Stage of a name by importing its module."""
+    return getattr(importlib.import_module(f"dbpipe.stages.{name}"), name.upper())
+
+
+def sections():
+    """Return the sections of the settings, name -> dataclass, in the order of the stages."""
+    from dbpipe.io.refcat import RefcatColumns  # workers import this module too, and have no use for astropy's tables
+
+    found = {}
+    for name in STAGES:
+        if name == "template":
+            found[name] = importlib.import_module("dbpipe.templates").TemplateConfig
+        else:
+            found[name] = load_stage(name).config
+        if name == "ingest":
+            found["refcat"] = RefcatColumns
+    return found
+
+
+def versions():
+    """Return the versions of everything that computes."""
+    found = {"dbpipe": dbpipe.__version__, "python": platform.python_version()}
+    return found | {name: importlib.metadata.version(name) for name in _LIBRARIES}
+
+
+class Report:
+    """What `run_stage` tells while it works; this one is silent."""
+
+    def start(self, stage_name, n_unit):
+        """A stage begins with so many units due."""
+
+    def unit(self, verdict):
+        """A unit was committed."""
+
+    def finish(self, summary):
+        """A stage has ended."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What one stage did."""
+
+    stage: str
+    n_unit: int = 0
+    n_done: int = 0
+    n_skipped: int = 0
+    n_failed: int = 0
+    n_removed: int = 0
+    reasons: dict = field(default_factory=dict)
+    """Reason -> number of units skipped or failed for it."""
+
+
+def run_stage(connection, stage, config, *, run_id, pool, root, options=None, statements=None, report=None):
+    """Do everything that a stage has to do and commit it unit by unit, in the order of its work query.
+
+    Parameters
+    ----------
+    connection : duckdb connection
+        The only writer of the survey.
+    stage : Stage
+    config : instance of ``stage.config``
+    run_id : int
+        Row of the table ``run`` that the verdicts point to.
+    pool : WorkerPool
+    root : path
+        The survey.
+    options : Options
+    statements : dict, optional
+        Named queries of the stage; those of its SQL file by default.
+    report : Report
+
+    Raises
+    ------
+    DbpipeError
+        If a unit raises anything but a DataError: the message names it. What was committed before stays.
+    """
+    options, report = options or Options(), report or Report()
+    statements = statements or stage_queries(stage)
+    offer = offer_work(connection, stage, config, options=options, statements=statements)
+    n_removed = _remove_stale(connection, stage, offer, root) if options.remove_stale else 0
+    report.start(stage.name, len(offer.due))
+    verdicts = []
+    calls = ((work, stage, t.unit, _inputs(connection, stage, statements, t), config, t.fingerprint) for t in offer.due)
+    # `zip` asks the pool first and the due tasks second: both go on in work order
+    for (_, outcome), task in zip(pool.run_ordered(calls), offer.due, strict=True):
+        done = _settle(stage, task, outcome)
+        verdict = _commit(connection, stage, task, done, run_id=run_id, refuse=statements.get("refuse"), root=root)
+        verdicts.append(verdict)
+        report.unit(verdict)
+    summary = _summarize(stage.name, verdicts, n_removed)
+    report.finish(summary)
+    return summary
+
+
+def run_all(connection, settings, *, run_id, pool, root, to=None, options=None, report=None):
+    """Run every stage after ingest up to ``to``, in order, and return their summaries.
+
+    Raises
+    ------
+    ConfigError
+        If ``to`` is no stage, or the ``where`` condition fits the work of none of them.
+    """
+    names = stage_names(to)
+    if options is not None and options.where:
+        _check_where(connection, names, options)
+    summaries = []
+    for name in names:
+        if name == "template":
+            importlib.import_module("dbpipe.templates").decide_missing(connection, settings, run_id)
+            continue
+        stage = load_stage(name)
+        keywords = {"run_id": run_id, "pool": pool, "root": root, "options": options, "report": report}
+        summaries.append(run_stage(connection, stage, settings[name], **keywords))
+    return summaries
+
+
+def stage_names(to=None):
+    """Return the names of what `run_all` goes through."""
+    names = STAGES[1:]
+    if to is None:
+        return names
+    if to not in names:
+        raise ConfigError(f"no stage {to!r} to run to; the stages are {', '.join(names)}")
+    return names[: names.index(to) + 1]
+
+
+def count_due(connection, settings):
+    """Return how many units each stage would work on now, name -> number, for the status report."""
+    return {
+        name: len(offer_work(connection, load_stage(name), settings[name]).due)
+        for name in STAGES[1:]
+        if name != "template"
+    }
+
+
+def _inputs(connection, stage, statements, task):
+    try:
+        return {name: queries.fetch_table(connection, statements[name], task.unit) for name in stage.inputs}
+    except duckdb.Error as error:
+        raise CatalogError(f"the inputs of {stage.name} {task.unit_key} cannot be read: {error}") from error
+
+
+def _check_where(connection, names, options):
+    """Refuse a condition that no stage's work rows can be asked."""
+    stages = [load_stage(name) for name in names if name != "template"]
+    columns = {}
+    for stage in stages:
+        rows = fetch_work(connection, stage_queries(stage)["work"], options.parameters)
+        if find_where(connection, rows, options.where) is not None:
+            return
+        columns[stage.name] = ", ".join(rows.column_names)
+    known = "\n".join(f"  {name}: {text}" for name, text in columns.items())
+    raise ConfigError(f"no stage has the columns that {options.where!r} asks for; they have\n{known}")
+
+
+def _remove_stale(connection, stage, offer, root):
+    stale = units.find_stale(connection, stage.name, offer.units)
+    for unit_key in stale:
+        key = units.parse_key(unit_key, stage.key)
+        garbage = units.remove_unit(connection, stage.name, unit_key, key=key, writes=stage.writes)
+        files.delete(root, garbage)
+    return len(stale)
+
+
+def _settle(stage, task, outcome):
+    """Turn what came from the pool into a `Done`, or stop the run."""
+    if isinstance(outcome, Died):
+        return Done("failed", "worker died", {"n_attempt": 2})
+    if isinstance(outcome, Done):
+        return outcome
+    if isinstance(outcome, DbpipeError):
+        raise type(outcome)(f"{stage.name} {task.unit_key}: {outcome}") from outcome
+    raise DbpipeError(
+        f"{stage.name} stopped at {task.unit_key}: {type(outcome).__name__}: {outcome} (a bug, not your data; the log "
+        "of the survey has the traceback, and what was done before is kept)"
+    ) from outcome
+
+
+def _commit(connection, stage, task, done, *, run_id, refuse, root):
+    names = ("status", "reason", "numbers", "n_pix", "wall_s", "cpu_s", "peak_rss_mib")
+    verdict = units.Verdict(
+        stage=stage.name,
+        unit_key=task.unit_key,
+        fingerprint=task.fingerprint,
+        stage_version=stage.version,
+        run_id=run_id,
+        **{name: getattr(done, name) for name in names},
+    )
+    place = units.Place({name: task.unit[name] for name in stage.key}, stage.writes, stage.inserts, refuse)
+    verdict, garbage = units.commit_unit(connection, verdict, units.Result(done.rows, done.files), place)
+    files.delete(root, garbage)  # after the COMMIT: the catalogue never names a file that is not there
+    if verdict.status == "failed":
+        log.warning("%s %s failed: %s %s", stage.name, task.unit_key, verdict.reason, verdict.numbers)
+    return verdict
+
+
+def _summarize(stage_name, verdicts, n_removed):
+    status = Counter(verdict.status for verdict in verdicts)
+    reasons = Counter(f"{verdict.status}: {verdict.reason}" for verdict in verdicts if verdict.status != "done")
+    return Summary(
+        stage_name, len(verdicts), status["done"], status["skipped"], status["failed"], n_removed, dict(reasons)
+    )

@@ -1,0 +1,53 @@
+"""What a stage is: a pure function on one unit of work, with the tables that it fills.
+
+The runner (`dbpipe.pipeline`) asks the database for units with the query ``work`` of ``sql/stages/<name>.sql``, calls
+``run(unit, inputs, config)`` in a worker process whose directory is the survey, and commits what comes back.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One kind of work."""
+
+    name: str
+    """Name of the stage, of its SQL file and of its section in the settings."""
+    key: tuple[str, ...]
+    """Columns of the work row that name a unit; every table in ``writes`` has them too. Integers or text."""
+    version: int
+    """Bump when the same inputs would give different results: every unit is then redone."""
+    writes: tuple[str, ...]
+    """Tables whose rows belong to the unit: replaced as a whole when the unit is redone."""
+    run: Callable
+    """``run(unit, inputs, config) -> Outputs | Skip``, or raises DataError. A module-level function."""
+    config: type
+    """Frozen dataclass with the settings; all of it goes into the fingerprint."""
+    inserts: tuple[str, ...] = ()
+    """Tables that rows are only ever added to; a row that is there already stays as it is."""
+    inputs: tuple[str, ...] = ()
+    """Named queries of the stage's SQL file, run per unit with the unit's columns as $parameters.
+
+    They may read only what earlier stages wrote: units of one stage run side by side.
+    """
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a unit made."""
+
+    rows: dict
+    """Table -> list of dictionaries, or dictionary of equal-length arrays. NaN means unmeasured."""
+    files: dict = field(default_factory=dict)
+    """Product -> object with ``write(path)``. The rows of the table of the same name get ``path`` and ``sha256``."""
+    n_pix: int | None = None
+    """Pixels processed, for the timing report."""
+
+
+@dataclass(frozen=True)
+class Skip:
+    """There is nothing to do for this unit, and why."""
+
+    reason: str
+    numbers: dict = field(default_factory=dict)

@@ -1,0 +1,326 @@
+"""Calibrate one exposure: sky, noise, defects, PSF, sources, WCS and zero point."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dbpipe.errors import DataError
+from dbpipe.ids import source_ids
+from dbpipe.imaging import mask as bits
+from dbpipe.imaging.background import fit_background
+from dbpipe.imaging.characterize import (
+    characterize,
+    find_star_candidates,
+    is_clean,
+    is_inside,
+    touches,
+)
+from dbpipe.imaging.defects import find_cosmic_rays, find_dead_pixels, find_halos, grow_saturated
+from dbpipe.imaging.detection import detect_sources
+from dbpipe.imaging.photometry import aperture_fluxes, depth_5sigma_mag, fit_aperture_correction, fit_zero_point
+from dbpipe.imaging.psf import measure_psf
+from dbpipe.imaging.variance import model_variance
+from dbpipe.io.exposure import Exposure
+from dbpipe.io.fits import read_raw
+from dbpipe.io.instrument import load_instrument
+from dbpipe.io.wcs_text import wcs_to_text
+from dbpipe.sky.astrometry import solve_astrometry
+from dbpipe.sky.healpix import hpx29
+from dbpipe.sky.matching import match_sky
+from dbpipe.sky.sphere import apply_proper_motion
+from dbpipe.sky.wcs import corners, pixel_scale_arcsec, pixel_to_sky
+from dbpipe.stage import Outputs, Stage
+from dbpipe.stages.ingest import INSTRUMENT_FILE
+from dbpipe.units import FWHM_PER_SIGMA
+
+
+@dataclass(frozen=True)
+class CalibrateConfig:
+    """Settings of the calibrate stage."""
+
+    background_bin_pix: int = 128
+    """Side of the bins in which the sky is averaged [pix]."""
+    detection_sigma: float = 5.0
+    """Threshold of the source detection, in standard deviations of the lightly smoothed image."""
+    find_cosmic_rays: bool = True
+    """Look for cosmic rays; not needed where another program took them out, or a simulation has none."""
+    cosmic_ray_sigma: float = 5.0
+    """Threshold of the cosmic-ray search, in standard deviations."""
+    halo_scale: float = 0.75
+    """Radius of a saturated star's halo beyond two FWHM, in square roots of the saturated area."""
+    psf_size_pix: int = 41
+    """Side of the PSF images, odd [pix]."""
+    psf_degree_max: int = 2
+    """Largest degree of the PSF's change across the image; fewer than 30 (10) stars allow 1 (0)."""
+    psf_star_max: int = 200
+    """Most stars that make the PSF model."""
+    psf_size_min_fwhm: float = 4.0
+    """An exposure whose PSF image would be narrower than this many FWHM is refused."""
+    max_ellipticity: float = 0.6
+    """An exposure with a PSF ellipticity (a^2 - b^2) / (a^2 + b^2) above this is refused as trailed; 0.6: b = a / 2."""
+    min_source: int = 8
+    """An exposure with fewer sources is refused as empty."""
+    max_pointing_error_arcsec: float = 60.0
+    """How far the header's WCS may be off; the reference stars are fetched with a margin of 72 arcsec."""
+    sip_order_max: int = 3
+    """Largest degree of the fitted distortion."""
+    aperture_radius_fwhm: float = 1.5
+    """Radius of the aperture flux, in FWHM."""
+    zero_point_min_signal_to_noise: float = 20.0
+    """Fainter stars do not enter the zero point."""
+
+    def __post_init__(self):
+        if self.psf_size_pix % 2 == 0 or self.psf_size_pix < 11:
+            raise ValueError(f"psf_size_pix must be odd and at least 11, found {self.psf_size_pix}")
+
+
+@dataclass(frozen=True)
+class CleanPixels:
+    """A calibrated image on its way."""
+
+    image: np.ndarray
+    variance: np.ndarray
+    mask: np.ndarray
+    sky_e: np.ndarray
+    median_sky_e: float
+    noise_e: float
+    read_noise_e: float
+
+    @property
+    def is_bad(self):
+        """Dead pixels; unlike `unusable` without the saturated ones, whose stars are found but not measured."""
+        return (self.mask & bits.BAD) != 0
+
+    @property
+    def unusable(self):
+        return (self.mask & bits.UNUSABLE) != 0
+
+
+def calibrate(unit, inputs, config):
+    """Calibrate one raw exposure against the reference catalogue.
+
+    Parameters
+    ----------
+    unit : visit, detector, path, band, midpoint_mjd_tai, ra, dec, radius_deg, n_catalogue_star
+    inputs : refcat, reference stars of the field with the magnitude of the band
+    """
+    reference = _reference_at_epoch(unit, inputs["refcat"])
+    instrument = load_instrument(INSTRUMENT_FILE)
+    raw = read_raw(unit["path"], instrument)
+    pixels = clean_pixels(raw, instrument.bleed, config)
+    detections = detect_sources(
+        pixels.image, pixels.variance, pixels.is_bad, threshold_sigma=config.detection_sigma
+    )
+    if len(detections) < config.min_source:
+        raise DataError("exposure is nearly empty", n_source=len(detections), n_required=config.min_source)
+    pixels, candidates = flag_after_detection(pixels, detections, config)
+    measured = characterize(
+        pixels.image, pixels.variance, pixels.unusable,
+        candidates=candidates, size=config.psf_size_pix,
+        degree_max=config.psf_degree_max, n_star_max=config.psf_star_max,
+    )  # fmt: skip
+    ny, nx = pixels.image.shape
+    shape = measure_psf(measured.psf.at((nx - 1) / 2, (ny - 1) / 2))
+    _check_psf(shape, config)
+    solution = _solve(raw, measured, candidates, reference, config)
+    sources = _measure_sources(pixels, detections, candidates, measured, shape, config)
+    sources["ra"], sources["dec"] = pixel_to_sky(solution.wcs, sources["x"], sources["y"])
+    zero_point, pairs = _fit_zero_point(sources, reference, solution, shape, pixels, config)
+    calexp = _summarize(pixels, measured, shape, solution, zero_point, sources)
+    exposure = Exposure(
+        pixels.image, pixels.variance, pixels.mask, solution.wcs, measured.psf, _metadata(unit, raw, calexp)
+    )
+    key = {"visit": unit["visit"], "detector": unit["detector"]}
+    rows = {"calexp": [{**key, **calexp}], "source": _source_rows(key, sources, reference, pairs, calexp)}
+    return Outputs(rows=rows, files={"calexp": exposure}, n_pix=pixels.image.size)
+
+
+def clean_pixels(raw, bleed, config):
+    """Subtract the sky, model the variance and mask what no detection is needed for."""
+    saturated = grow_saturated(raw.saturated, bleed)
+    first = fit_background(raw.image, raw.bad | saturated, bin_pix=config.background_bin_pix)
+    bad = raw.bad | find_dead_pixels(raw.image, first.level, first.noise_e)
+    sky = fit_background(raw.image, bad | saturated, bin_pix=config.background_bin_pix)
+    image = np.where(bad, np.float32(0), raw.image - sky.level)
+    variance = model_variance(image, sky.level, raw.read_noise_e)
+    mask = np.uint16(bits.BAD) * bad + np.uint16(bits.SATURATED) * saturated
+    return CleanPixels(image, variance, mask, sky.level, sky.median_e, sky.noise_e, raw.read_noise_e)
+
+
+def flag_after_detection(pixels, detections, config):
+    """Add footprints, halos and cosmic rays to the mask, which need the seeing, and find the stars."""
+
+    def candidates_of(unusable):
+        return find_star_candidates(
+            pixels.image, pixels.variance, unusable, detections=detections, noise_e=pixels.noise_e
+        )
+
+    candidates = candidates_of(pixels.unusable)
+    fwhm_pix = FWHM_PER_SIGMA * candidates.locus.sigma_pix
+    mask = pixels.mask.copy()
+    mask[detections.footprints] |= bits.DETECTED
+    mask[find_halos((mask & bits.SATURATED) != 0, fwhm_pix, halo_scale=config.halo_scale)] |= bits.NEAR_SATURATED
+    if config.find_cosmic_rays:
+        # edges of bleeds look like cosmic rays, and halos are flagged anyway
+        hit = find_cosmic_rays(
+            pixels.image, (mask & (bits.UNUSABLE | bits.NEAR_SATURATED)) != 0,
+            sky_e=pixels.sky_e, read_noise_e=pixels.read_noise_e, sigma=config.cosmic_ray_sigma,
+        )  # fmt: skip
+        mask[hit] |= bits.COSMIC_RAY
+        if hit.any():
+            candidates = candidates_of((mask & bits.UNUSABLE) != 0)
+    return replace(pixels, mask=mask), candidates
+
+
+def _check_psf(shape, config):
+    """Refuse exposures that no difference image can come from."""
+    ellipticity = float(np.hypot(shape.e1, shape.e2))
+    if ellipticity > config.max_ellipticity:
+        raise DataError("exposure is trailed", psf_ellipticity=ellipticity, limit=config.max_ellipticity)
+    widest = config.psf_size_pix / config.psf_size_min_fwhm
+    if shape.fwhm_pix > widest:
+        raise DataError("PSF is too wide for psf_size_pix", psf_fwhm_pix=shape.fwhm_pix, limit_pix=widest)
+
+
+def _reference_at_epoch(unit, refcat):
+    """Return the reference stars as float columns, moved to the epoch of the exposure."""
+    if len(refcat) == 0:
+        raise DataError(
+            "no reference star in the field", n_reference=0, n_catalogue_star=unit["n_catalogue_star"],
+            ra=unit["ra"], dec=unit["dec"], radius_deg=unit["radius_deg"],
+        )  # fmt: skip
+    names = [name for name in refcat.column_names if name != "reference_id"]
+    columns = {name: refcat[name].to_numpy(zero_copy_only=False).astype(float) for name in names}
+    columns["ra"], columns["dec"] = apply_proper_motion(
+        columns["ra"], columns["dec"], columns.pop("pm_ra_mas_per_yr"), columns.pop("pm_dec_mas_per_yr"),
+        columns.pop("epoch_mjd_tai"), unit["midpoint_mjd_tai"],
+    )  # fmt: skip
+    return {"reference_id": refcat["reference_id"].to_numpy(), **columns}
+
+
+def _solve(raw, measured, candidates, reference, config):
+    """Fit the WCS to the unsaturated sources with a good centroid."""
+    good = candidates.is_clean & np.isfinite(measured.shapes.x_err) & (measured.psf_flux > 0)
+    magnitude = reference["magnitude_ab"]
+    order = np.where(np.isfinite(magnitude), magnitude, reference["brightest_magnitude_ab"])
+    faintest = np.nanmax(order) if np.isfinite(order).any() else 0.0
+    return solve_astrometry(
+        measured.shapes.x[good], measured.shapes.y[good], measured.psf_flux[good],
+        reference["ra"], reference["dec"], np.nan_to_num(order, nan=faintest),
+        wcs=raw.wcs, shape=raw.image.shape, xy_err_pix=measured.shapes.x_err[good],
+        max_offset_arcsec=config.max_pointing_error_arcsec, sip_order_max=config.sip_order_max,
+    )  # fmt: skip
+
+
+def _measure_sources(pixels, detections, candidates, measured, shape, config):
+    """Return the columns of the sources in pixels and electrons."""
+    shapes, unusable = measured.shapes, pixels.unusable
+    saturated = (pixels.mask & bits.SATURATED) != 0
+    radius_pix = config.aperture_radius_fwhm * shape.fwhm_pix
+    at = {"x": shapes.x, "y": shapes.y}
+    aperture, aperture_err = aperture_fluxes(
+        pixels.image, pixels.variance, unusable, radius_pix=radius_pix, **at
+    )
+    near = {"radius_pix": shape.fwhm_pix, **at}
+    return {
+        **at,
+        "x_err": shapes.x_err, "y_err": shapes.y_err,
+        "psf_flux": measured.psf_flux, "psf_flux_err": measured.psf_flux_err,
+        "aperture_flux": aperture, "aperture_flux_err": aperture_err,
+        "ixx_pix2": shapes.ixx, "iyy_pix2": shapes.iyy, "ixy_pix2": shapes.ixy,
+        "is_star": candidates.is_star, "is_psf_star": measured.is_psf_star,
+        "is_saturated": touches(saturated, **near), "is_bad": touches(unusable & ~saturated, **near),
+        "is_edge": ~is_inside(unusable.shape, shapes.x, shapes.y, margin_pix=config.psf_size_pix // 2),
+        "is_blended": detections.is_deblended | (candidates.share > 0.1),
+        "is_clean": is_clean(unusable, **near),
+        "aperture_radius_pix": radius_pix,
+    }  # fmt: skip
+
+
+def _fit_zero_point(sources, reference, solution, shape, pixels, config):
+    """Match sources and reference stars on the sky and fit the zero point to the good ones."""
+    fwhm_arcsec = shape.fwhm_pix * pixel_scale_arcsec(solution.wcs, pixels.image.shape)
+    radius_arcsec = max(0.5 * fwhm_arcsec, 5.0 * solution.rms_arcsec)
+    pairs = match_sky(sources["ra"], sources["dec"], reference["ra"], reference["dec"], radius_arcsec=radius_arcsec)
+    flux, flux_err = sources["psf_flux"][pairs[0]], sources["psf_flux_err"][pairs[0]]
+    good = sources["is_clean"][pairs[0]] & sources["is_star"][pairs[0]]
+    good &= flux > config.zero_point_min_signal_to_noise * flux_err
+    zero_point = fit_zero_point(
+        flux[good], flux_err[good], reference["magnitude_ab"][pairs[1]][good],
+        reference_mag_err=reference["magnitude_err"][pairs[1]][good],
+    )  # fmt: skip
+    return zero_point, pairs
+
+
+def _summarize(pixels, measured, shape, solution, zero_point, sources):
+    """Return the calexp row without its key."""
+    ny, nx = size = pixels.image.shape
+    ra, dec = pixel_to_sky(solution.wcs, (nx - 1) / 2, (ny - 1) / 2)
+    corner_ra, corner_dec = corners(solution.wcs, size)
+    scale = pixel_scale_arcsec(solution.wcs, size)
+    star = sources["is_psf_star"]
+    return {
+        "nx": nx, "ny": ny, "wcs": wcs_to_text(solution.wcs), "ra": float(ra), "dec": float(dec),
+        "corner_ra": corner_ra.tolist(), "corner_dec": corner_dec.tolist(), "pixel_scale_arcsec": scale,
+        "psf_fwhm_pix": shape.fwhm_pix, "psf_fwhm_arcsec": shape.fwhm_pix * scale,
+        "psf_fwhm_det_pix": shape.fwhm_det_pix, "psf_e1": shape.e1, "psf_e2": shape.e2,
+        "psf_effective_area_pix": shape.effective_area_pix,
+        "psf_order": measured.psf.degree, "n_psf_star": int(star.sum()),
+        "sky_e": pixels.median_sky_e, "sky_noise_e": pixels.noise_e,
+        "aperture_radius_pix": sources["aperture_radius_pix"],
+        "aperture_correction": fit_aperture_correction(sources["psf_flux"][star], sources["aperture_flux"][star]),
+        "njy_per_e": zero_point.njy_per_e, "njy_per_e_err": zero_point.njy_per_e_err,
+        "zero_point_mag": zero_point.magnitude, "zero_point_scatter_mag": zero_point.scatter_mag,
+        "n_zero_point_star": int(zero_point.is_used.sum()),
+        "depth_5sigma_mag": depth_5sigma_mag(pixels.noise_e, shape.effective_area_pix, zero_point.njy_per_e),
+        "astrom_rms_arcsec": solution.rms_arcsec, "n_astrom_star": solution.n_star, "sip_order": solution.sip_order,
+        "wcs_offset_arcsec": solution.offset_arcsec, "wcs_rotation_deg": solution.rotation_deg,
+        "n_source": len(sources["x"]), "fraction_masked": float(pixels.unusable.mean()),
+        "n_cosmic_ray_pix": int(np.count_nonzero(pixels.mask & bits.COSMIC_RAY)),
+        "n_saturated_pix": int(np.count_nonzero(pixels.mask & bits.SATURATED)),
+    }  # fmt: skip
+
+
+def _metadata(unit, raw, calexp):
+    """Return the header cards of the calibrated image."""
+    return {
+        "VISIT": unit["visit"], "DETECTOR": unit["detector"], "BAND": unit["band"], "BUNIT": "electron",
+        "MJDTAI": unit["midpoint_mjd_tai"], "EXPTIME": raw.exposure_s,
+        "NJYPERE": calexp["njy_per_e"], "ZEROPT": calexp["zero_point_mag"], "PSFFWHM": calexp["psf_fwhm_pix"],
+        "SKYE": calexp["sky_e"], "SKYNOISE": calexp["sky_noise_e"], "READNOIS": raw.read_noise_e,
+        "APCORR": calexp["aperture_correction"], "APRADIUS": calexp["aperture_radius_pix"],
+        "ASTRRMS": calexp["astrom_rms_arcsec"],
+    }  # fmt: skip
+
+
+def _source_rows(key, sources, reference, pairs, calexp):
+    """Return the rows of the source table as columns."""
+    n, factor = len(sources["x"]), calexp["njy_per_e"]
+    aperture_factor = factor * calexp["aperture_correction"]
+    reference_id = [None] * n
+    for source, star in zip(*pairs, strict=True):
+        reference_id[source] = int(reference["reference_id"][star])
+    copied = ("x", "y", "x_err", "y_err", "ra", "dec", "ixx_pix2", "iyy_pix2", "ixy_pix2", "is_star", "is_psf_star",
+              "is_saturated", "is_edge", "is_blended", "is_bad")  # fmt: skip
+    return {
+        "source_id": source_ids(key["visit"], key["detector"], n),
+        **{name: np.full(n, value) for name, value in key.items()},
+        **{name: sources[name] for name in copied},
+        "hpx29": hpx29(sources["ra"], sources["dec"]),
+        "psf_flux_njy": factor * sources["psf_flux"],
+        "psf_flux_err_njy": factor * sources["psf_flux_err"],
+        "aperture_flux_njy": aperture_factor * sources["aperture_flux"],
+        "aperture_flux_err_njy": aperture_factor * sources["aperture_flux_err"],
+        "reference_id": reference_id,
+    }
+
+
+CALIBRATE = Stage(
+    "calibrate",
+    key=("visit", "detector"),
+    version=1,
+    writes=("calexp", "source"),
+    run=calibrate,
+    config=CalibrateConfig,
+    inputs=("refcat",),
+)

@@ -1,0 +1,189 @@
+"""Average the warps of a patch into the template."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from dbpipe.imaging import mask as planes
+from dbpipe.imaging.coadd import (
+    RejectionLimits,
+    background_offset,
+    find_deviant,
+    keep_artefacts,
+    median_image,
+    pack_used,
+    weighted_mean,
+)
+from dbpipe.io.planes import Planes, read_planes
+from dbpipe.sky.skymap import Tract, patch_wcs
+from dbpipe.sky.window import Window
+from dbpipe.stage import Outputs, Skip, Stage
+
+
+@dataclass(frozen=True)
+class CoaddConfig:
+    """Settings of the coadd stage."""
+
+    seed_sigma: float = 4.0
+    """Deviation from the median of the inputs that makes a pixel suspect, in standard deviations."""
+    grow_sigma: float = 1.5
+    """Deviation of the pixels that belong to a suspect one, in standard deviations."""
+    min_contrast: float = 3.0
+    """Smallest deviation relative to the median flux beneath; variables and supernovae in their hosts are fainter."""
+    max_epoch_fraction: float = 0.2
+    """What deviates in a larger part of the inputs, and in more than one, is real and stays."""
+    max_witness_gap_day: float = 2.0
+    """A point source that only one input shows is an artefact if another one, at most this far in time, lacks it."""
+    trail_length_fwhm: float = 8.0
+    """What is longer than this is an artefact in any case."""
+
+
+@dataclass(frozen=True)
+class _Input:
+    row: dict
+    window: Window
+    noise: np.ndarray
+
+
+def coadd(unit, inputs, config):
+    """Match backgrounds, reject artefacts, average; keep which input went in where."""
+    rows = inputs["warps"].to_pylist()
+    if not rows:
+        return Skip("no exposure covers the patch")
+    warps = [_open(row) for row in rows]
+    window = warps[0].window
+    for w in warps[1:]:
+        window = window.union(w.window)
+    stack, usable = _read_stack(warps, window)
+    median, count = median_image(stack, usable)
+    offsets = [background_offset(image, median, ok & (count >= 2)) for image, ok in zip(stack, usable, strict=True)]
+    stack += np.array(offsets, np.float32)[:, None, None]
+    stack[~usable] = 0.0
+    median, count = median_image(stack, usable)
+    rejected = _rejected(unit, warps, window, stack, usable, median, count, config)
+    used = usable & ~rejected
+    weights = [1.0 / row["sky_variance_njy2"] for row in rows]
+    variances = (_read_plane(w, "VARIANCE", window) for w in warps)
+    mean = weighted_mean(stack, variances, used, weights)
+    mask = _mask(warps, window, mean, used, rejected)
+    product = Planes(
+        {
+            "IMAGE": mean.image,
+            "VARIANCE": mean.variance,
+            "WEIGHT": mean.weight,
+            "MASK": mask,
+            "USED": pack_used(used),
+            "NOISE": np.array([w.noise for w in warps], np.float32),
+        },
+        patch_wcs(_tract(unit), window.x0, window.y0),
+        {"X0": window.x0, "Y0": window.y0, "NX": window.nx, "NY": window.ny, "BUNIT": "nJy", "NINPUT": len(warps)},
+    )
+    return Outputs(
+        rows={
+            "coadd": [_coadd_row(unit, mean, used, usable)],
+            "coadd_input": [
+                _input_row(unit, row, k, weights[k], offsets[k], usable[k], rejected[k]) for k, row in enumerate(rows)
+            ],
+        },
+        files={"coadd": product},
+        n_pix=int(stack.size),
+    )
+
+
+def _mask(warps, window, mean, used, rejected):
+    """Mask of the coadd.
+
+    A source of any input is a source; a halo counts where half of what went in lies in one, since bleeds point
+    elsewhere in every exposure; saturated pixels have not gone in at all.
+    """
+    mask = np.where(mean.weight > 0, 0, planes.NO_DATA).astype(np.uint16)
+    mask[rejected.any(axis=0)] |= planes.REJECTED
+    n_halo = np.zeros(window.shape, np.uint16)
+    for w, ok in zip(warps, used, strict=True):
+        bits = _read_plane(w, "MASK", window)
+        mask |= bits & planes.DETECTED
+        n_halo += ok & ((bits & planes.NEAR_SATURATED) != 0)
+    mask[2 * n_halo > used.sum(axis=0)] |= planes.NEAR_SATURATED
+    return mask
+
+
+def _tract(unit):
+    return Tract(*(unit[k] for k in ("tract", "tract_ra", "tract_dec", "pixel_scale_arcsec", "patch_size_pix")))
+
+
+def _open(row):
+    product = read_planes(row["path"], ["NOISE", "MASK"])
+    ny, nx = product.arrays["MASK"].shape
+    return _Input(row, Window(product.metadata["X0"], product.metadata["Y0"], nx, ny), product.arrays["NOISE"])
+
+
+def _read_plane(warp, name, window):
+    plane = read_planes(warp.row["path"], [name]).arrays[name]
+    outside = planes.NO_DATA if name == "MASK" else 0
+    whole = np.full(window.shape, outside, plane.dtype)
+    whole[warp.window.slices_in(window)] = plane
+    return whole
+
+
+def _read_stack(warps, window):
+    stack = np.zeros((len(warps), *window.shape), np.float32)
+    usable = np.zeros(stack.shape, bool)
+    for k, w in enumerate(warps):
+        stack[k] = _read_plane(w, "IMAGE", window)
+        usable[k] = (_read_plane(w, "MASK", window) & planes.UNUSABLE) == 0
+    return stack, usable
+
+
+def _rejected(unit, warps, window, stack, usable, median, count, config):
+    limits = RejectionLimits(
+        seed_sigma=config.seed_sigma,
+        grow_sigma=config.grow_sigma,
+        min_contrast=config.min_contrast,
+        reach_pix=math.ceil(unit["target_fwhm_pix"]),
+        max_epoch_fraction=config.max_epoch_fraction,
+        max_witness_gap_day=config.max_witness_gap_day,
+        trail_length_pix=config.trail_length_fwhm * unit["target_fwhm_pix"],
+    )
+    deviant, trail = np.zeros((2, *stack.shape), bool)
+    for k, w in enumerate(warps):
+        variance = _read_plane(w, "VARIANCE", window)
+        deviant[k], trail[k] = find_deviant(stack[k], variance, usable[k], median=median, count=count, limits=limits)
+    keep_artefacts(deviant, trail, usable, mjd=[w.row["midpoint_mjd_tai"] for w in warps], limits=limits)
+    return deviant
+
+
+def _coadd_row(unit, mean, used, usable):
+    covered = mean.weight > 0
+    n_usable = int(usable.sum())
+    return {
+        **{key: unit[key] for key in ("template_id", "tract", "patch")},
+        "n_input": used.shape[0],
+        "mean_n_input": float(used.sum() / max(covered.sum(), 1)),
+        "fraction_valid": float(covered.mean()),
+        "fraction_rejected": 1.0 - float(used.sum()) / max(n_usable, 1),
+        "noise_njy": float(np.sqrt(np.median(mean.variance[covered]))) if covered.any() else 0.0,
+    }
+
+
+def _input_row(unit, row, number, weight, offset, usable, rejected):
+    return {
+        **{key: unit[key] for key in ("template_id", "tract", "patch")},
+        "visit": row["visit"],
+        "detector": row["detector"],
+        "input_number": number,
+        "weight": weight,
+        "background_njy": offset,
+        "fraction_rejected": float(rejected.sum() / max(usable.sum(), 1)),
+    }
+
+
+COADD = Stage(
+    "coadd",
+    key=("template_id", "tract", "patch"),
+    version=2,
+    writes=("coadd", "coadd_input"),
+    run=coadd,
+    config=CoaddConfig,
+    inputs=("warps",),
+)

@@ -1,0 +1,168 @@
+"""Subtract the template from one calibrated exposure."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from dbpipe.errors import DataError
+from dbpipe.imaging import mask as planes
+from dbpipe.imaging.score import blank_statistics, score_image
+from dbpipe.imaging.subtract import KernelSettings, Plane, subtract
+from dbpipe.io.difference import Difference
+from dbpipe.io.exposure import read_exposure
+from dbpipe.sky.skymap import Tract
+from dbpipe.stage import Outputs, Skip, Stage
+from dbpipe.stages.template_image import make_template
+from dbpipe.units import ab_magnitude
+
+
+@dataclass(frozen=True)
+class DifferenceConfig:
+    """Settings of the difference stage."""
+
+    kernel_degree: tuple[int, ...] = (6, 4, 2)
+    """Polynomial degrees of the three Gaussians of the matching kernel."""
+    kernel_order: int = 2
+    """Degree of the kernel's variation over the image."""
+    kernel_sum_order: int = 0
+    """Degree of the variation of the flux ratio over the image."""
+    background_order: int = 1
+    """Degree of the differential background."""
+    max_kernel_size_pix: int = 35
+    """Largest side of the kernel, in pixels."""
+    min_coverage: float = 0.1
+    """Smallest fraction of pixels with a template that is worth subtracting."""
+    flux_floor: float = 0.005
+    """Model error of bright stars in the fit, as a fraction of their flux."""
+    convolve: str = "auto"
+    """Which side to convolve: auto, template or science."""
+
+
+def difference(unit, inputs, config):
+    """Assemble the template without this exposure, match, subtract, whiten and score."""
+    exposure = read_exposure(unit["path"])
+    tract = Tract(*(unit[k] for k in ("tract", "tract_ra", "tract_dec", "pixel_scale_arcsec", "patch_size_pix")))
+    own = inputs["own_warps"].to_pylist()
+    template = make_template(
+        exposure,
+        unit,
+        tract=tract,
+        coadds=inputs["coadds"].to_pylist(),
+        coadd_inputs=inputs["coadd_inputs"].to_pylist(),
+        own_warps=own,
+    )
+    if template.coverage < config.min_coverage:
+        return Skip(
+            "the template covers too little of the exposure",
+            {"coverage": template.coverage, "min_coverage": config.min_coverage, "n_input": len(template.weights)},
+        )
+    star_x, star_y = (inputs["stars"][c].to_numpy() for c in ("x", "y"))
+    science = Plane(exposure.image, exposure.variance, exposure.mask, unit["psf_fwhm_pix"])
+    result = subtract(
+        science,
+        template.plane,
+        psf=exposure.psf,
+        template_power=template.power,
+        star_x=star_x,
+        star_y=star_y,
+        settings=_settings(config),
+    )
+    unusable = (result.mask & planes.UNUSABLE) != 0
+    score = score_image(result.difference, result.variance, unusable, result.whitening.psf)
+    blank = ~unusable & (result.mask & planes.DETECTED == 0) & (score.flux_err > 0)
+    if blank.sum() < 1000:
+        raise DataError("no blank sky to measure the noise on", n_blank_pix=int(blank.sum()), n_required=1000)
+    product = Difference(
+        difference=result.difference,
+        variance=result.variance,
+        mask=result.mask,
+        score=score.score,
+        template=result.matched_template,
+        psf_field=result.whitening.psf,
+        wcs=exposure.wcs,
+        metadata={"CALEXP": unit["path"], "BUNIT": "electron", "NJYPERE": unit["njy_per_e"]},
+    )
+    row = _key(unit) | _summary(unit, result, template, config) | _quality(unit, result, score, blank, unusable)
+    row["leave_one_out"] = bool(own)
+    weights = [
+        _key(unit) | {"template_visit": v, "template_detector": d, "weight": w}
+        for (v, d), w in sorted(template.weights.items())
+    ]
+    return Outputs(
+        rows={"diffim": [row], "diffim_input": weights}, files={"diffim": product}, n_pix=exposure.image.size
+    )
+
+
+def _key(unit):
+    return {"visit": unit["visit"], "detector": unit["detector"]}
+
+
+def _settings(config):
+    return KernelSettings(
+        degree=config.kernel_degree,
+        order=config.kernel_order,
+        sum_order=config.kernel_sum_order,
+        background_order=config.background_order,
+        max_size_pix=config.max_kernel_size_pix,
+        flux_floor=config.flux_floor,
+        convolve=config.convolve,
+    )
+
+
+def _summary(unit, result, template, config):
+    fit, model = result.fit, result.fit.model
+    ny, nx = model.shape
+    grid_x, grid_y = (g.ravel() for g in np.meshgrid(np.linspace(0, nx - 1, 7), np.linspace(0, ny - 1, 7)))
+    sums = model.kernels_at(grid_x, grid_y).sum(axis=(1, 2))
+    control = fit.star_chi2[fit.is_control]
+    return {
+        "template_id": unit["template_id"],
+        "convolved": result.convolved,
+        "n_template_input": len(template.weights),
+        "template_coverage": template.coverage,
+        "template_fwhm_pix": template.plane.fwhm_pix,
+        "science_fwhm_pix": unit["psf_fwhm_pix"],
+        "kernel_sigma_pix": " ".join(f"{s:.2f}" for s in model.basis.sigma_pix),
+        "kernel_degree": " ".join(map(str, model.basis.degree)),
+        "kernel_order": model.kernel_order,
+        "background_order": model.background_order,
+        "kernel_size_pix": model.basis.functions.shape[-1],
+        "kernel_sum": float(sums[len(sums) // 2]),
+        "kernel_sum_scatter": float(np.std(sums)),
+        "n_kernel_star": int(fit.kept.sum()),
+        "n_kernel_star_clipped": int((~fit.kept & ~fit.is_control).sum()),
+        "fit_chi2": float(np.median(fit.star_chi2[fit.kept])),
+        "control_chi2": float(np.median(control)) if control.size else None,
+        "n_control_star": int(control.size),
+    }
+
+
+def _quality(unit, result, score, blank, unusable):
+    psf = result.whitening.psf
+    ny, nx = result.difference.shape
+    centre = psf.at(nx / 2, ny / 2)
+    std, lag1 = blank_statistics(score.score, result.difference, blank)
+    flux_err = float(np.median(score.flux_err[blank]))
+    return {
+        "science_noise_e": result.science_noise,
+        "template_noise_e": result.template_noise,
+        "diff_noise_e": float(math.sqrt(np.median(result.variance[blank]))),
+        "score_std": std,
+        "lag1_correlation": lag1,
+        "psf_effective_area_pix": float(centre.sum() ** 2 / np.sum(np.square(centre))),
+        "njy_per_e": unit["njy_per_e"],
+        "depth_5sigma_mag": ab_magnitude(5.0 * flux_err * unit["njy_per_e"]),
+        "fraction_masked": float(unusable.mean()),
+    }
+
+
+DIFFERENCE = Stage(
+    "difference",
+    key=("visit", "detector"),
+    version=4,
+    writes=("diffim", "diffim_input"),
+    run=difference,
+    config=DifferenceConfig,
+    inputs=("coadds", "coadd_inputs", "own_warps", "stars"),
+)

@@ -1,0 +1,126 @@
+"""Look at one raw file and put on record what it is, or why it cannot be used."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dbpipe.errors import DataError
+from dbpipe.io.fits import read_raw
+from dbpipe.io.instrument import load_instrument
+from dbpipe.stage import Outputs, Stage
+from dbpipe.units import ARCSEC_PER_DEG
+
+INSTRUMENT_FILE = "instrument.toml"
+"""The survey's copy of its instrument description."""
+
+
+@dataclass(frozen=True)
+class IngestConfig:
+    """Settings of the ingest stage."""
+
+    max_bad_fraction: float = 0.5
+    """Largest fraction of unusable pixels (NaN, infinite, bad values) that an image may have (0 to 1)."""
+
+
+def ingest(unit, inputs, config):
+    """Read one raw file, check it, and describe it in rows.
+
+    Parameters
+    ----------
+    unit : path, size_byte, mtime_ns, instrument_sha256
+        Size and time of change are there so that a file that changed is looked at again.
+    """
+    instrument = load_instrument(INSTRUMENT_FILE)
+    raw = read_raw(unit["path"], instrument)
+    n_bad = check_pixels(raw.image, raw.bad, max_bad_fraction=config.max_bad_fraction)
+    visit = {
+        "visit": raw.visit,
+        "band": raw.band,
+        "instrument": instrument.name,
+        "midpoint_mjd_tai": raw.midpoint_mjd_tai,
+        "exposure_s": raw.exposure_s,
+        "airmass": raw.airmass,
+        "night": raw.night,
+    }
+    row = {
+        "visit": raw.visit,
+        "detector": raw.detector,
+        "path": unit["path"],
+        "sha256": raw.sha256,
+        "size_byte": raw.size_byte,
+        "instrument_sha256": unit["instrument_sha256"],
+        "nx": raw.image.shape[1],
+        "ny": raw.image.shape[0],
+        **measure_footprint(raw.wcs, raw.image.shape),
+        "gain_e_per_adu": raw.gain,
+        "read_noise_e": raw.read_noise_e,
+        "saturation_e": raw.saturation_e,
+        "sky_e": raw.sky_e,
+        "n_bad_pix": n_bad,
+    }
+    rows = {
+        "band": [{"band": raw.band}],
+        "visit": [visit],
+        "detector": [{"detector": raw.detector, "name": raw.detector_name}],
+        "raw": [row],
+    }
+    return Outputs(rows=rows, n_pix=raw.image.size)
+
+
+def check_pixels(image, bad, *, max_bad_fraction):
+    """Return the number of bad pixels.
+
+    Raises
+    ------
+    DataError
+        If there are too many of them, or if all the others have one value: nothing was exposed, or nothing was read.
+    """
+    n_bad = int(np.count_nonzero(bad))
+    if n_bad > max_bad_fraction * bad.size:
+        raise DataError("too many bad pixels", bad_fraction=n_bad / bad.size, limit=max_bad_fraction, n_bad_pix=n_bad)
+    lowest, highest = float(image.min()), float(image.max())  # bad pixels hold the median of the good ones
+    if lowest == highest:
+        raise DataError("all pixels have the same value", value_e=lowest, n_pix=image.size)
+    return n_bad
+
+
+def measure_footprint(wcs, shape):
+    """Return where an image lies by its WCS.
+
+    Returns
+    -------
+    dict of ra, dec : centre [deg]; radius_deg : from there to the farthest corner; pixel_scale_arcsec : at the centre
+
+    Raises
+    ------
+    DataError
+        If a corner has no place on the sky.
+    """
+    ny, nx = shape
+    x0, y0 = (nx - 1) / 2, (ny - 1) / 2
+    x = np.array([x0, -0.5, nx - 0.5, nx - 0.5, -0.5, x0 - 0.5, x0 + 0.5, x0, x0])
+    y = np.array([y0, -0.5, -0.5, ny - 0.5, ny - 0.5, y0, y0, y0 - 0.5, y0 + 0.5])
+    ra, dec = wcs.all_pix2world(x, y, 0)
+    if not np.all(np.isfinite(ra) & np.isfinite(dec)):
+        raise DataError("header WCS does not reach the corners of the image", nx=nx, ny=ny)
+    a, d = np.radians(ra), np.radians(dec)
+    unit = np.stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)], axis=-1)
+    chord = np.linalg.norm(unit[1:5] - unit[0], axis=-1).max()
+    pixel_area = np.linalg.norm(np.cross(unit[6] - unit[5], unit[8] - unit[7]))  # [sr]
+    return {
+        "ra": float(ra[0] % 360.0),
+        "dec": float(dec[0]),
+        "radius_deg": float(np.degrees(2.0 * np.arcsin(chord / 2.0))),
+        "pixel_scale_arcsec": float(np.degrees(np.sqrt(pixel_area)) * ARCSEC_PER_DEG),
+    }
+
+
+INGEST = Stage(
+    "ingest",
+    key=("path",),
+    version=1,
+    writes=("raw",),
+    inserts=("band", "visit", "detector"),
+    run=ingest,
+    config=IngestConfig,
+)

@@ -1,0 +1,157 @@
+"""Put one exposure onto the tract grid and give it the model PSF of the template.
+
+The image is warped first and matched afterwards: PSF and image then went through the same interpolation.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dbpipe.errors import DataError
+from dbpipe.imaging import mask as planes
+from dbpipe.imaging import noise
+from dbpipe.imaging.convolve import KernelField, block_centres, convolve
+from dbpipe.imaging.homogenise import fit_homogenisation_kernel
+from dbpipe.imaging.resample import fill_gaps, warp, warp_stamp
+from dbpipe.imaging.subtract import grow_bits
+from dbpipe.io.exposure import read_exposure
+from dbpipe.io.planes import Planes
+from dbpipe.sky.skymap import Tract, patch_wcs, tract_wcs
+from dbpipe.sky.wcs import local_affine, pixel_map
+from dbpipe.sky.window import Window, footprint_window
+from dbpipe.stage import Outputs, Skip, Stage
+
+BLOCK_PIX = 256
+NOISE_HALF = 20
+"""Half side of the autocovariance stamp [pix]: kernels of 31 pix have no longer reach."""
+POWER_SIZE = 96
+
+
+@dataclass(frozen=True)
+class WarpConfig:
+    """Settings of the warp stage."""
+
+    kernel_size_pix: int = 31
+    """Side of the homogenisation kernel, in pixels of the tract."""
+    max_psf_residual: float = 0.03
+    """Largest rms of (matched PSF - model) over the rms of the model; an exposure that cannot do better is refused."""
+    max_kernel_negative: float = 1.0
+    """Largest sum of the negative part of the kernel: more means that the exposure would have to be sharpened."""
+
+
+def warp_exposure(unit, inputs, config):
+    """Warp, homogenise and scale one exposure to nJy on one patch."""
+    exposure = read_exposure(unit["path"])
+    tract = Tract(*(unit[k] for k in ("tract", "tract_ra", "tract_dec", "pixel_scale_arcsec", "patch_size_pix")))
+    patch = Window(unit["x0"], unit["y0"], unit["nx"], unit["ny"])
+    covered = footprint_window(exposure.wcs, exposure.image.shape, tract_wcs(tract)).common(patch)
+    if covered is None:
+        return Skip("no pixel of the exposure lies on the patch")
+    wide = covered.grown(config.kernel_size_pix // 2 + 1)
+    frame = patch_wcs(tract, wide.x0, wide.y0)
+    kernels, fits = _kernels(exposure, frame, wide, unit["target_fwhm_pix"], config)
+    middle = fits[len(fits) // 2]
+    _refuse_ill_conditioned(fits, unit, config)
+    warped = _warped(exposure, frame, wide)
+    image = convolve(warped.image, kernels)
+    mask = grow_bits(warped.mask, _core_radius(middle.kernel))
+    power = _noise_power(exposure, frame, wide, middle.kernel)
+    cut = covered.slices_in(wide)
+    good = (mask[cut] & planes.UNUSABLE) == 0
+    if not good.any():
+        return Skip("no usable pixel of the exposure lies on the patch")
+    njy = np.float32(unit["njy_per_e"])
+    stamp = noise.autocovariance(power, NOISE_HALF)
+    product = Planes(
+        {
+            "IMAGE": image[cut] * njy,
+            "VARIANCE": warped.variance[cut] * njy**2 * np.float32(power.mean()),
+            "MASK": mask[cut],
+            "NOISE": (stamp / stamp[NOISE_HALF, NOISE_HALF]).astype(np.float32),
+        },
+        patch_wcs(tract, covered.x0, covered.y0),
+        {"X0": covered.x0, "Y0": covered.y0, "NX": covered.nx, "NY": covered.ny, "BUNIT": "nJy", "PSFFWHM": unit["target_fwhm_pix"]},
+    )
+    row = {key: unit[key] for key in ("template_id", "tract", "patch", "visit", "detector")} | {
+        "kernel_sum": float(middle.kernel.sum()),
+        "kernel_negative": max(f.negative for f in fits),
+        "psf_residual": max(f.residual for f in fits),
+        "noise_gain": float(power.mean()),
+        "fraction_valid": float(good.sum() / (patch.nx * patch.ny)),
+    }
+    return Outputs(rows={"warp": [row]}, files={"warp": product}, n_pix=covered.nx * covered.ny)
+
+
+def _warped(exposure, frame, window):
+    grid = pixel_map(frame, exposure.wcs, window.shape)
+    return warp(
+        fill_gaps(exposure.image, exposure.mask),
+        exposure.variance,
+        exposure.mask,
+        map_x=grid.x,
+        map_y=grid.y,
+        step_pix=grid.step_pix,
+        shape=window.shape,
+    )
+
+
+def _kernels(exposure, frame, window, target_fwhm_pix, config):
+    """Fit the homogenisation kernel of every block from the PSF model, warped like the image."""
+    x, y = block_centres(window.shape, BLOCK_PIX)
+    grid_x, grid_y = (g.ravel() for g in np.meshgrid(x, y))
+    grid = pixel_map(frame, exposure.wcs, window.shape)
+    in_x, in_y = grid.at(grid_x, grid_y)
+    ny, nx = exposure.image.shape
+    # blocks beyond the image take the PSF at its edge
+    in_x, in_y = np.clip(in_x, 0, nx - 1), np.clip(in_y, 0, ny - 1)
+    matrices = local_affine(frame, exposure.wcs, grid_x, grid_y)
+    fits = []
+    for psf, matrix in zip(exposure.psf.at_many(in_x, in_y), matrices, strict=True):
+        stamp = warp_stamp(psf, matrix)
+        fits.append(
+            fit_homogenisation_kernel(
+                stamp / stamp.sum(), target_fwhm_pix=target_fwhm_pix, kernel_size_pix=config.kernel_size_pix
+            )
+        )
+    size = config.kernel_size_pix
+    kernels = np.array([f.kernel for f in fits], np.float32).reshape(len(y), len(x), size, size)
+    return KernelField(kernels, BLOCK_PIX), fits
+
+
+def _refuse_ill_conditioned(fits, unit, config):
+    residual, negative = max(f.residual for f in fits), max(f.negative for f in fits)
+    if residual > config.max_psf_residual or negative > config.max_kernel_negative:
+        raise DataError(
+            "the exposure cannot be matched to the model PSF",
+            psf_residual=residual,
+            max_psf_residual=config.max_psf_residual,
+            kernel_negative=negative,
+            max_kernel_negative=config.max_kernel_negative,
+            psf_fwhm_pix=unit["psf_fwhm_pix"],
+            target_fwhm_pix=unit["target_fwhm_pix"],
+        )
+
+
+def _noise_power(exposure, frame, window, kernel):
+    """Noise power of the product relative to the variance of the exposure's own pixels."""
+    matrix = local_affine(frame, exposure.wcs, window.nx / 2.0, window.ny / 2.0)
+    interpolated = noise.interpolation_power(POWER_SIZE, matrix)
+    # `warp` has scaled the variance by the squared pixel area already
+    area = abs(np.linalg.det(matrix))
+    return interpolated / area**2 * noise.kernel_power(kernel, POWER_SIZE)
+
+
+def _core_radius(kernel):
+    u = np.arange(kernel.shape[0]) - kernel.shape[0] // 2
+    radius = np.hypot(*np.meshgrid(u, u))
+    return int(np.ceil(radius[np.abs(kernel) > 0.1 * np.abs(kernel).max()].max()))
+
+
+WARP = Stage(
+    "warp",
+    key=("template_id", "tract", "patch", "visit", "detector"),
+    version=1,
+    writes=("warp",),
+    run=warp_exposure,
+    config=WarpConfig,
+)

@@ -1,0 +1,314 @@
+"""A survey on disk: settings, catalogue and files in one folder, and everything that can be done with it.
+
+my_survey/
+  survey.toml      settings
+  instrument.toml  what the headers of the raw files mean
+  survey.duckdb    the catalogue
+  survey.lock      who is working on it
+  dbpipe.log       what went wrong
+  files/           images that dbpipe made
+"""
+
+import os
+import shutil
+import sys
+from contextlib import ExitStack, closing, contextmanager
+from functools import cached_property
+from importlib.resources import files as package_files
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from dbpipe import pipeline, templates
+from dbpipe.catalog import checks, files, migrations, units
+from dbpipe.catalog import connection as catalog_connection
+from dbpipe.catalog.queries import fetch_table, load_named
+from dbpipe.catalog.refcat import replace_reference_catalog
+from dbpipe.discover import find_raw_files
+from dbpipe.errors import ConfigError, DataError
+from dbpipe.offer import Options
+from dbpipe.pool import WorkerPool
+from dbpipe.settings import default_text, read_settings
+
+CATALOG = "survey.duckdb"
+LOCK = "survey.lock"
+SETTINGS = "survey.toml"
+INSTRUMENT = "instrument.toml"
+
+_HEADING = """Settings of this survey. Every setting stands here with its default, commented out;
+take away the "# " before a name to change it. `dbpipe config SURVEY` shows what is in force.
+Changing a setting redoes exactly the work that depends on it, at the next `dbpipe run`."""
+
+
+class Survey:
+    """An open survey. Close it, or use it in a ``with`` block: while it is open for writing nobody else can read it."""
+
+    def __init__(self, root, connection, lock):
+        self.root = Path(root)
+        self.connection = connection
+        self._lock = lock
+
+    @classmethod
+    def open(cls, root, *, read_only=True):
+        """Open a survey, bringing its schema up to date first if need be.
+
+        Raises
+        ------
+        ConfigError
+            If there is no survey.
+        SurveyBusy
+            If another process is writing to it, or, when opening for writing, reading it.
+        """
+        root = Path(root)
+        if not (root / CATALOG).is_file():
+            raise ConfigError(f"{root} is not a survey (`dbpipe init {root}` makes one)")
+        if read_only and _is_outdated(root):
+            cls.open(root, read_only=False).close()
+        with ExitStack() as on_error:
+            lock = on_error.enter_context(closing(catalog_connection.Lock(root / LOCK, shared=read_only)))
+            connection = on_error.enter_context(catalog_connection.connect(root / CATALOG, read_only=read_only))
+            if not read_only:
+                _bring_up_to_date(connection)
+            on_error.pop_all()
+        return cls(root, connection, lock)
+
+    @classmethod
+    def init(cls, root, *, instrument="phosim-eimage"):
+        """Make an empty survey and return it, open for writing.
+
+        Parameters
+        ----------
+        root : path
+            A folder that does not exist, or holds no survey yet.
+        instrument : str or path
+            Name of a description that comes with dbpipe, or a TOML file; it is copied into the survey.
+        """
+        from dbpipe.io.instrument import load_instrument
+
+        root = Path(root)
+        if (root / CATALOG).exists():
+            raise ConfigError(f"{root} is a survey already")
+        load_instrument(instrument)
+        root.mkdir(parents=True, exist_ok=True)
+        _copy_instrument(instrument, root / INSTRUMENT)
+        if not (root / SETTINGS).exists():
+            (root / SETTINGS).write_text(default_text(pipeline.sections(), _HEADING), encoding="utf-8")
+        with closing(catalog_connection.Lock(root / LOCK)):
+            catalog_connection.create(root / CATALOG)
+        return cls.open(root, read_only=False)
+
+    def close(self):
+        """Write everything to the catalogue file and let go of the survey."""
+        self.connection.close()
+        self._lock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    @cached_property
+    def settings(self):
+        """The settings in force, `dbpipe.settings.Settings`."""
+        return read_settings(self.root / SETTINGS, pipeline.sections())
+
+    def sql(self, query, **parameters):
+        """Ask the catalogue: ``survey.sql("SELECT ...").df()``; ``$name`` in the text takes a keyword argument."""
+        return self.connection.sql(query, params=parameters or None)
+
+    def fetch(self, query, **parameters):
+        """Return the answer to a query as a pyarrow.Table; a query that DuckDB refuses is a ConfigError."""
+        try:
+            relation = self.sql(query, **parameters)
+            return pa.table({"done": [True]}).slice(1) if relation is None else relation.to_arrow_table()
+        except duckdb.Error as error:
+            raise ConfigError(str(error)) from error
+
+    def ingest(self, names, *, n_worker=None, retry_failed=False, report=None):
+        """Take raw files into the survey, or say why not; the files stay where they are.
+
+        Parameters
+        ----------
+        names : sequence of path
+            Files, folders or patterns, see `dbpipe.discover.find_raw_files`.
+
+        Returns
+        -------
+        (Summary, int)
+            What was done, and how many files in the folders do not look like FITS.
+        """
+        from dbpipe.io.instrument import load_instrument
+
+        paths, n_other = find_raw_files(names, leave_out=self.root)
+        instrument = load_instrument(self.root / INSTRUMENT)
+        self._register_request(paths)
+        options = Options(
+            retry_failed=retry_failed,
+            remove_stale=False,  # a file that is not named this time is still part of the survey
+            parameters={"instrument_sha256": instrument.sha256},
+        )
+        stage = pipeline.load_stage("ingest")
+        with self._run_record() as run_id, WorkerPool(self.root, n_worker) as pool:
+            summary = pipeline.run_stage(
+                self.connection,
+                stage,
+                self.settings["ingest"],
+                run_id=run_id,
+                pool=pool,
+                root=self.root,
+                options=options,
+                report=report,
+            )
+        return summary, n_other
+
+    def _register_request(self, paths):
+        self.connection.execute(
+            "CREATE OR REPLACE TEMP TABLE ingest_request (path VARCHAR, size_byte BIGINT, mtime_ns BIGINT)"
+        )
+        states = [os.stat(path) for path in paths]
+        request = pa.table(  # noqa: F841 - DuckDB finds it by its name
+            {
+                "path": pa.array(paths, pa.string()),
+                "size_byte": pa.array([state.st_size for state in states], pa.int64()),
+                "mtime_ns": pa.array([state.st_mtime_ns for state in states], pa.int64()),
+            }
+        )
+        self.connection.execute("INSERT INTO ingest_request SELECT * FROM request")
+
+    def set_reference_catalog(self, path, *, mapping=None):
+        """Read a reference catalogue into the survey, in the place of the one it has.
+
+        Parameters
+        ----------
+        path : path
+            CSV, Parquet, FITS, ECSV or VOTable.
+        mapping : dict, optional
+            Meaning -> column name, e.g. {"ra": "RA_ICRS", "magnitudes": {"r": "rmag"}}; goes before the section
+            [refcat] of the settings.
+
+        Returns
+        -------
+        (int, int): the numbers of stars and magnitudes.
+        """
+        from dbpipe.io.refcat import read_refcat
+
+        configured = {name: value for name, value in self.settings.as_dict()["refcat"].items() if value}
+        return self._store_reference(*read_refcat(path, configured | (mapping or {})))
+
+    def set_reference_from_exposure(self, visit):
+        """Make the stars of one raw exposure the reference catalogue, where there is no better one."""
+        from dbpipe.stages.selfref import reference_from_raw
+
+        rows = fetch_table(self.connection, load_named("catalog", "refcat")["raw_of_visit"], {"visit": visit})
+        if rows.num_rows == 0:
+            raise DataError("no raw exposure of this visit", visit=visit)
+        unit = rows.to_pylist()[0]
+        with _inside(self.root):
+            stars, magnitudes = reference_from_raw(unit, self.settings["calibrate"])
+        return self._store_reference(stars, magnitudes)
+
+    def _store_reference(self, stars, magnitudes):
+        replace_reference_catalog(self.connection, stars, magnitudes)
+        return stars.num_rows, magnitudes.num_rows
+
+    def run(self, *, to=None, where=None, n_worker=None, retry_failed=False, report=None):
+        """Do everything that is not done yet, up to a stage, and return a list of `Summary`.
+
+        Parameters
+        ----------
+        to : str, optional
+            Last stage.
+        where : str, optional
+            SQL condition on the columns of the work, e.g. "band = 'r'".
+        n_worker : int, optional
+            Processes; by default one per core.
+        retry_failed : bool
+            Try again what failed before although nothing has changed.
+        report : dbpipe.pipeline.Report, optional
+            Is told of the progress.
+        """
+        options = Options(where=where, retry_failed=retry_failed)
+        with self._run_record() as run_id, WorkerPool(self.root, n_worker) as pool:
+            return pipeline.run_all(
+                self.connection,
+                self.settings,
+                run_id=run_id,
+                pool=pool,
+                root=self.root,
+                to=to,
+                options=options,
+                report=report,
+            )
+
+    def templates(self, *, band=None):
+        """Return the template decisions in force, a list of `dbpipe.templates.Decision`."""
+        return templates.in_force(self.connection, band=band)
+
+    def propose_template(self, *, band=None, **choice):
+        """Return what a choice would give, deciding nothing; see `dbpipe.templates.propose`."""
+        return templates.propose(self.connection, self.settings["template"], band=band, **choice)
+
+    def decide_template(self, decisions):
+        """Put proposed decisions in force; the next run makes the warps, coadds and differences that follow."""
+        with self._run_record() as run_id:
+            templates.decide(self.connection, decisions, run_id)
+
+    @contextmanager
+    def _run_record(self):
+        command = " ".join([Path(sys.argv[0]).name or "python", *sys.argv[1:]])
+        run_id = units.start_run(self.connection, command, pipeline.versions(), self.settings.as_dict())
+        yield run_id
+        units.finish_run(self.connection, run_id)
+
+    def count_due(self):
+        """Return how many units each stage would work on now."""
+        return pipeline.count_due(self.connection, self.settings)
+
+    def check(self, *, check_hash=False):
+        """Apply every data-quality rule; see `dbpipe.catalog.checks.run_checks`."""
+        return checks.run_checks(self.connection, self.root, check_hash=check_hash)
+
+    def find_garbage(self):
+        """Return the files that the catalogue does not name, relative to the survey."""
+        return files.find_orphans(self.connection, self.root)
+
+    def delete_garbage(self):
+        """Delete the files that the catalogue does not name and return them. Needs the survey open for writing."""
+        garbage = self.find_garbage()
+        files.delete(self.root, garbage)
+        return garbage
+
+
+def _bring_up_to_date(connection):
+    from dbpipe.export import apply_views
+
+    migrations.migrate(connection)
+    apply_views(connection)
+
+
+def _is_outdated(root):
+    with (
+        closing(catalog_connection.Lock(root / LOCK, shared=True)),
+        catalog_connection.connect(root / CATALOG, read_only=True) as connection,
+    ):
+        return bool(migrations.pending_migrations(connection))
+
+
+def _copy_instrument(instrument, path):
+    shipped = package_files("dbpipe") / "instruments" / f"{instrument}.toml"
+    source = Path(instrument) if str(instrument).endswith(".toml") else Path(str(shipped))
+    if source.resolve() != path.resolve():
+        shutil.copyfile(source, path)
+
+
+@contextmanager
+def _inside(folder):
+    """Work in a folder, as a worker process does."""
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)

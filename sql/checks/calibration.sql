@@ -1,0 +1,41 @@
+-- The reference catalogue and the calibrated exposures.
+
+-- name: magnitude_has_star
+-- Every reference magnitude belongs to a reference star.
+SELECT reference_id, band FROM reference_magnitude ANTI JOIN reference_star USING (reference_id)
+
+-- name: magnitude_is_unique
+-- A reference star has one magnitude in a band.
+SELECT reference_id, band, count(*) AS n FROM reference_magnitude GROUP BY reference_id, band HAVING count(*) > 1
+
+-- name: calexp_is_unique
+-- A visit and detector is calibrated once.
+SELECT visit, detector, count(*) AS n FROM calexp GROUP BY visit, detector HAVING count(*) > 1
+
+-- name: calexp_has_raw
+-- Every calexp has its raw image.
+SELECT visit, detector FROM calexp ANTI JOIN raw USING (visit, detector)
+
+-- name: calexp_makes_sense
+-- Seeing, noise and zero point of a calexp are positive.
+SELECT visit, detector, psf_fwhm_pix, sky_noise_e, njy_per_e FROM calexp
+WHERE psf_fwhm_pix <= 0 OR sky_noise_e <= 0 OR njy_per_e <= 0 OR fraction_masked < 0 OR fraction_masked > 1
+
+-- name: source_has_calexp
+-- Every source belongs to a calexp.
+SELECT DISTINCT visit, detector FROM source ANTI JOIN calexp USING (visit, detector)
+
+-- name: source_id_is_unique
+-- A source id is given once.
+SELECT source_id, count(*) AS n FROM source GROUP BY source_id HAVING count(*) > 1
+
+-- name: source_id_is_packed
+-- A source id says from which visit and detector it comes.
+SELECT source_id, visit, detector FROM source WHERE source_id >> 22 <> visit OR (source_id >> 14) & 255 <> detector
+
+-- name: calexp_counts_its_sources
+-- A calexp has as many sources as it says.
+SELECT visit, detector, n_source, count(source_id) AS n_row
+FROM calexp LEFT JOIN source USING (visit, detector)
+GROUP BY visit, detector, n_source
+HAVING count(source_id) <> n_source

@@ -1,0 +1,65 @@
+-- What `dbpipe status` shows.
+
+-- name: stages
+-- Units of each stage by verdict.
+SELECT
+    stage,
+    count(*) FILTER (WHERE status = 'done') AS done,
+    count(*) FILTER (WHERE status = 'skipped') AS skipped,
+    count(*) FILTER (WHERE status = 'failed') AS failed,
+    max(finished_at) AS last_at
+FROM unit
+GROUP BY stage
+ORDER BY stage
+
+-- name: reasons
+-- Why units were skipped or failed, grouped.
+SELECT stage, status, reason, count(*) AS n_unit, min(unit_key) AS example, arg_min(numbers, unit_key) AS numbers
+FROM unit
+WHERE status <> 'done'
+GROUP BY stage, status, reason
+ORDER BY stage, status, n_unit DESC, reason
+
+-- name: reasons_of_run
+-- The same for one run.
+SELECT stage, status, reason, count(*) AS n_unit, min(unit_key) AS example
+FROM unit
+WHERE status <> 'done' AND run_id = $run_id
+GROUP BY stage, status, reason
+ORDER BY stage, status, n_unit DESC, reason
+
+-- name: bands
+-- What has been observed and found, by band.
+WITH observed AS (
+    SELECT band, count(*) AS n_image FROM raw JOIN visit USING (visit) GROUP BY band
+),
+calibrated AS (
+    SELECT
+        band,
+        count(*) AS n_calexp,
+        min(psf_fwhm_arcsec) AS best_fwhm_arcsec,
+        median(psf_fwhm_arcsec) AS median_fwhm_arcsec,
+        median(depth_5sigma_mag) AS median_depth_mag
+    FROM calexp JOIN visit USING (visit)
+    GROUP BY band
+),
+subtracted AS (
+    SELECT band, count(*) AS n_diffim FROM diffim JOIN visit USING (visit) GROUP BY band
+),
+detected AS (
+    SELECT band, count(*) FILTER (WHERE is_primary) AS n_dia_source FROM dia_source GROUP BY band
+)
+SELECT
+    band,
+    n_image,
+    coalesce(n_calexp, 0) AS n_calexp,
+    round(best_fwhm_arcsec, 2) AS best_fwhm_arcsec,
+    round(median_fwhm_arcsec, 2) AS median_fwhm_arcsec,
+    round(median_depth_mag, 2) AS median_depth_mag,
+    coalesce(n_diffim, 0) AS n_diffim,
+    coalesce(n_dia_source, 0) AS n_dia_source
+FROM observed
+LEFT JOIN calibrated USING (band)
+LEFT JOIN subtracted USING (band)
+LEFT JOIN detected USING (band)
+ORDER BY band

@@ -1,0 +1,17 @@
+-- The sources to trust: primary detections that no flag speaks against.
+CREATE OR REPLACE VIEW dia_source_clean AS
+SELECT *
+FROM dia_source
+WHERE is_primary
+    AND NOT flag_edge
+    AND NOT flag_saturated
+    AND NOT flag_near_saturated
+    AND NOT flag_bad
+    AND NOT flag_cosmic_ray
+    AND NOT flag_no_template
+    AND NOT flag_template_rejected
+    AND NOT flag_dipole
+    AND NOT flag_fit_failed
+    AND NOT flag_shape
+    AND NOT flag_bright_star;
+COMMENT ON VIEW dia_source_clean IS 'Primary DIASources without any flag';

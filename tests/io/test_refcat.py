@@ -1,0 +1,186 @@
+"""Reference catalogues of any make."""
+
+import gzip
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from astropy.table import Table
+
+from dbpipe.errors import ConfigError
+from dbpipe.io.refcat import RefcatColumns, dropped_count, find_columns, read_refcat
+from dbpipe.sky.healpix import hpx29
+
+STARS = {"id": [5000000001, 5000000002, 5000000003], "ra": [10.0, 359.9999, 0.25], "dec": [-5.0, 89.0, 0.0],
+         "r": [15.5, 16.5, 17.5], "r_err": [0.01, 0.02, 0.03]}  # fmt: skip
+
+
+def write_csv(folder, text):
+    """Write text as a CSV file and return its path."""
+    path = folder / "stars.csv"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "parquet", "fits", "ecsv", "vot"])
+def test_same_stars_from_every_format(tmp_path, kind):
+    """The format is told from the content: each file gives the same rows, ids to the last digit."""
+    path, table = tmp_path / "stars.dat", Table(STARS)
+    if kind.startswith("csv"):
+        table.write(path, format="ascii.csv")
+        if kind.endswith("gz"):
+            path.write_bytes(gzip.compress(path.read_bytes()))
+    elif kind == "parquet":
+        pyarrow.parquet.write_table(pa.table(STARS), path)
+    else:
+        table.write(path, format={"fits": "fits", "ecsv": "ascii.ecsv", "vot": "votable"}[kind])
+    stars, magnitudes = read_refcat(path)
+    assert stars["original_id"].to_pylist() == ["5000000001", "5000000002", "5000000003"]
+    assert stars["reference_id"].to_pylist() == [1, 2, 3]
+    np.testing.assert_array_equal(stars["ra"].to_numpy(), STARS["ra"])
+    np.testing.assert_array_equal(stars["hpx29"].to_numpy(), hpx29(STARS["ra"], STARS["dec"]))
+    assert stars["epoch_mjd_tai"].null_count == stars["pm_ra_mas_per_yr"].null_count == 3
+    assert magnitudes["band"].to_pylist() == ["r"] * 3
+    assert magnitudes["magnitude_ab"].to_pylist() == STARS["r"]
+    assert magnitudes["magnitude_err"].to_pylist() == STARS["r_err"]
+    assert dropped_count(stars) == 0
+
+
+def test_columns_are_those_of_the_schema(tmp_path):
+    """Names and types are what the tables of the catalogue want."""
+    stars, magnitudes = read_refcat(write_csv(tmp_path, "RA,Dec,V\n1,2,3\n"))
+    assert stars.column_names == ["reference_id", "original_id", "ra", "dec", "epoch_mjd_tai", "pm_ra_mas_per_yr",
+                                  "pm_dec_mas_per_yr", "hpx29"]  # fmt: skip
+    assert [str(t) for t in stars.schema.types] == ["int64", "string"] + ["double"] * 5 + ["int64"]
+    assert magnitudes.column_names == ["reference_id", "band", "magnitude_ab", "magnitude_err"]
+    assert [str(t) for t in magnitudes.schema.types] == ["int64", "string", "double", "double"]
+
+
+def test_rows_without_a_position_are_dropped_and_counted(tmp_path):
+    """A star that is nowhere is left out; the numbers of the others stay those of the file."""
+    text = "ra,dec,r\n10,20,15\n,20,15\n10,nan,15\n11,21,16\n"
+    stars, magnitudes = read_refcat(write_csv(tmp_path, text))
+    assert dropped_count(stars) == 2
+    assert stars["reference_id"].to_pylist() == [1, 4]
+    assert magnitudes["reference_id"].to_pylist() == [1, 4]
+
+
+def test_codes_for_missing_are_missing(tmp_path):
+    """99, -9999, an empty cell and NaN are no magnitudes; an error of zero or less is unknown."""
+    text = "ra,dec,g,r,r_err\n1,1,99.0,15,0.0\n1,2,-9999,,0.1\n1,3,20,nan,0.1\n1,4,21,16,0.2\n"
+    _, magnitudes = read_refcat(write_csv(tmp_path, text))
+    rows = sorted((m["band"], m["reference_id"], m["magnitude_err"]) for m in magnitudes.to_pylist())
+    assert rows == [("g", 3, None), ("g", 4, None), ("r", 1, None), ("r", 4, 0.2)]
+
+
+def test_units_of_the_file_count(tmp_path):
+    """Radians become degrees, arcsec/yr become mas/yr; negative right ascensions are folded."""
+    table = Table(
+        {"coord_ra": [-0.1, 0.2], "coord_dec": [0.1, 0.2], "pmra": [0.5, 1.0], "pmdec": [0.1, 0.2], "r": [1, 2]}
+    )
+    for name, unit in {"coord_ra": "rad", "coord_dec": "rad", "pmra": "arcsec/yr", "pmdec": "arcsec/yr"}.items():
+        table[name].unit = unit
+    table.write(tmp_path / "a.fits")
+    stars, _ = read_refcat(tmp_path / "a.fits", {"epoch": 2016.0})
+    np.testing.assert_allclose(stars["ra"].to_numpy(), np.degrees([2 * np.pi - 0.1, 0.2]), rtol=1e-12)
+    np.testing.assert_allclose(stars["pm_ra_mas_per_yr"].to_numpy(), [500.0, 1000.0])
+    table["coord_ra"].unit = "mag"
+    table.write(tmp_path / "b.fits")
+    with pytest.raises(ConfigError, match="coord_ra is in mag"):
+        read_refcat(tmp_path / "b.fits")
+
+
+@pytest.mark.parametrize("epoch", [2016.0, 57388.5])
+def test_epoch_is_a_year_or_an_mjd(tmp_path, epoch):
+    """J2016.0 and its MJD are the same moment to a minute; a column works like a number."""
+    text = f"ra,dec,r,when\n1,2,3,{epoch}\n"
+    for given in (epoch, str(epoch), "when"):
+        stars, _ = read_refcat(write_csv(tmp_path, text), {"epoch": given})
+        assert stars["epoch_mjd_tai"][0].as_py() == pytest.approx(57388.5, abs=1e-3)
+    with pytest.raises(ConfigError, match="neither a year"):
+        read_refcat(write_csv(tmp_path, text), {"epoch": 5.0})
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("id ra dec u g r i z y", {"magnitudes": {b: b for b in "ugrizy"}}),
+        ("RA_ICRS DE_ICRS Gmag", {"ra": "RA_ICRS", "dec": "DE_ICRS", "magnitudes": {"G": "Gmag"}}),
+        ("ra dec Gmag e_Gmag", {"magnitudes": {"G": "Gmag"}, "magnitude_errors": {"G": "e_Gmag"}}),
+        ("RAJ2000 DEJ2000 gmag rmag Rmag", {"dec": "DEJ2000", "magnitudes": {"g": "gmag", "r": "rmag", "R": "Rmag"}}),
+        ("ra_deg dec_deg MAG_I mag_r", {"ra": "ra_deg", "magnitudes": {"I": "MAG_I", "r": "mag_r"}}),
+        ("ra dec x y r", {"magnitudes": {"r": "r"}}),
+    ],
+)  # fmt: skip
+def test_usual_names_are_recognised(names, expected):
+    """Common spellings need no mapping; r and R are two filters; x and y are pixels."""
+    found = find_columns(names.split())
+    assert {key: getattr(found, key) for key in expected} == expected
+
+
+def test_mapping_takes_precedence():
+    """What the user names is used, whatever else there is."""
+    found = find_columns(["ra", "dec", "RAJ2000", "mag"], {"ra": "RAJ2000", "magnitudes": {"rp": "mag"}})
+    assert (found.ra, found.dec, found.magnitudes) == ("RAJ2000", "dec", {"rp": "mag"})
+    assert find_columns(["ra", "dec", "mag"], RefcatColumns(magnitudes={"R": "mag"})).magnitudes == {"R": "mag"}
+
+
+@pytest.mark.parametrize(
+    ("names", "mapping", "message"),
+    [
+        ("alpha dec r", {}, r"no column for ra was recognised.*columns: alpha, dec, r.*ra = \"NAME\""),
+        ("ra raj2000 dec r", {}, "several columns could be ra: ra, raj2000"),
+        ("ra dec r rmag", {}, "several columns could be the magnitude in r: r, rmag"),
+        ("ra dec mag_instr", {}, "no magnitude column was recognised .columns: ra, dec, mag_instr"),
+        ("ra dec x y mag", {}, "no magnitude column was recognised"),
+        ("ra dec rmag", {"magnitudes": {"r": "r_mag"}}, "no column 'r_mag'; did you mean 'rmag'"),
+        ("ra dec r", {"decc": "dec"}, "unknown key 'decc'; did you mean 'dec'"),
+        ("ra dec r", {"magnitude_errors": {"g": "r"}}, "band g, which has no magnitude"),
+    ],
+)
+def test_what_is_missing_or_ambiguous_is_named(names, mapping, message):
+    """Rather than guess, the message lists the columns and what to write."""
+    with pytest.raises(ConfigError, match=message):
+        find_columns(names.split(), mapping)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ra,dec,r\n", "no row has a position"),
+        ("ra,dec,r\n1,95,3\n", "must be in degrees"),
+        ("ra,dec,r\n15:30:00,5,3\n", "column ra is not a number"),
+        ("ra,dec,r\n1,2\n3\n", "cannot be read as a table"),
+        ("", "cannot be read as a table"),
+        ("SIMPLE  = rubbish", "cannot be read as a table"),
+        ("PAR1 rubbish", "cannot be read as a table"),
+        ("a\0b", "cannot be read as a table"),
+    ],
+)
+def test_bad_catalogues_are_refused(tmp_path, text, message):
+    """An empty, damaged or sexagesimal table is an error of the settings with its reason."""
+    with pytest.raises(ConfigError, match=message):
+        read_refcat(write_csv(tmp_path, text))
+
+
+def test_missing_file_is_refused(tmp_path):
+    """A catalogue that is not there is named."""
+    with pytest.raises(ConfigError, match="nothing.csv cannot be read"):
+        read_refcat(tmp_path / "nothing.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "mapping", "n_star", "bands"),
+    [
+        ("sim_small/refcat.csv", None, 219, set("ugrizy")),
+        ("saao_mb13475/refcat.csv", None, 1098, {"I"}),
+        ("nickel_kalliope/derived/refcat_derived_kalliope.csv", {"magnitudes": {"R": "mag_instr"}}, 89, {"R"}),
+        ("lco_template_gaia/sky_image_1_GaiaCat.ecsv", {"magnitudes": {"rp": "mag"}, "epoch": 2016.0}, 597, {"rp"}),
+    ],
+)
+def test_real_catalogues_are_understood(shared_data, name, mapping, n_star, bands):
+    """Every catalogue at hand gives its stars."""
+    stars, magnitudes = read_refcat(shared_data / name, mapping)
+    assert stars.num_rows == n_star
+    assert set(magnitudes["band"].to_pylist()) == bands

@@ -1,0 +1,184 @@
+"""The calibrate stage."""
+
+import shutil
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+from starfield import moffat_stamp, star_field
+
+import dbpipe
+from dbpipe.errors import DataError
+from dbpipe.imaging.psf import measure_psf
+from dbpipe.io.fits import RawImage
+from dbpipe.sky.wcs import pixel_to_sky, tan_wcs
+from dbpipe.stages import calibrate as stage
+from dbpipe.stages.calibrate import CALIBRATE, CalibrateConfig, calibrate
+from dbpipe.stages.selfref import NOMINAL_ZERO_POINT_MAG, reference_from_raw
+from dbpipe.units import flux_njy
+
+ROOT = Path(dbpipe.__file__).resolve().parents[1]
+NJY_PER_E = 0.6
+
+
+def _query(name):
+    text = (ROOT / "sql/stages/calibrate.sql").read_text()
+    return text.split(f"-- name: {name}\n")[1].split("-- name:")[0]
+
+
+def _wcs(offset_deg=0.0):
+    return tan_wcs(0.003, -30.0 + offset_deg, crpix=(255.5, 255.5), cd=np.diag([-5.5e-5, 5.5e-5]))
+
+
+def _raw(image, header_wcs):
+    return RawImage(
+        image=image, bad=np.zeros(image.shape, bool), saturated=image > 1e5, wcs=header_wcs, sky_e=500.0, sha256="0",
+        size_byte=1, visit=7, detector=0, detector_name="S", band="r", midpoint_mjd_tai=60000.0, exposure_s=30.0,
+        airmass=None, night=20230101, gain=1.0, read_noise_e=5.0, saturation_e=1e5,
+    )  # fmt: skip
+
+
+def _unit(n_catalogue_star=70):
+    return {
+        "visit": 7, "detector": 0, "path": "raw.fits", "band": "r", "midpoint_mjd_tai": 60000.0,
+        "ra": 0.003, "dec": -30.0, "radius_deg": 0.02, "n_catalogue_star": n_catalogue_star,
+    }  # fmt: skip
+
+
+def _refcat(ra, dec, magnitude):
+    n = len(ra)
+    nothing = np.full(n, np.nan)
+    return pa.table({
+        "reference_id": np.arange(n) + 100, "ra": ra, "dec": dec, "epoch_mjd_tai": nothing,
+        "pm_ra_mas_per_yr": nothing, "pm_dec_mas_per_yr": nothing,
+        "magnitude_ab": magnitude, "magnitude_err": nothing, "brightest_magnitude_ab": magnitude,
+    })  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def scene():
+    image, truth = star_field(seed=31, n_star=70, fwhm_pix=3.8, flux_range=(3e3, 3e5))
+    ra, dec = pixel_to_sky(_wcs(), truth["x"], truth["y"])
+    return _raw(image, _wcs(4.0 / 3600.0)), _refcat(ra, dec, 31.4 - 2.5 * np.log10(NJY_PER_E * truth["flux"]))
+
+
+def _run(monkeypatch, raw, refcat, **config):
+    monkeypatch.setattr(stage, "load_instrument", lambda name: type("Instrument", (), {"bleed": "rows"}))
+    monkeypatch.setattr(stage, "read_raw", lambda path, instrument: raw)
+    return calibrate(_unit(len(refcat)), {"refcat": refcat}, CalibrateConfig(**config))
+
+
+def test_a_field_across_ra_zero_is_calibrated(monkeypatch, scene):
+    """Zero point to 0.5%, positions to 0.05 pixels and the header error of 4 arcsec are found, at RA 0/360."""
+    out = _run(monkeypatch, *scene)
+    row = out.rows["calexp"][0]
+    assert row["njy_per_e"] == pytest.approx(NJY_PER_E, rel=0.005)
+    assert row["wcs_offset_arcsec"] == pytest.approx(4.0, abs=0.05)
+    assert row["astrom_rms_arcsec"] < 0.05 * row["pixel_scale_arcsec"]
+    assert row["psf_fwhm_pix"] == pytest.approx(measure_psf(moffat_stamp(3.8)).fwhm_pix, rel=0.01)
+    sources = out.rows["source"]
+    matched = [k for k, star in enumerate(sources["reference_id"]) if star is not None]
+    assert len(matched) > 50
+    magnitude = scene[1]["magnitude_ab"].to_numpy()
+    for k in matched:
+        if sources["is_psf_star"][k]:
+            expected = flux_njy(magnitude[sources["reference_id"][k] - 100])
+            assert sources["psf_flux_njy"][k] == pytest.approx(expected, rel=0.05)
+
+
+def test_rows_fit_their_tables(monkeypatch, scene):
+    """Every column of calexp and source is filled, apart from those that the runner fills."""
+    out = _run(monkeypatch, *scene)
+    database = duckdb.connect()
+    for migration in sorted((ROOT / "migrations").glob("*.sql")):
+        database.execute(migration.read_text())
+    for table in CALIBRATE.writes:
+        names = {row[0] for row in database.execute(f"DESCRIBE {table}").fetchall()}
+        rows = out.rows[table]
+        found = set(rows[0]) if isinstance(rows, list) else set(rows)
+        assert names - found <= {"path", "sha256"}
+        assert found <= names
+    database.close()
+
+
+def test_calibrating_twice_gives_the_same(monkeypatch, scene):
+    """The result is a function of the inputs alone."""
+    first, second = (_run(monkeypatch, *scene) for _ in range(2))
+    assert first.rows["calexp"] == second.rows["calexp"]
+    np.testing.assert_array_equal(first.files["calexp"].image, second.files["calexp"].image)
+
+
+def test_exposures_that_cannot_be_used_are_refused_with_numbers(monkeypatch, scene):
+    """No reference star, an empty frame, and a PSF too wide for its stamp each have their own verdict."""
+    raw, refcat = scene
+    with pytest.raises(DataError, match="no reference star in the field") as error:
+        _run(monkeypatch, raw, refcat.slice(0, 0))
+    assert error.value.numbers["n_reference"] == 0
+    blank = np.random.default_rng(1).normal(500.0, 22.0, (512, 512)).astype(np.float32)
+    with pytest.raises(DataError, match="nearly empty"):
+        _run(monkeypatch, _raw(blank, _wcs()), refcat)
+    with pytest.raises(DataError, match="PSF is too wide") as error:
+        _run(monkeypatch, raw, refcat, psf_size_pix=13)
+    assert error.value.numbers["limit_pix"] == 13 / 4
+    with pytest.raises(DataError, match="trailed"):
+        _run(monkeypatch, raw, refcat, max_ellipticity=0.0)
+
+
+def test_reference_made_of_one_exposure_calibrates_it(scene):
+    """Its own stars, at 25 mag for one electron per second, lie where the header says."""
+    raw, _ = scene
+    stars, magnitudes = reference_from_raw(raw, bleed="rows", config=CalibrateConfig())
+    assert len(stars) == len(magnitudes) > 30
+    assert magnitudes["band"].unique().to_pylist() == ["r"]
+    brightest = magnitudes["magnitude_ab"].to_numpy().min()
+    assert brightest == pytest.approx(NOMINAL_ZERO_POINT_MAG - 2.5 * np.log10(3e5 / 30.0), abs=0.2)
+
+
+def test_reference_stars_are_found_across_ra_zero():
+    """The query returns stars on both sides of RA 0 within the radius and margin, magnitudes of the band or none."""
+    database = duckdb.connect()
+    for migration in sorted((ROOT / "migrations").glob("*.sql")):
+        database.execute(migration.read_text())
+    for number, ra, dec in [(1, 359.999, -30.0), (2, 0.01, -30.0), (3, 0.1, -30.0), (4, 0.0, -29.9), (5, 0.0, -30.01)]:
+        database.execute("INSERT INTO reference_star VALUES (?, 'a', ?, ?, NULL, NULL, NULL, 0)", [number, ra, dec])
+    database.execute("INSERT INTO reference_magnitude VALUES (1, 'r', 20, 0.1), (1, 'g', 19, 0.1), (2, 'g', 18, NULL)")
+    field = {"ra": 0.001, "dec": -30.0, "radius_deg": 0.02, "band": "r"}
+    rows = database.execute(_query("refcat"), field).fetchall()
+    assert [row[0] for row in rows] == [1, 2, 5]
+    assert [row[-3] for row in rows] == [20.0, None, None]
+    assert [row[-1] for row in rows] == [19.0, 18.0, None]
+    database.close()
+
+
+def test_work_depends_on_the_catalogue():
+    """A raw image is one unit, and its row changes when a reference star of the catalogue does."""
+    database = duckdb.connect()
+    for migration in sorted((ROOT / "migrations").glob("*.sql")):
+        database.execute(migration.read_text())
+    database.execute("INSERT INTO band VALUES ('r')")
+    database.execute("INSERT INTO detector VALUES (0, 'S')")
+    database.execute("INSERT INTO visit VALUES (7, 'r', 'x', 60000, 30, NULL, 20230101)")
+    database.execute("INSERT INTO raw VALUES (7, 0, 'a', 'b', 1, 'c', 9, 9, 1, 2, 0.1, 0.2, 1, 5, 100000, 500, 0)")
+    before = database.execute(_query("work")).fetchall()
+    database.execute("INSERT INTO reference_star VALUES (1, 'a', 5, 5, NULL, NULL, NULL, 0)")
+    after = database.execute(_query("work")).fetchall()
+    assert len(before) == len(after) == 1
+    assert before != after
+    database.close()
+
+
+@pytest.mark.slow
+def test_simulated_visit_agrees_with_its_truth(shared_data, tmp_path, monkeypatch):
+    """On a frame of another simulator the width is right to 1% and the zero point to 15 mmag."""
+    folder = shared_data / "sim_small"
+    raw = next((folder / "raw").glob("lsst_e_185427_*"))
+    shutil.copy(ROOT / "dbpipe/instruments/phosim-eimage.toml", tmp_path / "instrument.toml")
+    monkeypatch.chdir(tmp_path)
+    table = np.genfromtxt(folder / "refcat.csv", delimiter=",", names=True)
+    unit = {**_unit(len(table)), "visit": 185427, "path": str(raw), "midpoint_mjd_tai": 59580.1235}
+    inputs = {"refcat": _refcat(table["ra"], table["dec"], table["r"])}
+    row = calibrate(unit, inputs, CalibrateConfig()).rows["calexp"][0]
+    assert row["psf_fwhm_pix"] == pytest.approx(3.632, rel=0.01)
+    assert row["zero_point_mag"] == pytest.approx(32.0213, abs=0.015)

@@ -1,0 +1,181 @@
+"""The ingest stage and its queries."""
+
+import hashlib
+import re
+import shutil
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+from astropy.coordinates import SkyCoord
+from make_fits import sky_image, write_eimage
+
+from dbpipe.errors import DataError
+from dbpipe.io.fits import read_raw
+from dbpipe.io.instrument import load_instrument
+from dbpipe.stages.ingest import INGEST, IngestConfig, ingest, measure_footprint
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def query(name):
+    """Return a named query of the stage."""
+    parts = re.split(r"^-- name: (\w+)\n", (ROOT / "sql/stages/ingest.sql").read_text(), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))[name]
+
+
+@pytest.fixture
+def survey(tmp_path, monkeypatch):
+    """A survey directory with its instrument description, as the worker's directory."""
+    shutil.copy(ROOT / "dbpipe/instruments/phosim-eimage.toml", tmp_path / "instrument.toml")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(path, **config):
+    """Run the stage on one file."""
+    unit = {"path": str(path), "size_byte": 1, "mtime_ns": 1, "instrument_sha256": "0" * 64}
+    return ingest(unit, {}, IngestConfig(**config))
+
+
+@pytest.fixture
+def catalogue():
+    """An empty catalogue with the tables of the observations."""
+    connection = duckdb.connect()
+    for name in ("0001_provenance", "0002_observation"):
+        connection.execute((ROOT / "migrations" / f"{name}.sql").read_text())
+    yield connection
+    connection.close()
+
+
+def offer(connection, rows):
+    """Show rows of a unit to the query ``refuse``, as the runner does, and return its verdicts."""
+    for table in ("raw", "visit"):
+        connection.register(f"rows_{table}", pa.Table.from_pylist(rows[table]))
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE new_{table} AS SELECT * FROM rows_{table}")
+    return connection.execute(query("refuse")).fetchall()
+
+
+def insert(connection, rows):
+    """Put the rows of a unit into the catalogue."""
+    for table in ("band", "visit", "detector", "raw"):
+        known = "ON CONFLICT DO NOTHING" if table in INGEST.inserts else ""
+        connection.register("offered", pa.Table.from_pylist(rows[table]))
+        connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM offered {known}")
+
+
+def test_good_file_becomes_rows_of_the_schema(survey, catalogue):
+    """One file gives its band, visit, detector and raw row, and the catalogue takes them."""
+    path = write_eimage(survey)
+    outputs = run(path)
+    assert set(outputs.rows) == {*INGEST.writes, *INGEST.inserts}
+    insert(catalogue, outputs.rows)
+    raw = catalogue.execute("SELECT * FROM raw").df().iloc[0]
+    assert raw.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (raw.visit, raw.detector, raw.nx, raw.ny, raw.n_bad_pix) == (1234, 94, 64, 48, 0)
+    assert raw.sky_e == np.median(sky_image())
+    assert catalogue.execute("SELECT count(*) FROM visit JOIN band USING (band)").fetchone() == (1,)
+    assert outputs.n_pix == 64 * 48
+
+
+def test_same_file_gives_the_same_rows(survey):
+    """Ingest is a function of the file."""
+    path = write_eimage(survey)
+    assert run(path).rows == run(path).rows
+
+
+def test_footprint_agrees_with_astropy(survey):
+    """Centre, radius and scale are those that astropy's coordinates give, also across RA 0."""
+    for ra, dec in ((53.0, -27.4), (0.0, 60.0), (120.0, 89.99)):
+        wcs = read_raw(write_eimage(survey, CRVAL1=ra, CRVAL2=dec), load_instrument("phosim-eimage")).wcs
+        found = measure_footprint(wcs, (48, 64))
+        centre, corner = wcs.pixel_to_world(31.5, 23.5), wcs.pixel_to_world([-0.5, 63.5], [-0.5, 47.5])
+        assert SkyCoord(found["ra"], found["dec"], unit="deg").separation(centre).arcsec < 1e-6
+        assert found["radius_deg"] == pytest.approx(corner.separation(centre).deg.max(), rel=1e-6)
+        assert found["pixel_scale_arcsec"] == pytest.approx(5.5e-5 * 3600, rel=1e-6)
+
+
+def test_nan_block_below_the_limit_is_counted(survey):
+    """A dead amplifier is no reason to lose an image; its pixels are on record."""
+    image = sky_image()
+    image[:10, :20] = np.nan
+    assert run(write_eimage(survey, image=image)).rows["raw"][0]["n_bad_pix"] == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "numbers"),
+    [
+        (lambda image: image * 0, "all pixels have the same value", {"value_e": 0.0}),
+        (lambda image: image * 0 + 7, "all pixels have the same value", {"value_e": 7.0}),
+        (lambda image: np.where(np.arange(64) < 40, np.nan, image), "too many bad pixels", {"limit": 0.5}),
+    ],
+)
+def test_pixels_that_are_no_sky_are_refused(survey, change, message, numbers):
+    """Zero, constant and mostly dead images get a verdict with the numbers behind it."""
+    with pytest.raises(DataError, match=message) as caught:
+        run(write_eimage(survey, image=change(sky_image()).astype(np.float32)))
+    assert numbers.items() <= caught.value.numbers.items()
+
+
+def test_limit_of_bad_pixels_is_a_setting(survey):
+    """The same image passes with a wider limit."""
+    image = np.where(np.arange(64) < 40, np.nan, sky_image()).astype(np.float32)
+    assert run(write_eimage(survey, image=image), max_bad_fraction=0.7).rows["raw"][0]["n_bad_pix"] == 40 * 48
+
+
+def test_text_file_is_refused(survey):
+    """A note among the images gets its own verdict."""
+    (survey / "note.fits").write_text("not an image")
+    with pytest.raises(DataError, match="not readable FITS"):
+        run(survey / "note.fits")
+
+
+def test_work_is_what_was_asked_for(catalogue):
+    """One unit per file, in the order of the paths; the description's hash is part of the unit."""
+    catalogue.execute("CREATE TEMP TABLE ingest_request (path VARCHAR, size_byte BIGINT, mtime_ns BIGINT)")
+    catalogue.execute("INSERT INTO ingest_request VALUES ('/b', 2, 20), ('/a', 1, 10)")
+    rows = catalogue.execute(query("work"), {"instrument_sha256": "abc"}).fetchall()
+    assert rows == [("/a", 1, 10, "abc"), ("/b", 2, 20, "abc")]
+
+
+def test_second_file_of_an_image_is_refused(survey, catalogue):
+    """A copy and another exposure with the same id are refused; the verdict names the file that has the place."""
+    first = write_eimage(survey)
+    rows = run(first).rows
+    assert offer(catalogue, rows) == []
+    insert(catalogue, rows)
+    assert offer(catalogue, rows) == []  # the same path again is an update
+    copy = shutil.copy(first, survey / "copy.fits")
+    ((reason, numbers),) = offer(catalogue, run(copy).rows)
+    assert reason == "visit and detector are in use by another file"
+    assert f'"other_path":"{first}"' in numbers and '"same_bytes":true' in numbers
+    other = write_eimage(survey, name="other.fits", image=sky_image(seed=2))
+    ((_, numbers),) = offer(catalogue, run(other).rows)
+    assert '"same_bytes":false' in numbers
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"FILTER": "g", "FILTNM": 1}, "visit is on record in another band"),
+        ({"TAI": 59581.25}, "visit is on record at another time"),
+        ({"EXPTIME": 15.0}, "visit is on record at another time"),
+    ],
+)
+def test_other_detector_must_agree_on_the_visit(survey, catalogue, changes, reason):
+    """All sensors of a visit were exposed at one time through one filter."""
+    insert(catalogue, run(write_eimage(survey)).rows)
+    same = run(write_eimage(survey, name="same.fits", CHIPID="R22_S12", image=sky_image(seed=3))).rows
+    assert offer(catalogue, same) == []
+    other = run(write_eimage(survey, name="b.fits", CHIPID="R22_S12", image=sky_image(seed=3), **changes)).rows
+    assert [verdict[0] for verdict in offer(catalogue, other)] == [reason]
+
+
+def test_same_bytes_are_not_two_visits(survey, catalogue):
+    """Where the visit id comes from the file name, a renamed copy does not become a second epoch."""
+    rows = run(write_eimage(survey)).rows
+    insert(catalogue, rows)
+    renamed = {"raw": [rows["raw"][0] | {"visit": 99, "path": "/copy"}], "visit": [rows["visit"][0] | {"visit": 99}]}
+    assert [verdict[0] for verdict in offer(catalogue, renamed)] == ["the same bytes are in use as another image"]

@@ -1,0 +1,46 @@
+"""Pictures can be drawn without a display, from plain arrays."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from dbpipe import pictures
+
+pytest.importorskip("matplotlib")
+
+
+def _is_png(path):
+    return path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_the_stretch_is_linear_in_noise_and_logarithmic_in_stars():
+    """At one softening the stretch is nearly linear; from there each factor of e in flux adds one."""
+    assert pictures.asinh_stretch(np.array([0.0]), 2.0)[0] == 0.0
+    assert pictures.asinh_stretch(np.array([0.6]), 2.0)[0] == pytest.approx(0.1, rel=0.01)
+    faint, bright = pictures.asinh_stretch(np.array([1e4, 1e4 * np.e]), 2.0)
+    assert bright - faint == pytest.approx(1.0, abs=1e-4)
+
+
+def test_every_picture_is_written(tmp_path):
+    """Each function writes the PNG that it returns, making folders as needed, NaN pixels and all."""
+    rng = np.random.default_rng(0)
+    images = {name: rng.normal(0, 1, (31, 41)) for name in ("science", "template", "difference")}
+    images["science"][3, 4] = np.nan
+    here = tmp_path / "pictures"
+    drawn = [
+        pictures.draw_triplet(here / "a.png", images, noise=1.0, pixel_scale_arcsec=0.2, centre=(20, 15), title="t"),
+        pictures.draw_completeness(here / "b.png", [2, 5.5, 8, -30], [False, True, True, True], snr_at_half=5.1),
+        pictures.draw_seeing(here / "c.png", [1, 2, 3], [4, 5, 3.5], list("rrV"), [1, 0, 1], cut_pix={"r": 4}),
+        pictures.draw_light_curve(here / "d.png", [1, 2], [10, -5], [2, 2], ["g", "r"], truth=([1], [9], ["g"])),
+    ]  # fmt: skip
+    assert [path.name for path in drawn] == ["a.png", "b.png", "c.png", "d.png"]
+    assert all(_is_png(path) for path in drawn)
+
+
+def test_importing_pictures_does_not_import_matplotlib():
+    """The module is cheap to import: matplotlib comes only when something is drawn."""
+    import subprocess
+
+    code = "import sys, dbpipe.pictures; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
