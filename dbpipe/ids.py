@@ -1,7 +1,7 @@
 """Packed 64-bit ids: the same data gives the same id, and an id says where it comes from.
 
-    bit 63 | 62 ........... 22 | 21 .... 14 | 13 ... 0
-    zero   | visit (41 bits)   | detector 8 | number 14
+bit 63 | 62 ........... 22 | 21 .... 14 | 13 ... 0
+zero   | visit (41 bits)   | detector 8 | number 14
 """
 
 from dbpipe.errors import DataError

@@ -199,14 +199,14 @@ class Survey:
 
     def set_reference_from_exposure(self, visit):
         """Make the stars of one raw exposure the reference catalogue, where there is no better one."""
-        from dbpipe.stages.selfref import reference_from_raw
+        from dbpipe.stages.selfref import reference_from_visit
 
         rows = fetch_table(self.connection, load_named("catalog", "refcat")["raw_of_visit"], {"visit": visit})
         if rows.num_rows == 0:
             raise DataError("no raw exposure of this visit", visit=visit)
-        unit = rows.to_pylist()[0]
+        unit, config = rows.to_pylist()[0], self.settings["calibrate"]
         with _inside(self.root):
-            stars, magnitudes = reference_from_raw(unit, self.settings["calibrate"])
+            stars, magnitudes = reference_from_visit(unit, config)
         return self._store_reference(stars, magnitudes)
 
     def _store_reference(self, stars, magnitudes):
@@ -261,6 +261,24 @@ class Survey:
         run_id = units.start_run(self.connection, command, pipeline.versions(), self.settings.as_dict())
         yield run_id
         units.finish_run(self.connection, run_id)
+
+    def export(self, out, *, tables, where=None):
+        """Write tables or views and return the paths of the files.
+
+        Parameters
+        ----------
+        out : path
+            A folder, which gets one Parquet file per table; or, for one table, a file whose ending says the format.
+        tables : list of str
+        where : str, optional
+            SQL condition on the rows.
+        """
+        from dbpipe.export import export
+
+        out = Path(out)
+        if out.suffix and len(tables) == 1:
+            return [export(self.connection, out, table=tables[0], where=where)[0]]
+        return [export(self.connection, out / f"{name}.parquet", table=name, where=where)[0] for name in tables]
 
     def count_due(self):
         """Return how many units each stage would work on now."""

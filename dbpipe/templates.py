@@ -12,6 +12,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from dbpipe.catalog import units
 from dbpipe.catalog.arrow import to_table
 from dbpipe.catalog.connection import transaction
 from dbpipe.catalog.queries import fetch_table, load_named
@@ -20,6 +21,14 @@ from dbpipe.imaging.depth import predict_flux_err
 from dbpipe.units import ab_magnitude
 
 WAYS = ("auto", "quantile", "max_psf_fwhm_pix", "sql")
+
+
+class NoTemplate(ConfigError):
+    """No exposure of a band may go into its template; the keyword arguments are the numbers behind it."""
+
+    def __init__(self, message, **numbers):
+        super().__init__(message)
+        self.numbers = numbers
 
 
 @dataclass(frozen=True)
@@ -76,13 +85,28 @@ class Decision:
 
 
 def decide_missing(connection, settings, run_id):
-    """Decide for every band that has no template yet; what was decided before stays."""
+    """Decide for every band that has no template yet; what was decided before stays.
+
+    A band that cannot have one, say with a single exposure, gets a verdict in the table ``unit`` that says why, and the
+    other bands go on.
+    """
     config = settings["template"]
     value = {"quantile": config.quantile, "max_psf_fwhm_pix": config.max_psf_fwhm_pix, "sql": config.sql}
     for target in _targets(connection, None):
+        unit_key = units.format_key({"tract": target["tract"], "band": target["band"]})
         if target["template_id"] is None:
-            decision = _propose(connection, config, target, config.choose, value.get(config.choose))
+            try:
+                decision = _propose(connection, config, target, config.choose, value.get(config.choose))
+            except NoTemplate as error:
+                _record_refusal(connection, unit_key, error, run_id)
+                continue
             _record(connection, decision, run_id)
+        units.remove_unit(connection, "template", unit_key, key={}, writes=())  # the verdict of a time without template
+
+
+def _record_refusal(connection, unit_key, error, run_id):
+    verdict = units.Verdict("template", unit_key, "", 1, run_id, "failed", str(error), error.numbers)
+    units.commit_unit(connection, verdict, units.Result(), units.Place({}, ()))
 
 
 def propose(connection, config, *, band=None, max_psf_fwhm=None, quantile=None, auto=None, sql=None):
@@ -158,14 +182,19 @@ def _propose(connection, config, target, how, value):
             exposures, limit = _chosen_by_sql(connection, candidates.to_pylist(), value)
         else:
             limit = _limit(connection, how, value, curve, config, candidates)
+            if limit is None:
+                n_vetoed = len(candidates) - candidates["veto"].null_count
+                message = f"too few {target['band']} exposures for a template"
+                raise NoTemplate(message, n_exposure=len(candidates), n_vetoed=n_vetoed, n_required=2)
             exposures = fetch_table(connection, _query("chosen"), {"max_psf_fwhm_pix": limit}).to_pylist()
     finally:
         connection.unregister("candidate")
     if not any(row["selected"] for row in exposures):
         sharpest = min((row["psf_fwhm_det_pix"] for row in exposures), default=math.nan)
-        raise ConfigError(
+        raise NoTemplate(
             f"no {target['band']} exposure would go into the template ({how} {value}; the sharpest has a FWHM of "
-            f"{sharpest:.2f} pix)"
+            f"{sharpest:.2f} pix)",
+            n_exposure=len(exposures),
         )
     chosen = {(row["visit"], row["detector"]) for row in exposures if row["selected"]}
     return Decision(
@@ -186,33 +215,33 @@ def _native_over_tract(connection, tract, candidates):
 
 
 def _limit(connection, how, value, curve, config, candidates):
-    """Return the seeing limit of a choice; an exposure passes below it."""
+    """Return the seeing limit of a choice; an exposure passes up to it. None if there is none."""
     if how == "max_psf_fwhm_pix":
         return float(value)
     if how == "quantile":
-        row = fetch_table(connection, _query("limit_of_quantile"), {"quantile": value}).to_pylist()[0]
-        # no exposure is left above: all pass
-        return row["max_psf_fwhm_pix"] or _just_above(max(candidates["psf_fwhm_det_pix"].to_pylist()))
+        limit = fetch_table(connection, _query("limit_of_quantile"), {"quantile": value})["max_psf_fwhm_pix"][0].as_py()
+        if limit is not None:
+            return limit
     if not curve:
-        raise ConfigError("every exposure is vetoed; see the reasons in the candidates")
+        return None
     sharpest = min(row["psf_fwhm_det_pix"] for row in candidates.to_pylist() if row["veto"] is None)
     first = curve[0]["n_input"]
     allowed = [
         row
         for row in curve
-        if row["max_psf_fwhm_pix"] <= config.max_sharpening * sharpest
-        or row["n_input"] <= max(config.min_input, first)
+        if row["max_psf_fwhm_pix"] <= config.max_sharpening * sharpest or row["n_input"] <= max(config.min_input, first)
     ]
     deepest = max(row["predicted_depth_mag"] for row in allowed)
     return next(r["max_psf_fwhm_pix"] for r in allowed if r["predicted_depth_mag"] >= deepest - config.min_gain_mag)
 
 
-def _just_above(fwhm_pix):
-    return math.nextafter(fwhm_pix, math.inf)
-
-
 def _chosen_by_sql(connection, candidates, select):
     try:
+        kinds = [statement.type for statement in connection.extract_statements(select)]
+        if kinds != [duckdb.StatementType.SELECT]:
+            raise ConfigError(
+                f"the template needs one SELECT of visit and detector, found: {select.strip()[:80] or 'nothing'}"
+            )
         rows = connection.sql(select).select("visit", "detector").fetchall()
     except duckdb.Error as error:
         raise ConfigError(f"the template SELECT does not give visit and detector: {error}") from error
@@ -223,7 +252,7 @@ def _chosen_by_sql(connection, candidates, select):
         reason = "chosen by the SELECT" if selected else "not chosen by the SELECT"
         exposures.append({**row, "selected": selected, "reason": reason})
     widest = max((row["psf_fwhm_det_pix"] for row in exposures if row["selected"]), default=math.nan)
-    return exposures, _just_above(widest)
+    return exposures, widest
 
 
 def _curve(candidates):
@@ -232,7 +261,7 @@ def _curve(candidates):
     curve = []
     for n in range(min(2, len(allowed)), len(allowed) + 1):
         chosen = {(row["visit"], row["detector"]) for row in allowed[:n]}
-        limit = _just_above(allowed[n - 1]["psf_fwhm_det_pix"])
+        limit = allowed[n - 1]["psf_fwhm_det_pix"]
         curve.append(
             {
                 "max_psf_fwhm_pix": limit,

@@ -105,10 +105,6 @@ def export(
 
     dbpipe export my_survey out/ --table dia_source_clean --where "snr > 7"
     """
-    from dbpipe.export import export as export_table
-
     with Survey.open(survey) as opened:
-        for name in table or ["DiaSource"]:
-            path = out if out.suffix and len(table or []) == 1 else out / f"{name}.parquet"
-            export_table(opened.connection, path, table=name, where=where)
+        for path in opened.export(out, tables=table or ["DiaSource"], where=where):
             console().print(f"{path}")

@@ -12,6 +12,8 @@ from dbpipe.survey import Survey
 SurveyArgument = Annotated[Path, typer.Argument(metavar="SURVEY", help="Folder of the survey.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; by default one per core.")]
 RetryFailed = Annotated[bool, typer.Option(help="Try again what failed before although nothing has changed.")]
+RESULTS = ["DiaSource", "dia_source_clean", "template_table", "visit_quality"]
+"""What `dbpipe run --export` writes."""
 Debug = Annotated[bool, typer.Option(help="Show the traceback of an error.")]
 
 
@@ -110,6 +112,18 @@ def run(
     where: Annotated[str | None, typer.Option(metavar="SQL", help="Only work that meets this condition.")] = None,
     workers: Workers = None,
     retry_failed: RetryFailed = False,
+    ingest_files: Annotated[
+        list[str] | None, typer.Option("--ingest", metavar="FILES", help="First take these in. Repeatable.")
+    ] = None,
+    refcat_file: Annotated[
+        Path | None, typer.Option("--refcat", metavar="FILE", help="First give it this reference catalogue.")
+    ] = None,
+    instrument: Annotated[
+        str | None, typer.Option(help="Make the survey for this instrument if there is none.")
+    ] = None,
+    export_to: Annotated[
+        Path | None, typer.Option("--export", metavar="FOLDER", help="Then write the results there as Parquet.")
+    ] = None,
     debug: Debug = False,
 ):
     """Do everything that is not done yet.
@@ -119,7 +133,17 @@ def run(
     do. An exposure that cannot be used is recorded with the reason and the run goes on.
 
         dbpipe run my_survey --to calibrate --where "band = 'r'" --workers 4
+
+    From raw files to exported DIASources in one command:
+
+        dbpipe run my_survey --instrument phosim-eimage --ingest raw/ --refcat refcat.csv --export out/
     """
+    if instrument and not (survey / "survey.toml").exists():
+        init(survey, instrument=instrument)
+    if ingest_files:
+        ingest(survey, ingest_files, workers=workers, retry_failed=retry_failed)
+    if refcat_file:
+        refcat(survey, refcat_file)
     with writing(survey) as opened, Progressing() as report:
         summaries = opened.run(to=to, where=where, n_worker=workers, retry_failed=retry_failed, report=report)
     n_failed = sum(summary.n_failed for summary in summaries)
@@ -127,6 +151,10 @@ def run(
         console().print("Nothing to do: 0 units of work.")
     if n_failed:
         console().print(f"{n_failed} units failed; why: dbpipe status {survey}")
+    if export_to:
+        with Survey.open(survey) as opened:
+            for path in opened.export(export_to, tables=RESULTS):
+                console().print(f"{path}")
 
 
 def template(

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import sep
+from numba import njit
 from scipy import ndimage
-from scipy.interpolate import RectBivariateSpline
+from scipy.interpolate import make_interp_spline
 
 from dbpipe.errors import DataError
 from dbpipe.units import MAD_TO_SIGMA
@@ -50,31 +51,71 @@ def fit_background(image, unusable, *, bin_pix=128, source_sigma=3.0, grow_pix=6
     blank = ~(_find_sources(residual, unusable, source_sigma, grow_pix) | unusable)
     if blank.mean() < 0.01:
         raise DataError("no blank sky", fraction_blank=float(blank.mean()), fraction_required=0.01)
-    correction = _smooth_level(residual, blank, bin_pix)
+    correction = smooth_level(residual, blank, bin_pix)
     level = first + correction
-    return Background(level, float(np.median(level)), _robust_sigma((residual - correction)[blank]))
+    noise = _robust_sigma((residual - correction)[blank])
+    return Background(level, float(np.median(level[::3, ::3])), noise)
 
 
 def _find_sources(residual, unusable, source_sigma, grow_pix):
     """Mark pixels of the 3x3-smoothed image that stand out of the sky, and what surrounds them."""
-    smooth = ndimage.uniform_filter(np.where(unusable, np.float32(0), residual), 3)
+    smooth = _box_mean(np.where(unusable, np.float32(0), residual), 1)
     sample = smooth[::3, ::3][~unusable[::3, ::3]]
     if len(sample) == 0:
         return np.zeros(residual.shape, bool)
     threshold = np.median(sample) + source_sigma * _robust_sigma(sample)
     # an odd noise peak grown to a disc would remove bright sky only, so demand company in a 5 x 5 box
-    company = ndimage.uniform_filter((smooth > threshold).astype(np.float32), 5) * 25.0
-    return ndimage.uniform_filter((company > 4.5).astype(np.float32), 2 * grow_pix + 1) > 0.5 / (2 * grow_pix + 1) ** 2
+    company = _box_mean(smooth > threshold, 2) * 25.0
+    return _box_mean(company > 4.5, grow_pix) > 0.5 / (2 * grow_pix + 1) ** 2
 
 
-def _smooth_level(residual, blank, bin_pix):
-    """Average blank pixels in bins and draw a smooth surface through the bins."""
+@njit(cache=True)
+def _box_mean(image, half):
+    """Average an image over boxes of side 2 half + 1 by running sums; beyond the image its edge goes on.
+
+    Returns
+    -------
+    (ny, nx) float32 array
+    """
+    ny, nx = image.shape
+    n_pix = (2 * half + 1) ** 2
+    out = np.empty((ny, nx), np.float32)
+    column = np.zeros(nx)
+    for j in range(-half - 1, half):
+        for x in range(nx):
+            column[x] += image[min(max(j, 0), ny - 1), x]
+    for y in range(ny):
+        enters, leaves = min(y + half, ny - 1), max(y - half - 1, 0)
+        for x in range(nx):
+            column[x] += np.float64(image[enters, x]) - np.float64(image[leaves, x])
+        total = 0.0
+        for i in range(-half - 1, half):
+            total += column[min(max(i, 0), nx - 1)]
+        for x in range(nx):
+            total += column[min(x + half, nx - 1)] - column[max(x - half - 1, 0)]
+            out[y, x] = total / n_pix
+    return out
+
+
+def smooth_level(residual, blank, bin_pix):
+    """Average blank pixels in bins and draw a smooth surface through the bins.
+
+    Parameters
+    ----------
+    residual : (ny, nx) float32 array
+    blank : (ny, nx) bool array, pixels of sky; one at least
+    bin_pix : int
+
+    Returns
+    -------
+    (ny, nx) float32 array
+    """
     ny, nx = residual.shape
-    middle = np.median(residual[blank][:: max(1, int(blank.sum()) // 1_000_000)])
-    used = blank & (np.abs(residual - middle) < _CLIP_SIGMA * _robust_sigma(residual[blank]))
+    values = residual[blank]
+    middle = np.median(values[:: max(1, len(values) // 1_000_000)])
     edges_y, edges_x = (np.linspace(0, n, max(1, round(n / bin_pix)) + 1).astype(int) for n in (ny, nx))
-    count = _bin_sum(used.astype(np.float32), edges_y, edges_x)
-    total = _bin_sum(np.where(used, residual, np.float32(0)), edges_y, edges_x)
+    reach = np.float32(_CLIP_SIGMA * _robust_sigma(values))
+    count, total = _bin_sums(residual, blank, middle, reach, edges_y, edges_x)
     full = count > 0.05 * bin_pix**2
     if not full.any():
         full = count > 0
@@ -83,9 +124,21 @@ def _smooth_level(residual, blank, bin_pix):
     return _surface(mean, 0.5 * (edges_y[1:] + edges_y[:-1] - 1), 0.5 * (edges_x[1:] + edges_x[:-1] - 1), (ny, nx))
 
 
-def _bin_sum(image, edges_y, edges_x):
-    rows = np.add.reduceat(image, edges_y[:-1], axis=0, dtype=np.float64)
-    return np.add.reduceat(rows, edges_x[:-1], axis=1)
+@njit(cache=True)
+def _bin_sums(residual, blank, middle, reach, edges_y, edges_x):
+    """Return number and sum of the blank pixels within ``reach`` of ``middle`` in each bin."""
+    count, total = np.zeros((2, len(edges_y) - 1, len(edges_x) - 1))
+    for j in range(len(edges_y) - 1):
+        for y in range(edges_y[j], edges_y[j + 1]):
+            for i in range(len(edges_x) - 1):
+                n, light = 0, 0.0
+                for x in range(edges_x[i], edges_x[i + 1]):
+                    if blank[y, x] and abs(residual[y, x] - middle) < reach:
+                        n += 1
+                        light += residual[y, x]
+                count[j, i] += n
+                total[j, i] += light
+    return count, total
 
 
 def _fill_empty(mean, full):
@@ -103,9 +156,14 @@ def _surface(mean, y, x, shape):
         first, second = mean.take([0], axis), mean.take([1], axis)
         last, before = mean.take([-1], axis), mean.take([-2], axis)
         mean = np.concatenate([2 * first - second, mean, 2 * last - before], axis=axis)
-    y, x = (_nodes(middle, n) for middle, n in ((y, shape[0]), (x, shape[1])))
-    spline = RectBivariateSpline(y, x, mean, kx=min(3, len(y) - 1), ky=min(3, len(x) - 1))
-    return spline(np.arange(shape[0]), np.arange(shape[1])).astype(np.float32)
+    # a spline is linear in its values: one small matrix for each axis
+    weight_y, weight_x = (_spline_weights(_nodes(middle, n), n) for middle, n in ((y, shape[0]), (x, shape[1])))
+    return weight_y @ mean.astype(np.float32) @ weight_x.T
+
+
+def _spline_weights(nodes, n):
+    """Return the weights (n, n_node) float32 of the values at the nodes in a cubic spline at pixels 0 to n - 1."""
+    return make_interp_spline(nodes, np.eye(len(nodes)), k=3)(np.arange(n)).astype(np.float32)
 
 
 def _nodes(middle, n):

@@ -117,7 +117,8 @@ def characterize(image, variance, unusable, *, candidates, size, degree_max, n_s
             fluxes.residual, variance, unusable, x=shapes.x, y=shapes.y, window_sigma_pix=sigma, residual_stamps=own
         )
         level_sigma_e = _level_scatter(fluxes.residual, variance, unusable, size)
-        stars = _cut_stars(fluxes.residual, variance, unusable, shapes.x[index], shapes.y[index], size, own=own[index])
+        noisy = variance + _confusion_variance(fluxes.residual, variance, unusable)
+        stars = _cut_stars(fluxes.residual, noisy, unusable, shapes.x[index], shapes.y[index], size, own=own[index])
     return _finish(image, variance, unusable, fit, index, shapes)
 
 
@@ -143,6 +144,16 @@ def _level_scatter(residual, variance, unusable, size):
     variance_e2 = float(np.median(variance[::7, ::7]))
     # less than 3% of the sky noise is not worth the freedom: it would eat the far wing of the PSF
     return math.sqrt(max(scatter**2 - variance_e2 * (1.0 / (box[0] * box[1]) + 0.03**2), 0.0))
+
+
+def _confusion_variance(residual, variance, unusable):
+    """Return what unresolved sources add to the variance of a pixel where all sources are subtracted [electron2].
+
+    In a crowded field they outweigh the photon noise, and a PSF fitted without them would take them for its wings.
+    """
+    seen = residual[~unusable][::7]
+    spread = MAD_TO_SIGMA * float(np.median(np.abs(seen - np.median(seen))))
+    return np.float32(max(spread**2 - float(np.median(variance[~unusable][::7])), 0.0))
 
 
 def is_clean(unusable, x, y, *, radius_pix):

@@ -8,10 +8,14 @@ from numba import njit
 from scipy.spatial import cKDTree
 
 from dbpipe.errors import DataError
+from dbpipe.imaging.deblend import find_companions
 from dbpipe.imaging.dia_fit import PointSourceFit, fit_point_sources
 from dbpipe.imaging.mask import UNUSABLE
 from dbpipe.imaging.shapes import gaussian_moments
 from dbpipe.units import FWHM_PER_SIGMA
+
+_MAX_SPLITS = 3
+"""Turns of the search for companions."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,8 @@ def psf_size(psf):
     return PsfSize(FWHM_PER_SIGMA * determinant**0.25, ixx + iyy)
 
 
-def fit_peaks(image, variance, mask, *, peaks, psf_spline, radius_pix, fwhm_pix, threshold):
-    """Fit point sources to peaks, and drop the peaks that a brighter neighbour turns out to explain.
+def fit_peaks(image, variance, mask, *, peaks, psf_spline, radius_pix, fwhm_pix, threshold, splitting):
+    """Fit point sources to peaks, drop the peaks that a brighter neighbour explains, and add hidden companions.
 
     A peak is dropped where, with a brighter source within ``radius_pix`` fitted at the same time, less than
     ``threshold`` sigma is left for it, its fit fails, or the two end on the same place.
@@ -51,30 +55,57 @@ def fit_peaks(image, variance, mask, *, peaks, psf_spline, radius_pix, fwhm_pix,
     peaks : Peaks
     psf_spline : (n, size, size) float32 array
     radius_pix, fwhm_pix, threshold : float
+    splitting : Splitting, what a companion must be
 
     Returns
     -------
-    keep : (n,) int array of the peaks kept
-    fit : PointSourceFit of those
+    peak : (m,) int array, the peak of each source, or of the one whose companion it is
+    score : (m,) float array, score of the peak; the fitted S/N, with sign, of a source that is blended, since
+        the score there is not one source's
+    fit : PointSourceFit of the m sources, by falling absolute score
     """
-    keep = np.arange(len(peaks.x))
+    planes = (image, variance, mask)
     settings = {"radius_pix": radius_pix, "max_shift_pix": max(1.5, 0.5 * fwhm_pix)}
-    fit = fit_point_sources(image, variance, mask, psf_spline=psf_spline, x=peaks.x, y=peaks.y, **settings)
-    explained = _explained(fit, peaks, radius_pix, 0.5 * fwhm_pix, threshold)
-    if explained.any():
-        keep = keep[~explained]
-        fit = fit_point_sources(
-            image, variance, mask, psf_spline=psf_spline[keep], x=peaks.x[keep], y=peaks.y[keep], **settings
+    peak = np.arange(len(peaks.x))
+    x, y = peaks.x.astype(float), peaks.y.astype(float)
+    shares = np.zeros(len(peak), bool)
+    fit = fit_point_sources(*planes, psf_spline=psf_spline, x=x, y=y, **settings)
+    for turn in range(_MAX_SPLITS + 1):
+        explained = _explained(fit, radius_pix, 0.5 * fwhm_pix, threshold)
+        if explained.any():
+            peak, x, y, shares = (a[~explained] for a in (peak, x, y, shares))
+            fit = fit_point_sources(*planes, psf_spline=psf_spline[peak], x=x, y=y, **settings)
+        if turn == _MAX_SPLITS:
+            break
+        found = find_companions(
+            *planes,
+            psf_spline=psf_spline[peak],
+            fit=fit,
+            radius_pix=radius_pix,
+            fwhm_pix=fwhm_pix,
+            splitting=splitting,
         )
-    return keep, fit
+        if not len(found.parent):
+            break
+        x[found.member], y[found.member] = found.member_state[:, 1], found.member_state[:, 2]
+        shares[found.member] = True
+        x, y = np.concatenate([x, found.state[:, 1]]), np.concatenate([y, found.state[:, 2]])
+        peak = np.concatenate([peak, peak[found.parent]])
+        shares = np.concatenate([shares, np.ones(len(found.parent), bool)])
+        fit = fit_point_sources(*planes, psf_spline=psf_spline[peak], x=x, y=y, **settings)
+    snr = np.nan_to_num(fit.flux / fit.flux_err)
+    blended = fit.converged & ~_isolated(fit.x, fit.y, 1.5 * fwhm_pix) & (np.abs(snr) >= threshold)
+    score = np.where(shares | blended, snr, peaks.score[peak])
+    order = np.argsort(-np.abs(score), kind="stable")
+    return peak[order], score[order], fit.take(order)
 
 
-def _explained(fit: PointSourceFit, peaks, radius_pix, same_place_pix, threshold):
-    explained = np.zeros(len(peaks.x), bool)
+def _explained(fit: PointSourceFit, radius_pix, same_place_pix, threshold):
+    explained = np.zeros(len(fit.x), bool)
     if len(explained) < 2:
         return explained
-    pairs = cKDTree(np.column_stack([peaks.x, peaks.y])).query_pairs(radius_pix, output_type="ndarray")
-    brighter, fainter = pairs.min(axis=1), pairs.max(axis=1)  # peaks come by falling |score|
+    pairs = cKDTree(np.column_stack([fit.x, fit.y])).query_pairs(radius_pix, output_type="ndarray")
+    brighter, fainter = pairs.min(axis=1), pairs.max(axis=1)  # peaks come by falling |score|, companions last
     snr = np.abs(fit.flux) / fit.flux_err
     apart = np.hypot(fit.x[brighter] - fit.x[fainter], fit.y[brighter] - fit.y[fainter])
     same = (apart < same_place_pix) & (fit.flux[brighter] * fit.flux[fainter] > 0)

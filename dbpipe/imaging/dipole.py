@@ -92,7 +92,16 @@ def fit_dipoles(image, variance, mask, *, score, psf_spline, x, y, radius_pix, r
     )
 
 
-def is_dipole(fit, *, psf_fwhm_pix, max_separation_fwhm=1.0, max_flux_ratio=3.0, min_lobe_snr=3.0):
+def is_dipole(
+    fit,
+    *,
+    flux_beneath,
+    psf_fwhm_pix,
+    max_separation_fwhm=1.0,
+    max_flux_ratio=3.0,
+    max_shift_fwhm=0.03,
+    min_lobe_snr=3.0,
+):
     """Decide which places are dipoles: preferred by the data, with two comparable, significant and close lobes.
 
     Preferred means that chi2 falls by more than 3 ln(n_pix), what the Bayesian information criterion asks for three
@@ -101,6 +110,18 @@ def is_dipole(fit, *, psf_fwhm_pix, max_separation_fwhm=1.0, max_flux_ratio=3.0,
     Of lobes much closer than the PSF only the difference of the fluxes (the net flux) and its product with the distance
     (the moment) are known: chi2 has judged the moment, and the net flux must be small against what the moment makes
     visible. A lone source with an imperfect PSF has a large net flux and does not pass.
+
+    Two sources that vary by themselves differ from it where they are resolved (beyond half a FWHM, or three quarters if
+    the net flux is less than 10% of a lobe): lobes of flux f at distance d are what a source of flux F leaves that is
+    off by s = d f / F. Registration errs by little, up to ``max_shift_fwhm``, and a star that moved on leaves all its
+    flux, f = F. What lies between are two variables.
+
+    Parameters
+    ----------
+    fit : DipoleFit
+    flux_beneath : (n,) float array
+        Flux of the science image or the template at the place, in the unit of the fit; NaN counts as 0.
+    psf_fwhm_pix, max_separation_fwhm, max_flux_ratio, max_shift_fwhm, min_lobe_snr : float
 
     Returns
     -------
@@ -113,7 +134,13 @@ def is_dipole(fit, *, psf_fwhm_pix, max_separation_fwhm=1.0, max_flux_ratio=3.0,
     balanced = np.abs(fit.flux_positive - fit.flux_negative) <= fit.mean_flux * np.minimum(1.0, separation_fwhm)
     significant = np.minimum(fit.snr_positive, fit.snr_negative) > min_lobe_snr
     close = separation_fwhm <= max_separation_fwhm
-    return fit.converged & preferred & comparable & balanced & (significant | (separation_fwhm < 0.3)) & close
+    beneath = np.nan_to_num(np.abs(flux_beneath))
+    misplaced = fit.mean_flux * separation_fwhm < max_shift_fwhm * beneath
+    moved = fit.mean_flux > 0.7 * beneath
+    no_net_flux = np.abs(fit.flux_positive - fit.flux_negative) < 0.1 * fit.mean_flux
+    one_source = misplaced | moved | (separation_fwhm < np.where(no_net_flux, 0.75, 0.5))
+    pair = preferred & comparable & balanced & (significant | (separation_fwhm < 0.3)) & close
+    return fit.converged & pair & one_source
 
 
 @njit(cache=True)

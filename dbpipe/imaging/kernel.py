@@ -227,14 +227,14 @@ def fit_kernel(equations, basis, *, shape, kernel_order, sum_order, background_o
         kept = good & ~is_control
         if kept.sum() < 3:
             raise DataError("too few stars for a matching kernel", n_star=int(kept.sum()), n_required=3)
-        stiff = _solve(equations, basis, kept, (0, 0, background_order), shape)
+        stiff = solve_kernel(equations, basis, kept, (0, 0, background_order), shape)
         better = _fits(equations, stiff, kept, clip_sigma)
         # never leave out more than half: then it is the model that is wrong
         if np.array_equal(better, good) or better.sum() < 0.5 * len(good):
             break
         good = better
     kept = good & ~is_control
-    model = _solve(equations, basis, kept, (kernel_order, sum_order, background_order), shape)
+    model = solve_kernel(equations, basis, kept, (kernel_order, sum_order, background_order), shape)
     return KernelFit(model, kept, star_chi2(equations, model), is_control & good)
 
 
@@ -250,7 +250,8 @@ def _fits(equations, model, kept, clip_sigma):
     return good
 
 
-def _solve(equations, basis, kept, orders, shape):
+def solve_kernel(equations, basis, kept, orders, shape):
+    """Solve the normal equations of the kept stars; ``orders`` are those of kernel, flux ratio and background."""
     kernel_order, sum_order, background_order = orders
     n_basis = len(basis.functions)
     index = np.flatnonzero(kept)

@@ -10,6 +10,9 @@ import sep
 from dbpipe.errors import DataError
 from dbpipe.units import AB_ZERO_POINT_NJY_MAG, MAD_TO_SIGMA, ab_magnitude
 
+_CONVERGED_SIGMA = 1e-3
+"""Fluxes that move by less than this part of their errors in a sweep have converged."""
+
 
 @dataclass(frozen=True)
 class PsfFluxes:
@@ -35,7 +38,7 @@ def fit_psf_fluxes(image, variance, unusable, *, x, y, stamps, n_sweep=8, core_f
     unusable : (ny, nx) bool array
     x, y : (n,) float arrays [pix]
     stamps : (n, size, size) float32 array of `PsfModel.placed_at_many`
-    n_sweep : int
+    n_sweep : int, at most
     core_fraction : float, a source with less than this of its effective pixels usable gets NaN
 
     Returns
@@ -45,41 +48,68 @@ def fit_psf_fluxes(image, variance, unusable, *, x, y, stamps, n_sweep=8, core_f
     residual = np.where(unusable, np.float32(0), image).astype(np.float32)
     left = np.floor(np.asarray(x) + 0.5).astype(np.int64) - stamps.shape[-1] // 2
     bottom = np.floor(np.asarray(y) + 0.5).astype(np.int64) - stamps.shape[-1] // 2
-    flux, flux_err = np.zeros(len(left)), np.full(len(left), np.nan)
-    _sweep(residual, variance, unusable, left, bottom, stamps, n_sweep, core_fraction, flux, flux_err)
-    flux[~np.isfinite(flux_err)] = np.nan
+    usable = (~unusable).astype(np.float32)
+    square, flux_err = _power_and_error(usable, variance, left, bottom, stamps, core_fraction)
+    flux = np.where(np.isfinite(flux_err), 0.0, np.nan)
+    for _ in range(n_sweep):
+        if _sweep(residual, usable, left, bottom, stamps, square, flux_err, flux) < _CONVERGED_SIGMA:
+            break
     return PsfFluxes(flux, flux_err, residual)
 
 
 @numba.njit(cache=True, fastmath={"contract", "reassoc", "arcp"})
-def _sweep(residual, variance, unusable, left, bottom, stamps, n_sweep, core_fraction, flux, flux_err):
+def _power_and_error(usable, variance, left, bottom, stamps, core_fraction):
+    """Return the sum of P^2 over the usable pixels of each source, and the error of its flux, NaN if too few are."""
+    ny, nx = usable.shape
+    size = stamps.shape[1]
+    square, flux_err = np.zeros(len(left)), np.full(len(left), np.nan)
+    for source in range(len(left)):
+        x, stamp = left[source], stamps[source]
+        start, stop = max(0, -x), min(size, nx - x)
+        whole, power, noise = 0.0, 0.0, 0.0
+        for i in range(size):
+            for j in range(size):
+                whole += stamp[i, j] ** 2
+        for i in range(max(0, -bottom[source]), min(size, ny - bottom[source])):
+            row = bottom[source] + i
+            for j in range(start, stop):
+                p = stamp[i, j] * usable[row, x + j]
+                power += p * p
+                noise += p * p * variance[row, x + j]
+        if power > 0.0 and power >= core_fraction * whole:
+            square[source], flux_err[source] = power, np.sqrt(noise) / power
+    return square, flux_err
+
+
+@numba.njit(cache=True, fastmath={"contract", "reassoc", "arcp"})
+def _sweep(residual, usable, left, bottom, stamps, square, flux_err, flux):
+    """Improve the flux of one source after the other; return the largest step in units of its error.
+
+    Unusable pixels of the residual are 0 and stay so: products instead of branches, which vectorise.
+    """
     ny, nx = residual.shape
     size = stamps.shape[1]
-    for _ in range(n_sweep):
-        for source in range(len(left)):
-            top = max(0, -bottom[source]), min(size, ny - bottom[source])
-            side = max(0, -left[source]), min(size, nx - left[source])
-            data, square, noise, whole = 0.0, 0.0, 0.0, 0.0
-            for i in range(size):
-                for j in range(size):
-                    whole += stamps[source, i, j] ** 2
-            for i in range(top[0], top[1]):
-                for j in range(side[0], side[1]):
-                    row, column = bottom[source] + i, left[source] + j
-                    if not unusable[row, column]:
-                        p = stamps[source, i, j]
-                        data, square = data + p * residual[row, column], square + p * p
-                        noise += p * p * variance[row, column]
-            if square < core_fraction * whole:
-                continue
-            step = data / square
-            flux[source] += step
-            flux_err[source] = np.sqrt(noise) / square
-            for i in range(top[0], top[1]):
-                for j in range(side[0], side[1]):
-                    row, column = bottom[source] + i, left[source] + j
-                    if not unusable[row, column]:
-                        residual[row, column] -= step * stamps[source, i, j]
+    largest = 0.0
+    for source in range(len(left)):
+        if square[source] == 0.0:
+            continue
+        x, stamp = left[source], stamps[source]
+        first, last = max(0, -bottom[source]), min(size, ny - bottom[source])
+        start, stop = max(0, -x), min(size, nx - x)
+        data = 0.0
+        for i in range(first, last):
+            row = bottom[source] + i
+            for j in range(start, stop):
+                data += stamp[i, j] * residual[row, x + j]
+        step = data / square[source]
+        flux[source] += step
+        largest = max(largest, abs(step) / flux_err[source])
+        step32 = np.float32(step)
+        for i in range(first, last):
+            row = bottom[source] + i
+            for j in range(start, stop):
+                residual[row, x + j] -= step32 * stamp[i, j] * usable[row, x + j]
+    return largest
 
 
 def debias_fitted_flux(flux, flux_err):

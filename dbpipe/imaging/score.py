@@ -7,8 +7,12 @@ for white noise it is the maximum-likelihood flux over its error).  Unusable pix
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 from dbpipe.imaging.convolve import KernelField, convolve
+
+_POWER_LEFT_OUT = 1e-4
+"""Part of the power of the PSF that may lie outside the box over which the variance is averaged."""
 
 
 @dataclass(frozen=True)
@@ -39,23 +43,51 @@ def score_image(difference, variance, unusable, psf, *, size_pix=25):
     -------
     Score
     """
-    core = psf.kernels[:, :, ::-1, ::-1]
-    cut = max(0, (core.shape[-1] - size_pix) // 2)
-    core = np.ascontiguousarray(core[:, :, cut : core.shape[-2] - cut, cut : core.shape[-1] - cut])
+    core = _centre(psf.kernels[:, :, ::-1, ::-1], size_pix)
+    squared = KernelField(_power_core(core), psf.block_pix)
     usable = ~unusable & (variance > 0)
     weight = np.divide(1.0, variance, out=np.zeros(variance.shape, np.float32), where=usable)
     signal = convolve(np.where(usable, difference, 0.0) * weight, KernelField(core, psf.block_pix))
-    power = convolve(weight, KernelField(core**2, psf.block_pix))
+    power = convolve(weight, squared)
     # how much of the PSF's power is seen: the same sum without weights
-    seen = convolve(usable.astype(np.float32), KernelField(core**2, psf.block_pix))
-    total = np.sum(core**2, axis=(2, 3))
-    rows, columns = (np.arange(n) // psf.block_pix for n in difference.shape)
-    enough = seen > 0.5 * total[rows][:, columns]
-    root = np.sqrt(np.maximum(power, 1e-30))
-    return Score(
-        score=np.where(enough, signal / root, 0.0).astype(np.float32),
-        flux_err=np.where(enough, 1.0 / root, 0.0).astype(np.float32),
-    )
+    seen = convolve(usable.astype(np.float32), squared)
+    _divide(signal, power, seen, squared.kernels.sum(axis=(2, 3)), psf.block_pix)
+    return Score(score=signal, flux_err=power)
+
+
+@njit(cache=True)
+def _divide(signal, power, seen, total, block_pix):
+    """Turn signal and power into score and error of the flux, in place; 0 where less than half of the PSF is seen."""
+    ny, nx = signal.shape
+    for y in range(ny):
+        for x in range(nx):
+            if seen[y, x] > np.float32(0.5) * total[y // block_pix, x // block_pix]:
+                flux_err = np.float32(1.0) / np.sqrt(max(power[y, x], np.float32(1e-30)))
+                signal[y, x] *= flux_err
+                power[y, x] = flux_err
+            else:
+                signal[y, x], power[y, x] = np.float32(0.0), np.float32(0.0)
+
+
+def _centre(kernels, size):
+    """Return the central (size, size) of kernels, or all of smaller ones."""
+    cut = max(0, (kernels.shape[-1] - size) // 2)
+    return np.ascontiguousarray(kernels[:, :, cut : kernels.shape[-2] - cut, cut : kernels.shape[-1] - cut])
+
+
+def _power_core(core):
+    """Square kernels and cut them to the smallest box that holds their power, scaled to the whole of it.
+
+    The square of a PSF is narrow, and what is averaged with it, the variance, is smooth.
+    """
+    power = np.square(core)
+    total = power.sum(axis=(2, 3), keepdims=True)
+    for size in range(3, core.shape[-1], 2):
+        cut = _centre(power, size)
+        inside = cut.sum(axis=(2, 3), keepdims=True)
+        if (inside >= (1.0 - _POWER_LEFT_OUT) * total).all():
+            return cut * (total / inside)
+    return power
 
 
 def blank_statistics(score, difference, blank):
@@ -73,15 +105,18 @@ def blank_statistics(score, difference, blank):
     """
     values = score[blank & (np.abs(score) < 4.5) & (score != 0)]
     std = float(np.std(values, dtype=float)) if values.size else 0.0
-    across, down = _pair_correlation(difference, blank, 1), _pair_correlation(difference, blank, 0)
+    across, down = _pair_correlation(difference, blank, 0, 1), _pair_correlation(difference, blank, 1, 0)
     return std, 0.5 * (across + down)
 
 
-def _pair_correlation(image, blank, axis):
-    first = tuple(slice(None, -1) if k == axis else slice(None) for k in range(2))
-    second = tuple(slice(1, None) if k == axis else slice(None) for k in range(2))
-    both = blank[first] & blank[second]
-    if not both.any():
-        return 0.0
-    a, b = image[first][both].astype(float), image[second][both].astype(float)
-    return float(np.mean(a * b) / np.sqrt(np.mean(a * a) * np.mean(b * b)))
+@njit(cache=True)
+def _pair_correlation(image, blank, dy, dx):
+    """Return the correlation of blank pixels with their blank neighbours at (dy, dx), about a mean of zero."""
+    ny, nx = image.shape
+    product, first, second = 0.0, 0.0, 0.0
+    for y in range(ny - dy):
+        for x in range(nx - dx):
+            if blank[y, x] and blank[y + dy, x + dx]:
+                a, b = np.float64(image[y, x]), np.float64(image[y + dy, x + dx])
+                product, first, second = product + a * b, first + a * a, second + b * b
+    return product / np.sqrt(first * second) if first * second > 0.0 else 0.0

@@ -4,19 +4,20 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import sep
 from scipy import ndimage
 
 from dbpipe.errors import DataError
 from dbpipe.imaging import mask as planes
+from dbpipe.imaging.background import smooth_level
 from dbpipe.imaging.convolve import KernelField, block_centres, convolve
 from dbpipe.imaging.decorrelate import Whitening, spread, whiten_field
 from dbpipe.imaging.kernel import KernelFit, fit_kernel, make_basis, star_equations
+from dbpipe.imaging.kernel_choice import choose_kernel
 from dbpipe.units import FWHM_PER_SIGMA
 
 BLOCK_PIX = 128
 FILTER_SIZE_PIX = 31
-SKY_BIN_PIX = 128
+SKY_BIN_PIX = 64
 SHARPENING_LIMIT = 1.5
 """Template FWHM over science FWHM up to which the template is convolved.  With the template's own noise power in the
 filter, a mild sharpening is as clean as a blurring (its noise at high frequencies is known to be small) and the
@@ -128,7 +129,7 @@ def subtract(science, template, *, psf, template_power, star_x, star_y, settings
     reference, target = (template, science) if convolved == "template" else (science, template)
     fit = _fit(reference, target, unusable, star_x, star_y, settings)
     field = fit.model.field(BLOCK_PIX)
-    matched = convolve(np.where(_missing(reference.mask), 0.0, reference.image), field)
+    matched = convolve(reference.image, field)
     matched += fit.model.background_image()
     if convolved == "template":
         residual, mask = science.image - matched, science.mask | grow_bits(template.mask, _core_radius(field))
@@ -182,13 +183,7 @@ def _residual_sky(residual, excluded):
     """
     if excluded.all():
         return np.zeros(residual.shape, np.float32)
-    return sep.Background(
-        np.ascontiguousarray(residual, dtype=np.float32), mask=excluded, bw=SKY_BIN_PIX, bh=SKY_BIN_PIX, fw=3, fh=3
-    ).back(dtype=np.float32)
-
-
-def _missing(mask):
-    return (mask & planes.NO_DATA) != 0
+    return smooth_level(residual.astype(np.float32), ~excluded, SKY_BIN_PIX)
 
 
 def _kernel_sum(fit):
@@ -198,9 +193,7 @@ def _kernel_sum(fit):
 
 def _fit(reference, target, unusable, star_x, star_y, settings):
     shape = target.image.shape
-    n_star = len(star_x)
-    degree, order = _affordable(settings, n_star)
-    basis = basis_for(reference.fwhm_pix, target.fwhm_pix, degree, settings.max_size_pix)
+    basis = basis_for(reference.fwhm_pix, target.fwhm_pix, settings.degree, settings.max_size_pix)
     half = int(round(2.0 * target.fwhm_pix)) + 3
     outer = half + basis.functions.shape[-1] // 2 + 1
     inside = (star_x >= outer) & (star_x < shape[1] - outer) & (star_y >= outer) & (star_y < shape[0] - outer)
@@ -211,7 +204,7 @@ def _fit(reference, target, unusable, star_x, star_y, settings):
     variance = sky + np.square(settings.flux_floor * np.maximum(target.image, 0.0))
     weight = np.where(unusable, 0.0, 1.0 / np.maximum(variance, 1e-30))
     equations = star_equations(
-        np.where(_missing(reference.mask), 0.0, reference.image),
+        reference.image,
         target.image,
         weight,
         x=star_x[inside],
@@ -224,24 +217,14 @@ def _fit(reference, target, unusable, star_x, star_y, settings):
     if n_inside >= 15 and settings.control_fraction > 0:
         # every k-th of the stars ordered by brightness: control and fit see the same fluxes
         is_control[2 :: max(2, round(1.0 / settings.control_fraction))] = True
-    return fit_kernel(
-        equations,
-        basis,
-        shape=shape,
-        kernel_order=order,
-        sum_order=min(order, settings.sum_order),
-        background_order=settings.background_order if n_inside >= 10 else 0,
-        is_control=is_control,
-    )
-
-
-def _affordable(settings, n_star):
-    """Return kernel degrees and spatial order that this many stars can determine."""
-    if n_star >= 50:
-        return settings.degree, settings.order
-    if n_star >= 20:
-        return tuple(min(d, e) for d, e in zip(settings.degree, (4, 2, 2), strict=False)), min(settings.order, 1)
-    return tuple(min(d, e) for d, e in zip(settings.degree, (2, 1, 0), strict=False)), 0
+    common = {
+        "shape": shape,
+        "sum_order": settings.sum_order,
+        "background_order": settings.background_order if n_inside >= 10 else 0,
+    }
+    stiff = fit_kernel(equations, basis, kernel_order=0, is_control=is_control, **common)
+    choice = choose_kernel(equations, basis, stars=stiff.kept, kernel_order=settings.order, **common)
+    return fit_kernel(choice.equations, choice.basis, kernel_order=choice.kernel_order, is_control=is_control, **common)
 
 
 def _clean_stamps(unusable, x, y, half, inside):

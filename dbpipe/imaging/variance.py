@@ -3,10 +3,39 @@
 import numpy as np
 from scipy import ndimage
 
+from dbpipe.units import MAD_TO_SIGMA
+
 _COEFFICIENTS = (-3.0 / 35.0, 12.0 / 35.0, 17.0 / 35.0, 12.0 / 35.0, -3.0 / 35.0)
 """Quadratic smoothing over five points (Savitzky & Golay 1964 Anal. Chem. 36 1627, table I): keeps peaks."""
 _NOISE_FACTOR = float(np.sum(np.square(_COEFFICIENTS)))
 """Standard deviation of white noise after smoothing along both axes, over that before."""
+
+
+def measure_white_noise(image, unusable):
+    """Measure the noise of single pixels, blind to anything smooth: sources too faint to be seen, sky, fringes.
+
+    The second difference along both axes (Immerkaer 1996 CVIU 64 300), in the darker half of the image: the mean of
+    the 3 x 3 pixels, which decides, is independent of it.  Every fourth row is looked at.
+
+    Parameters
+    ----------
+    image : (ny, nx) float array
+    unusable : (ny, nx) bool array
+
+    Returns
+    -------
+    float, standard deviation [unit of the image], 0 if there is nothing to see
+    """
+    n_strip = max((image.shape[0] - 3) // 4 + 1, 0)
+    above, middle, below = (image[k::4][:n_strip] for k in range(3))
+    seen = ~(unusable[0::4][:n_strip] | unusable[1::4][:n_strip] | unusable[2::4][:n_strip])
+    seen = seen[:, :-2] & seen[:, 1:-1] & seen[:, 2:]
+    if not seen.any():
+        return 0.0
+    bend, total = above - 2 * middle + below, above + middle + below
+    bend = (bend[:, :-2] - 2 * bend[:, 1:-1] + bend[:, 2:])[seen]
+    total = (total[:, :-2] + total[:, 1:-1] + total[:, 2:])[seen]
+    return MAD_TO_SIGMA * float(np.median(np.abs(bend[total <= np.median(total)]))) / 6.0
 
 
 def model_variance(image, sky_e, read_noise_e, *, significance=3.0):

@@ -11,9 +11,10 @@ far as gnomonic pixels stay nearly square: 5 degrees from the tangent point they
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from dbpipe.errors import DataError
-from dbpipe.sky.sphere import bounding_cap, separation_deg
+from dbpipe.sky.sphere import bounding_cap, directions, separation_deg, unit_vectors
 from dbpipe.sky.wcs import pixel_to_sky, sky_to_pixel, tan_wcs
 from dbpipe.units import ARCSEC_PER_DEG
 
@@ -72,6 +73,36 @@ def make_tract(corner_ra, corner_dec, *, tract=0, pixel_scale_arcsec, patch_size
     if radius_deg > MAX_RADIUS_DEG:
         raise DataError("exposures are too far apart for one tract", radius_deg=radius_deg, limit_deg=MAX_RADIUS_DEG)
     return Tract(tract, ra, dec, float(pixel_scale_arcsec), int(patch_size_pix))
+
+
+def find_main_field(corner_ra, corner_dec):
+    """Find the exposures that one tract can hold, so that a stray one does not spoil the survey.
+
+    They are all of them if the smallest circle around them is small enough, else those near the exposure with most
+    others around it (the first among equals).
+
+    Parameters
+    ----------
+    corner_ra, corner_dec : (n, n_corner) float arrays [deg]
+        The corners of all exposures.
+
+    Returns
+    -------
+    (n,) bool array
+    """
+    everything = np.ones(len(corner_ra), bool)
+    if not len(corner_ra) or bounding_cap(np.ravel(corner_ra), np.ravel(corner_dec))[2] <= MAX_RADIUS_DEG:
+        return everything
+    reach_deg = 0.99 * MAX_RADIUS_DEG  # the smallest circle is found to a thousandth
+    centre = unit_vectors(corner_ra, corner_dec).mean(axis=1)
+    centre /= np.linalg.norm(centre, axis=-1, keepdims=True)
+    chord = 2.0 * np.sin(np.radians(reach_deg) / 2.0)
+    n_near = cKDTree(centre).query_ball_point(centre, chord, return_length=True)
+    anchor = np.argmax(n_near)
+    ra, dec = directions(centre[anchor])
+    inside = np.all(separation_deg(corner_ra, corner_dec, ra, dec) <= reach_deg, axis=1)
+    inside[anchor] = True
+    return inside
 
 
 def tract_wcs(tract):

@@ -15,11 +15,12 @@ from dbpipe.imaging.characterize import (
     is_inside,
     touches,
 )
-from dbpipe.imaging.defects import find_cosmic_rays, find_dead_pixels, find_halos, grow_saturated
+from dbpipe.imaging.cosmic_rays import find_cosmic_rays
+from dbpipe.imaging.defects import find_dead_pixels, find_halos, grow_saturated
 from dbpipe.imaging.detection import detect_sources
 from dbpipe.imaging.photometry import aperture_fluxes, depth_5sigma_mag, fit_aperture_correction, fit_zero_point
 from dbpipe.imaging.psf import measure_psf
-from dbpipe.imaging.variance import model_variance
+from dbpipe.imaging.variance import measure_white_noise, model_variance
 from dbpipe.io.exposure import Exposure
 from dbpipe.io.fits import read_raw
 from dbpipe.io.instrument import load_instrument
@@ -32,6 +33,9 @@ from dbpipe.sky.wcs import corners, pixel_scale_arcsec, pixel_to_sky
 from dbpipe.stage import Outputs, Stage
 from dbpipe.stages.ingest import INSTRUMENT_FILE
 from dbpipe.units import FWHM_PER_SIGMA
+
+NOISE_TOLERANCE = 1.05
+"""Measured over expected variance up to which the description of the instrument is believed."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class CalibrateConfig:
     """Look for cosmic rays; not needed where another program took them out, or a simulation has none."""
     cosmic_ray_sigma: float = 5.0
     """Threshold of the cosmic-ray search, in standard deviations."""
-    halo_scale: float = 0.75
+    halo_scale: float = 0.5
     """Radius of a saturated star's halo beyond two FWHM, in square roots of the saturated area."""
     psf_size_pix: int = 41
     """Side of the PSF images, odd [pix]."""
@@ -108,9 +112,7 @@ def calibrate(unit, inputs, config):
     instrument = load_instrument(INSTRUMENT_FILE)
     raw = read_raw(unit["path"], instrument)
     pixels = clean_pixels(raw, instrument.bleed, config)
-    detections = detect_sources(
-        pixels.image, pixels.variance, pixels.is_bad, threshold_sigma=config.detection_sigma
-    )
+    detections = detect_sources(pixels.image, pixels.variance, pixels.is_bad, threshold_sigma=config.detection_sigma)
     if len(detections) < config.min_source:
         raise DataError("exposure is nearly empty", n_source=len(detections), n_required=config.min_source)
     pixels, candidates = flag_after_detection(pixels, detections, config)
@@ -138,13 +140,25 @@ def calibrate(unit, inputs, config):
 def clean_pixels(raw, bleed, config):
     """Subtract the sky, model the variance and mask what no detection is needed for."""
     saturated = grow_saturated(raw.saturated, bleed)
-    first = fit_background(raw.image, raw.bad | saturated, bin_pix=config.background_bin_pix)
-    bad = raw.bad | find_dead_pixels(raw.image, first.level, first.noise_e)
-    sky = fit_background(raw.image, bad | saturated, bin_pix=config.background_bin_pix)
+    sky = fit_background(raw.image, raw.bad | saturated, bin_pix=config.background_bin_pix)
+    bad = raw.bad | find_dead_pixels(raw.image, sky.level, sky.noise_e)
+    if (bad & ~raw.bad).any():
+        sky = fit_background(raw.image, bad | saturated, bin_pix=config.background_bin_pix)
     image = np.where(bad, np.float32(0), raw.image - sky.level)
-    variance = model_variance(image, sky.level, raw.read_noise_e)
+    read_noise_e = _effective_read_noise(raw, image, bad | saturated, sky.median_e)
+    variance = model_variance(image, sky.level, read_noise_e)
     mask = np.uint16(bits.BAD) * bad + np.uint16(bits.SATURATED) * saturated
-    return CleanPixels(image, variance, mask, sky.level, sky.median_e, sky.noise_e, raw.read_noise_e)
+    return CleanPixels(image, variance, mask, sky.level, sky.median_e, sky.noise_e, read_noise_e)
+
+
+def _effective_read_noise(raw, image, unusable, sky_e):
+    """Return the read noise, or what it must be where the image is noisier than sky and read noise explain.
+
+    A bias frame or a dark that was subtracted adds its noise, and descriptions of instruments err.
+    """
+    expected = max(sky_e, 0.0) + raw.read_noise_e**2
+    measured = measure_white_noise(image, unusable) ** 2
+    return raw.read_noise_e if measured < NOISE_TOLERANCE * expected else float(np.sqrt(measured - max(sky_e, 0.0)))
 
 
 def flag_after_detection(pixels, detections, config):
@@ -218,9 +232,7 @@ def _measure_sources(pixels, detections, candidates, measured, shape, config):
     saturated = (pixels.mask & bits.SATURATED) != 0
     radius_pix = config.aperture_radius_fwhm * shape.fwhm_pix
     at = {"x": shapes.x, "y": shapes.y}
-    aperture, aperture_err = aperture_fluxes(
-        pixels.image, pixels.variance, unusable, radius_pix=radius_pix, **at
-    )
+    aperture, aperture_err = aperture_fluxes(pixels.image, pixels.variance, unusable, radius_pix=radius_pix, **at)
     near = {"radius_pix": shape.fwhm_pix, **at}
     return {
         **at,
@@ -318,7 +330,7 @@ def _source_rows(key, sources, reference, pairs, calexp):
 CALIBRATE = Stage(
     "calibrate",
     key=("visit", "detector"),
-    version=1,
+    version=3,
     writes=("calexp", "source"),
     run=calibrate,
     config=CalibrateConfig,

@@ -58,8 +58,9 @@ def coadd(unit, inputs, config):
     stack, usable = _read_stack(warps, window)
     median, count = median_image(stack, usable)
     offsets = [background_offset(image, median, ok & (count >= 2)) for image, ok in zip(stack, usable, strict=True)]
-    stack += np.array(offsets, np.float32)[:, None, None]
-    stack[~usable] = 0.0
+    for image, offset in zip(stack, offsets, strict=True):
+        # what no exposure covers stays 0: that is how `_filled` knows it
+        image[image != 0] += np.float32(offset)
     median, count = median_image(stack, usable)
     rejected = _rejected(unit, warps, window, stack, usable, median, count, config)
     used = usable & ~rejected
@@ -67,9 +68,10 @@ def coadd(unit, inputs, config):
     variances = (_read_plane(w, "VARIANCE", window) for w in warps)
     mean = weighted_mean(stack, variances, used, weights)
     mask = _mask(warps, window, mean, used, rejected)
+    image = _filled(mean, stack, usable, mask)
     product = Planes(
         {
-            "IMAGE": mean.image,
+            "IMAGE": image,
             "VARIANCE": mean.variance,
             "WEIGHT": mean.weight,
             "MASK": mask,
@@ -99,13 +101,28 @@ def _mask(warps, window, mean, used, rejected):
     """
     mask = np.where(mean.weight > 0, 0, planes.NO_DATA).astype(np.uint16)
     mask[rejected.any(axis=0)] |= planes.REJECTED
-    n_halo = np.zeros(window.shape, np.uint16)
+    n_halo, empty = np.zeros(window.shape, np.uint16), mean.weight == 0
     for w, ok in zip(warps, used, strict=True):
         bits = _read_plane(w, "MASK", window)
         mask |= bits & planes.DETECTED
+        # nothing went in, but there is an image: say what is wrong with it
+        spoiled = empty & ((bits & planes.NO_DATA) == 0)
+        mask[spoiled] = (mask[spoiled] | (bits[spoiled] & planes.UNUSABLE)) & ~np.uint16(planes.NO_DATA)
         n_halo += ok & ((bits & planes.NEAR_SATURATED) != 0)
     mask[2 * n_halo > used.sum(axis=0)] |= planes.NEAR_SATURATED
     return mask
+
+
+def _filled(mean, stack, usable, mask):
+    """Fill pixels that nothing went into with the plain mean of what is there.
+
+    They stay masked, but a hole in a star would ring when the template is convolved.
+    """
+    image = mean.image.copy()
+    spoiled = (mean.weight == 0) & ((mask & planes.NO_DATA) == 0)
+    values = np.where(usable[:, spoiled] | (stack[:, spoiled] != 0), stack[:, spoiled], np.nan)
+    image[spoiled] = np.nanmean(values, axis=0)
+    return image
 
 
 def _tract(unit):
@@ -181,7 +198,7 @@ def _input_row(unit, row, number, weight, offset, usable, rejected):
 COADD = Stage(
     "coadd",
     key=("template_id", "tract", "patch"),
-    version=2,
+    version=4,
     writes=("coadd", "coadd_input"),
     run=coadd,
     config=CoaddConfig,

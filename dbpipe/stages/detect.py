@@ -6,6 +6,7 @@ import numpy as np
 
 from dbpipe.ids import source_ids
 from dbpipe.imaging import mask as bit
+from dbpipe.imaging.deblend import Splitting
 from dbpipe.imaging.dia import (
     aperture_flux,
     fit_peaks,
@@ -41,12 +42,18 @@ class DetectConfig:
     """Radius of the aperture flux, in FWHM."""
     peak_model_error: float = 0.03
     """Part of a source's score that a second peak on its flank must exceed."""
+    split_score: float = 5.0
+    """Standard deviations by which the data must prefer two sources to one."""
+    split_model_error: float = 0.05
+    """Error of the PSF model that must not look like a second source, as a fraction."""
     shape_model_error: float = 0.3
     """Error of the PSF model that flag_shape forgives, as a fraction."""
     dipole_separation_fwhm: float = 1.0
     """Lobes further apart are two sources, in FWHM."""
     dipole_flux_ratio: float = 3.0
     """Largest ratio of the fluxes of a dipole's lobes."""
+    dipole_shift_fwhm: float = 0.03
+    """Resolved lobes are a dipole if the flux beneath, misplaced by less than this, would leave them, in FWHM."""
     bright_star_fraction: float = 0.025
     """A difference below this fraction of the flux of the star beneath it is called a residual."""
 
@@ -66,7 +73,7 @@ def detect(unit, inputs, config):
         model_error=config.peak_model_error,
     )
     spline = spline_coefficients(_stamps(image.psf_field, peaks.x, peaks.y))
-    keep, fit = fit_peaks(
+    keep, score, fit = fit_peaks(
         image.difference,
         image.variance,
         image.mask,
@@ -75,11 +82,12 @@ def detect(unit, inputs, config):
         radius_pix=radius_pix,
         fwhm_pix=size.fwhm_pix,
         threshold=config.keep_score,
+        splitting=Splitting(config.split_score, config.keep_score, config.split_model_error),
     )
     columns = {
         **_unit_columns(unit, len(keep)),
         **_position_columns(image.wcs, fit),
-        **_flux_columns(fit, peaks.score[keep], unit["njy_per_e"], config),
+        **_flux_columns(fit, score, unit["njy_per_e"], config),
         **_measured_columns(image, spline[keep], fit, unit, config, radius_pix=radius_pix, size=size, psf=psf),
         **_mask_columns(image.mask, fit, radius_pix, size.fwhm_pix),
         "flag_bright_star": residual_of_star(
@@ -161,6 +169,7 @@ def _measured_columns(image, spline, fit, unit, config, *, radius_pix, size, psf
     planes = (image.difference, image.variance, image.mask)
     aperture, aperture_err = aperture_flux(*planes, psf=psf, radius_pix=config.aperture_radius_fwhm * fwhm, **at)
     science, science_err, template, template_err = _fluxes_beneath(image, fit, unit, radius_pix)
+    beneath = np.fmax(np.abs(science), np.abs(template))
     ixx, iyy, ixy = adaptive_moments(
         image.difference, image.mask, sigma_pix=fwhm / FWHM_PER_SIGMA, radius_pix=radius_pix, **at
     )
@@ -184,15 +193,17 @@ def _measured_columns(image, spline, fit, unit, config, *, radius_pix, size, psf
         "dipole_chi2": dipole.chi2,
         "flag_dipole": is_dipole(
             dipole,
+            flux_beneath=beneath,
             psf_fwhm_pix=fwhm,
             max_separation_fwhm=config.dipole_separation_fwhm,
             max_flux_ratio=config.dipole_flux_ratio,
+            max_shift_fwhm=config.dipole_shift_fwhm,
         ),
         "flag_shape": unlike_point_source(
             fit,
             ixx,
             iyy,
-            flux_beneath=np.fmax(np.abs(science), np.abs(template)),
+            flux_beneath=beneath,
             psf_trace_pix2=size.trace_pix2,
             isolation_pix=radius_pix,
             model_error=config.shape_model_error,
@@ -234,7 +245,7 @@ def _mask_columns(mask, fit, radius_pix, fwhm_pix):
 DETECT = Stage(
     "detect",
     key=("visit", "detector"),
-    version=3,
+    version=4,
     writes=("dia_source",),
     run=detect,
     config=DetectConfig,

@@ -6,12 +6,27 @@ import pyarrow as pa
 from dbpipe.errors import DataError
 from dbpipe.imaging.characterize import characterize
 from dbpipe.imaging.detection import detect_sources
+from dbpipe.io.fits import read_raw
+from dbpipe.io.instrument import load_instrument
 from dbpipe.sky.healpix import hpx29
 from dbpipe.sky.wcs import pixel_to_sky
 from dbpipe.stages.calibrate import clean_pixels, flag_after_detection
+from dbpipe.stages.ingest import INSTRUMENT_FILE
 
 NOMINAL_ZERO_POINT_MAG = 25.0
 """Magnitude given to one electron per second."""
+
+
+def reference_from_visit(unit, config):
+    """Build the reference tables from one ingested exposure; see `reference_from_raw`.
+
+    Parameters
+    ----------
+    unit : dict with the ``path`` of the raw file
+    config : CalibrateConfig
+    """
+    instrument = load_instrument(INSTRUMENT_FILE)
+    return reference_from_raw(read_raw(unit["path"], instrument), bleed=instrument.bleed, config=config)
 
 
 def reference_from_raw(raw, *, bleed, config, min_signal_to_noise=20.0, n_star_min=5):
@@ -39,9 +54,7 @@ def reference_from_raw(raw, *, bleed, config, min_signal_to_noise=20.0, n_star_m
         If fewer than ``n_star_min`` isolated sources are bright enough.
     """
     pixels = clean_pixels(raw, bleed, config)
-    detections = detect_sources(
-        pixels.image, pixels.variance, pixels.is_bad, threshold_sigma=config.detection_sigma
-    )
+    detections = detect_sources(pixels.image, pixels.variance, pixels.is_bad, threshold_sigma=config.detection_sigma)
     if len(detections) < n_star_min:
         raise DataError("too few isolated sources for a reference", n_source=len(detections), n_required=n_star_min)
     pixels, candidates = flag_after_detection(pixels, detections, config)

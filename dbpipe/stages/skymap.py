@@ -4,8 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from dbpipe.errors import DataError
-from dbpipe.sky.skymap import Tract, make_tract, patch_centre, patches_for
+from dbpipe.sky.skymap import Tract, find_main_field, make_tract, patch_centre, patches_for
 from dbpipe.stage import Outputs, Stage
 
 
@@ -20,19 +19,23 @@ class SkymapConfig:
 
 
 def skymap(unit, inputs, config):
-    """Keep the tract if there is one, else make it around all exposures; add the patches that the exposures touch."""
-    footprints = inputs["footprints"].to_pylist()
-    tract = _existing_tract(inputs["tracts"]) or _new_tract(unit["tract"], footprints, config)
-    patches, overlaps = {}, []
-    for exposure in footprints:
-        for patch in _patches_of(tract, exposure):
-            patches[patch.patch] = patch
-            overlaps.append(_overlap(tract, patch, exposure))
+    """Find the patches that one exposure touches; the first exposures make the tract around all.
+
+    Units that start before the tract is on record all make it from the same outlines, so they make the same one.
+
+    Raises
+    ------
+    DataError
+        If the exposure is too far from the tract: it is left out, and the others go on.
+    """
+    tract = _existing_tract(inputs["tracts"]) or _new_tract(unit["tract"], inputs["footprints"].to_pylist(), config)
+    patches = patches_for(tract, np.array(unit["corner_ra"]), np.array(unit["corner_dec"]))
+    where = {name: unit[name] for name in ("tract", "visit", "detector")}
     return Outputs(
         rows={
             "tract": [asdict(tract)],
-            "patch": [_patch_row(tract, patches[number]) for number in sorted(patches)],
-            "patch_overlap": overlaps,
+            "patch": [_patch_row(tract, patch) for patch in patches],
+            "patch_overlap": [{**where, "patch": patch.patch} for patch in patches],
         }
     )
 
@@ -43,24 +46,18 @@ def _existing_tract(tracts):
 
 
 def _new_tract(number, footprints, config):
-    """Make a tract around all exposures."""
-    native = float(np.median([exposure["pixel_scale_arcsec"] for exposure in footprints]))
+    """Make a tract around the exposures, those of the main field if they are too far apart."""
+    corner_ra = np.array([exposure["corner_ra"] for exposure in footprints])
+    corner_dec = np.array([exposure["corner_dec"] for exposure in footprints])
+    inside = find_main_field(corner_ra, corner_dec)
+    scale = np.array([exposure["pixel_scale_arcsec"] for exposure in footprints])
     return make_tract(
-        np.array([exposure["corner_ra"] for exposure in footprints]),
-        np.array([exposure["corner_dec"] for exposure in footprints]),
+        corner_ra[inside],
+        corner_dec[inside],
         tract=number,
-        pixel_scale_arcsec=config.pixel_scale_arcsec or native,
+        pixel_scale_arcsec=config.pixel_scale_arcsec or float(np.median(scale[inside])),
         patch_size_pix=config.patch_size_pix,
     )
-
-
-def _patches_of(tract, exposure):
-    """Return the patches of an exposure; if it is out of reach, say which one it is."""
-    try:
-        return patches_for(tract, np.array(exposure["corner_ra"]), np.array(exposure["corner_dec"]))
-    except DataError as error:
-        where = {"visit": exposure["visit"], "detector": exposure["detector"]}
-        raise DataError(error.message, **where, **error.numbers) from error
 
 
 def _patch_row(tract, patch):
@@ -69,20 +66,10 @@ def _patch_row(tract, patch):
     return {"tract": tract.tract, "patch": patch.patch, **asdict(patch), "ra": ra, "dec": dec}
 
 
-def _overlap(tract, patch, exposure):
-    """Return the row that links a patch and an exposure."""
-    return {
-        "tract": tract.tract,
-        "patch": patch.patch,
-        "visit": exposure["visit"],
-        "detector": exposure["detector"],
-    }
-
-
 SKYMAP = Stage(
     "skymap",
-    key=("tract",),
-    version=1,
+    key=("tract", "visit", "detector"),
+    version=2,
     writes=("patch_overlap",),
     inserts=("tract", "patch"),
     run=skymap,

@@ -94,8 +94,10 @@ def _paste(row, own, window, image, variance, mask):
     if own is not None:
         mean = _down_date(row, own, coadd, part, mean)
     target = part.slices_in(window)
-    image[target], variance[target] = mean.image, mean.variance
-    mask[target] = np.where(mean.weight > 0, read["MASK"] & ~np.uint16(planes.NO_DATA), planes.NO_DATA)
+    # where nothing is left the coadd's own value stands in, masked: a hole would ring in the convolution
+    image[target] = np.where(mean.weight > 0, mean.image, read["IMAGE"])
+    variance[target] = mean.variance
+    mask[target] = np.where((mean.weight == 0) & (read["WEIGHT"] > 0), planes.NO_DATA, read["MASK"])
 
 
 def _down_date(row, own, coadd, part, mean):
@@ -110,9 +112,7 @@ def _down_date(row, own, coadd, part, mean):
     cut = common.slices_in(part)
     image[cut] = planes_read["IMAGE"] + np.float32(own["background_njy"])
     variance[cut] = planes_read["VARIANCE"]
-    return without_input(
-        mean, image, variance, used=unpack_used(packed, own["input_number"]), weight=own["weight"]
-    )
+    return without_input(mean, image, variance, used=unpack_used(packed, own["input_number"]), weight=own["weight"])
 
 
 def _noise_stamp(coadds, inputs):

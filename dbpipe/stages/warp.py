@@ -70,7 +70,14 @@ def warp_exposure(unit, inputs, config):
             "NOISE": (stamp / stamp[NOISE_HALF, NOISE_HALF]).astype(np.float32),
         },
         patch_wcs(tract, covered.x0, covered.y0),
-        {"X0": covered.x0, "Y0": covered.y0, "NX": covered.nx, "NY": covered.ny, "BUNIT": "nJy", "PSFFWHM": unit["target_fwhm_pix"]},
+        {
+            "X0": covered.x0,
+            "Y0": covered.y0,
+            "NX": covered.nx,
+            "NY": covered.ny,
+            "BUNIT": "nJy",
+            "PSFFWHM": unit["target_fwhm_pix"],
+        },
     )
     row = {key: unit[key] for key in ("template_id", "tract", "patch", "visit", "detector")} | {
         "kernel_sum": float(middle.kernel.sum()),

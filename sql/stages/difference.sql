@@ -66,16 +66,21 @@ WHERE coadd_input.template_id = $template_id
 ORDER BY coadd_input.patch
 
 -- name: stars
--- Isolated, clean stars for the matching kernel, brightest first.
+-- Clean stars for the matching kernel, brightest first. Isolated ones, unless they are too few, as in a crowded field:
+-- a neighbour is in both images and takes part in the fit.
+WITH star AS (
+    SELECT x, y, psf_flux_njy, source_id, is_blended, count(*) FILTER (WHERE NOT is_blended) OVER () AS n_isolated
+    FROM source
+    WHERE visit = $visit
+        AND detector = $detector
+        AND is_star
+        AND NOT is_saturated
+        AND NOT is_edge
+        AND NOT is_bad
+        AND psf_flux_njy > 20 * psf_flux_err_njy
+)
 SELECT x, y
-FROM source
-WHERE visit = $visit
-    AND detector = $detector
-    AND is_star
-    AND NOT is_saturated
-    AND NOT is_edge
-    AND NOT is_blended
-    AND NOT is_bad
-    AND psf_flux_njy > 20 * psf_flux_err_njy
+FROM star
+WHERE NOT is_blended OR n_isolated < 100
 ORDER BY psf_flux_njy DESC, source_id
 LIMIT 400

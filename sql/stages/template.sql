@@ -64,19 +64,19 @@ SELECT
     psf_fwhm_pix,
     psf_fwhm_det_pix,
     depth_5sigma_mag,
-    veto IS NULL AND psf_fwhm_det_pix < $max_psf_fwhm_pix AS selected,
+    veto IS NULL AND psf_fwhm_det_pix <= $max_psf_fwhm_pix AS selected,
     CASE
         WHEN veto IS NOT NULL THEN veto
-        WHEN psf_fwhm_det_pix < $max_psf_fwhm_pix
-            THEN format('FWHM {:.2f} pix, below {:.2f}', psf_fwhm_det_pix, $max_psf_fwhm_pix)
-        ELSE format('FWHM {:.2f} pix, not below {:.2f}', psf_fwhm_det_pix, $max_psf_fwhm_pix)
+        WHEN psf_fwhm_det_pix <= $max_psf_fwhm_pix
+            THEN format('FWHM {:.2f} pix, within {:.2f}', psf_fwhm_det_pix, $max_psf_fwhm_pix)
+        ELSE format('FWHM {:.2f} pix, above {:.2f}', psf_fwhm_det_pix, $max_psf_fwhm_pix)
     END AS reason
 FROM candidate
 ORDER BY psf_fwhm_det_pix, visit, detector
 
 -- name: limit_of_quantile
 -- The seeing limit that lets this part of the unvetoed exposures pass, two at least.
-SELECT min(psf_fwhm_det_pix) FILTER (rank > greatest(2, round($quantile * n))) AS max_psf_fwhm_pix
+SELECT max(psf_fwhm_det_pix) FILTER (rank <= greatest(2, round($quantile * n))) AS max_psf_fwhm_pix
 FROM (
     SELECT psf_fwhm_det_pix, row_number() OVER (ORDER BY psf_fwhm_det_pix, visit, detector) AS rank, count(*) OVER () AS n
     FROM candidate

@@ -1,4 +1,5 @@
--- The sources to trust: primary detections that no flag speaks against.
+-- The sources to trust: primary detections that no flag speaks against. flag_template_rejected is no defect: it says that
+-- the template here is made of fewer inputs than elsewhere.
 CREATE OR REPLACE VIEW dia_source_clean AS
 SELECT *
 FROM dia_source
@@ -9,9 +10,8 @@ WHERE is_primary
     AND NOT flag_bad
     AND NOT flag_cosmic_ray
     AND NOT flag_no_template
-    AND NOT flag_template_rejected
     AND NOT flag_dipole
     AND NOT flag_fit_failed
     AND NOT flag_shape
     AND NOT flag_bright_star;
-COMMENT ON VIEW dia_source_clean IS 'Primary DIASources without any flag';
+COMMENT ON VIEW dia_source_clean IS 'Primary DIASources that no flag speaks against';

@@ -5,6 +5,7 @@ import pytest
 from imaging.point_sources import add_source, flux_of_snr, gaussian_psf, grid_positions, noise_image
 
 from dbpipe.imaging import dia
+from dbpipe.imaging.deblend import Splitting
 from dbpipe.imaging.dia_fit import fit_point_sources
 from dbpipe.imaging.mask import BAD, SATURATED
 from dbpipe.imaging.peaks import Peaks
@@ -19,11 +20,11 @@ def splines(n, psf=PSF):
     return np.repeat(spline_coefficients(psf[None]), n, axis=0)
 
 
-def unlike(image, variance, mask, x, y):
+def unlike(image, variance, mask, x, y, beneath=np.nan):
     fit = fit_point_sources(image, variance, mask, psf_spline=splines(len(x)), x=x, y=y, radius_pix=10.0)
     ixx, iyy, _ = adaptive_moments(image, mask, x=fit.x, y=fit.y, sigma_pix=1.7, radius_pix=10.0)
     settings = {"psf_trace_pix2": dia.psf_size(PSF).trace_pix2, "isolation_pix": 10.0, "model_error": 0.15}
-    return dia.unlike_point_source(fit, ixx, iyy, **settings)
+    return dia.unlike_point_source(fit, ixx, iyy, flux_beneath=np.full(len(x), beneath), **settings)
 
 
 def test_psf_size_is_the_fwhm():
@@ -52,6 +53,24 @@ def test_hot_pixels_do_not():
     assert unlike(image, variance, mask, x, y).all()
 
 
+def test_neighbours_are_not_judged():
+    """Two hot pixels closer than the isolation spoil each other's fit, and neither is called anything."""
+    image, variance, mask = noise_image(np.random.default_rng(4), (100, 100), SIGMA)
+    x, y = np.array([30.0, 38.0, 70.0]), np.array([50.0, 50.0, 50.0])
+    image[50, x.astype(int)] += 100 * SIGMA
+    assert unlike(image, variance, mask, x, y).tolist() == [False, False, True]
+
+
+def test_a_bright_source_beneath_is_an_excuse():
+    """A poor fit on top of a star a hundred times as bright may be the star's; on empty sky it is a poor fit."""
+    image, variance, mask = noise_image(np.random.default_rng(5), (100, 100), SIGMA)
+    add_source(image, 50, 50, flux_of_snr(40, SIGMA, FWHM), 1.25 * FWHM)
+    at = (np.array([50.0]), np.array([50.0]))
+    flux = flux_of_snr(40, SIGMA, FWHM)
+    excused = [unlike(image, variance, mask, *at, beneath=b)[0] for b in (np.nan, 1000 * flux)]
+    assert excused == [True, False]
+
+
 def test_aperture_flux_is_the_flux():
     """The corrected aperture flux is that of the source, with normal pulls."""
     rng = np.random.default_rng(2)
@@ -74,10 +93,9 @@ def test_a_peak_that_a_brighter_source_explains_is_dropped():
     for x, snr in ((30, 300), (70, 100), (78, 30)):
         add_source(image, x, 50, flux_of_snr(snr, SIGMA, FWHM), FWHM)
     peaks = Peaks(np.array([30, 70, 33, 78]), np.array([50, 50, 52, 50]), np.array([300.0, 100.0, 60.0, 30.0]))
-    keep, fit = dia.fit_peaks(
-        image, variance, mask, peaks=peaks, psf_spline=splines(4), radius_pix=10.0, fwhm_pix=FWHM, threshold=4.0
-    )
-    assert keep.tolist() == [0, 1, 3]
+    settings = {"radius_pix": 10.0, "fwhm_pix": FWHM, "threshold": 4.0, "splitting": Splitting()}
+    peak, score, fit = dia.fit_peaks(image, variance, mask, peaks=peaks, psf_spline=splines(4), **settings)
+    assert peak.tolist() == [0, 1, 3] and score.tolist() == [300, 100, 30]
     np.testing.assert_allclose(np.abs(fit.flux) / fit.flux_err, [300, 100, 30], rtol=0.1)
 
 
@@ -96,8 +114,11 @@ def test_near_edge_on_every_side():
 
 
 def test_bright_star_residuals_are_small_parts_of_bright_stars():
-    """A difference of 0.5% on a bright star is a residual; of 5%, or on a faint star, or on nothing, it is not."""
-    flux = np.array([500.0, -500.0, 5000.0, 5.0, 500.0])
-    star = np.array([1e5, 1e5, 1e5, 1e3, np.nan])
-    result = dia.on_bright_star(flux, star, np.full(5, 20.0), fraction=0.01, min_snr=500)
+    """A difference of 0.5% beside a bright star is a residual; of 5%, far from it or beside a faint star it is not."""
+    star_x, star_y, star_flux = np.array([50.0, 200.0]), np.array([50.0, 200.0]), np.array([1e5, 1e3])
+    x, y = np.array([52.0, 50.0, 50.0, 90.0, 200.0]), np.full(5, 50.0)
+    y[4] = 200.0
+    flux = np.array([500.0, -500.0, 5000.0, 500.0, 500.0])
+    stars = {"star_x": star_x, "star_y": star_y, "star_flux": star_flux}
+    result = dia.residual_of_star(x, y, flux, **stars, fwhm_pix=FWHM, fraction=0.01)
     assert result.tolist() == [True, True, False, False, False]

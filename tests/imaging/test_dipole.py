@@ -21,8 +21,9 @@ def fit(image, variance, mask, x, y, model_fwhm=FWHM):
     return fit_dipoles(image, variance, mask, score=score, psf_spline=spline, x=x, y=y, **settings)
 
 
-def flagged(result):
-    return is_dipole(result, psf_fwhm_pix=FWHM)
+def flagged(result, flux_beneath=0.0):
+    beneath = np.full(len(result.n_pix), flux_beneath)
+    return is_dipole(result, flux_beneath=beneath, psf_fwhm_pix=FWHM)
 
 
 @pytest.mark.parametrize("separation_fwhm", [0.5, 0.75])
@@ -71,3 +72,14 @@ def test_unequal_lobes_are_no_dipole():
     add_source(image, 40, 40, flux, FWHM)
     add_source(image, 43, 40, -0.1 * flux, FWHM)
     assert not flagged(fit(image, variance, mask, np.array([40.0]), np.array([40.0]))).any()
+
+
+@pytest.mark.parametrize(("fraction", "is_one"), [(0.02, True), (0.3, False), (1.0, True)])
+def test_flux_beneath_tells_dipoles_from_two_variables(fraction, is_one):
+    """A few per cent of the flux beneath is misregistration, all of it a moved star; a part of it is two variables."""
+    image, variance, mask = noise_image(np.random.default_rng(3), (80, 80), SIGMA)
+    flux = flux_of_snr(50, SIGMA, FWHM)
+    add_source(image, 38.4, 40, flux, FWHM)
+    add_source(image, 41.8, 40, -0.8 * flux, FWHM)
+    result = fit(image, variance, mask, np.array([38.0]), np.array([40.0]))
+    assert flagged(result, flux / fraction).tolist() == [is_one]

@@ -60,9 +60,7 @@ def test_aperture_correction_makes_fluxes_agree():
     image, truth = star_field(seed=13, n_star=15, sky_e=200.0, flux_range=(5e4, 2e5))
     psf_flux = _fluxes(image, truth, 200.0).flux
     variance, unusable = np.full(image.shape, 225.0), np.zeros(image.shape, bool)
-    flux, flux_err = aperture_fluxes(
-        image - 200.0, variance, unusable, x=truth["x"], y=truth["y"], radius_pix=6.0
-    )
+    flux, flux_err = aperture_fluxes(image - 200.0, variance, unusable, x=truth["x"], y=truth["y"], radius_pix=6.0)
     correction = fit_aperture_correction(psf_flux, flux)
     assert correction == pytest.approx(1.06, abs=0.03)
     assert np.median(flux_err) == pytest.approx(np.sqrt(225.0 * np.pi * 36.0), rel=0.02)

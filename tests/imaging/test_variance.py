@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from starfield import moffat_stamp
 
-from dbpipe.imaging.variance import model_variance
+from dbpipe.imaging.variance import measure_white_noise, model_variance
 
 
 def _pulls(signal, n=40, seed=1):
@@ -36,3 +36,19 @@ def test_variance_is_never_below_read_noise():
     """However negative a pixel or the sky, the variance is at least the read noise squared."""
     image = np.random.default_rng(3).normal(-50.0, 40.0, (50, 50)).astype(np.float32)
     assert model_variance(image, -10.0, 7.0).min() >= 49.0
+
+
+def test_white_noise_is_measured_beneath_a_crowded_field():
+    """Unresolved stars make the sky rough on the scale of the PSF, but not the measured noise of single pixels."""
+    rng = np.random.default_rng(4)
+    image = rng.normal(0.0, 12.0, (300, 300))
+    for x, y, flux in zip(*rng.integers(15, 285, (2, 1500)), rng.exponential(2000.0, 1500), strict=True):
+        image[y - 10 : y + 11, x - 10 : x + 11] += flux * moffat_stamp(4.5, size=21)
+    assert np.std(image) > 25.0
+    nothing = np.zeros(image.shape, bool)
+    assert measure_white_noise(image, nothing) == pytest.approx(12.0, rel=0.04)
+
+
+def test_white_noise_needs_pixels():
+    """Where nothing is usable no noise is claimed."""
+    assert measure_white_noise(np.ones((8, 8)), np.ones((8, 8), bool)) == 0.0

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dbpipe.errors import DataError
-from dbpipe.sky.skymap import Tract, make_tract, patch_centre, patch_wcs, patches_for, tract_wcs
+from dbpipe.sky.skymap import Tract, find_main_field, make_tract, patch_centre, patch_wcs, patches_for, tract_wcs
 from dbpipe.sky.sphere import deproject, separation_deg
 from dbpipe.sky.wcs import corners, pixel_to_sky, sky_to_pixel, tan_wcs
 
@@ -98,3 +98,12 @@ def test_what_is_too_far_is_refused():
         make_tract([], [], pixel_scale_arcsec=0.2, patch_size_pix=100)
     with pytest.raises(DataError, match="out of range"):
         patches_for(tract_at(10.0, 0.0, patch_size_pix=10), np.array([11.0, 11.1, 11.1]), np.array([0.0, 0.0, 0.1]))
+
+
+def test_the_main_field_is_where_most_exposures_are():
+    """One stray exposure among many is left out, also across RA 0; exposures that fit in one tract are all kept."""
+    ra = np.array([359.8, 0.1, 0.2, 90.0])[:, None] + np.array([-0.1, 0.1, 0.1, -0.1])
+    dec = np.zeros((4, 1)) + np.array([-0.1, -0.1, 0.1, 0.1])
+    assert find_main_field(ra % 360.0, dec).tolist() == [True, True, True, False]
+    assert find_main_field(ra[:3] % 360.0, dec[:3]).all()
+    assert find_main_field(np.array([[0.0, 20.0]]), np.zeros((1, 2))).tolist() == [True]

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 from imaging.point_sources import add_source, flux_of_snr, gaussian_psf, noise_image
 
@@ -30,6 +31,8 @@ UNIT = {
     "template_noise_e": 3.0,
     "diff_noise_e": 10.0,
 }
+STARS = pa.table({"x": [200.0], "y": [200.0], "flux": [3e6]})
+"""The bright star [nJy]."""
 
 
 def flux(snr):
@@ -64,7 +67,7 @@ def scene(monkeypatch):
         metadata={},
     )
     monkeypatch.setattr(stage, "read_difference", lambda path: image)
-    return image, sources, lambda: stage.detect(UNIT, {}, stage.DetectConfig()).rows["dia_source"]
+    return image, sources, lambda: stage.detect(UNIT, {"stars": STARS}, stage.DetectConfig()).rows["dia_source"]
 
 
 def at(rows, x, y):

@@ -1,0 +1,90 @@
+"""How flexible a matching kernel may be: decided by stars that the fit has not seen."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dbpipe.imaging.kernel import KernelBasis, StarEquations, solve_kernel, star_chi2
+
+N_FOLD = 4
+TOLERANCE = 0.001
+"""A simpler kernel is preferred if its held-out chi2 is no more than this fraction above the best."""
+
+
+@dataclass(frozen=True)
+class KernelChoice:
+    """A basis, the equations in it and the degree of the spatial variation."""
+
+    equations: StarEquations
+    basis: KernelBasis
+    kernel_order: int
+
+
+def choose_kernel(equations, basis, *, stars, shape, kernel_order, sum_order, background_order):
+    """Choose the degrees of the kernel by cross-validation.
+
+    Every combination of smaller degrees of the basis and smaller spatial orders is fitted to three quarters of the
+    stars and judged on the rest, in turn.
+
+    Parameters
+    ----------
+    equations : StarEquations in the largest basis
+    basis : KernelBasis, the largest
+    stars : (n_star,) bool, those that take part
+    shape : (ny, nx) of the image
+    kernel_order, sum_order, background_order : int, the largest degrees
+
+    Returns
+    -------
+    KernelChoice
+    """
+    index = np.flatnonzero(stars)
+    fold = np.arange(len(index)) % N_FOLD
+    best = []
+    for degree in _smaller_degrees(basis.degree):
+        columns = _columns(basis, degree)
+        part = _restrict(equations, np.append(columns, len(basis.functions)))
+        small = KernelBasis(basis.sigma_pix, degree, basis.functions[columns])
+        for order in range(kernel_order + 1):
+            orders = (order, min(order, sum_order), background_order)
+            chi2 = np.empty(len(index))
+            for k in range(N_FOLD):
+                taught = np.zeros(len(stars), bool)
+                taught[index[fold != k]] = True
+                model = solve_kernel(part, small, taught, orders, shape)
+                chi2[fold == k] = star_chi2(part.take(index[fold == k]), model)
+            # one star with a companion must not decide for all
+            held_out = float(np.mean(np.minimum(chi2, np.quantile(chi2, 0.95))))
+            n_parameter = len(columns) * (order + 1) * (order + 2) // 2
+            best.append((held_out, n_parameter, KernelChoice(part, small, order)))
+    limit = min(entry[0] for entry in best) * (1.0 + TOLERANCE)
+    return min((entry for entry in best if entry[0] <= limit), key=lambda entry: entry[1])[2]
+
+
+def _smaller_degrees(degree):
+    """Return the degrees of the basis, and those cut to (4, 2, 2) and (2, 1, 0), without repetition."""
+    ladder = [tuple(degree)]
+    for cut in ((4, 2, 2), (2, 1, 0)):
+        smaller = tuple(min(d, c) for d, c in zip(degree, cut, strict=False))
+        if smaller not in ladder:
+            ladder.append(smaller)
+    return ladder
+
+
+def _columns(basis, degree):
+    """Return which functions of a basis have at most these degrees."""
+    totals = [
+        (g, total) for g, largest in enumerate(basis.degree) for total in range(largest + 1) for _ in range(total + 1)
+    ]
+    return np.array([k for k, (g, total) in enumerate(totals) if total <= degree[g]])
+
+
+def _restrict(equations, columns):
+    return StarEquations(
+        equations.matrix[:, columns][:, :, columns],
+        equations.vector[:, columns],
+        equations.chi2_zero,
+        equations.n_pix,
+        equations.x,
+        equations.y,
+    )

@@ -1,0 +1,63 @@
+"""Kill a run again and again: what is there in the end is what an undisturbed run makes."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import small_survey
+
+from dbpipe.survey import Survey
+
+N_KILL = 10
+PATIENCE_S = 300.0
+
+
+def count_files(root):
+    """Return how many whole products there are, committed or not."""
+    return sum(not path.name.startswith(".") for path in root.glob("files/*/*"))
+
+
+def wait_for(condition):
+    """Return when the condition is true."""
+    give_up = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def is_gone(process_group):
+    """Tell whether no process of the group is left."""
+    try:
+        os.killpg(process_group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_ten_times_ends_like_one_in_peace(small_sky, small_root, tmp_path):
+    """SIGKILL at ten random moments from ingest to detect: the workers go too, and the resumed survey is the same."""
+    root = tmp_path / "killed"
+    script = [sys.executable, small_survey.__file__, str(small_sky), str(root), "2"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    moments, n_file = random.Random(7), count_files(small_root)
+    for n_kill in range(N_KILL):
+        process = subprocess.Popen(script, env=environment, start_new_session=True)
+        least = n_file * n_kill // (N_KILL - 1)
+        wait_for(lambda: (root / "survey.duckdb").exists() and count_files(root) >= least)  # noqa: B023 - called at once
+        time.sleep(moments.uniform(0.0, 0.5))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        wait_for(lambda: is_gone(process.pid))  # noqa: B023
+    small_survey.process(small_sky, root, n_worker=2)
+    with Survey.open(root, read_only=False) as survey:
+        assert [finding for finding in survey.check(check_hash=True) if finding.n_row] == []
+        assert survey.sql("SELECT count(*) FROM run WHERE finished_at IS NULL").fetchall()[0][0] >= N_KILL - 1
+        survey.delete_garbage()
+    assert count_files(root) == n_file
+    assert small_survey.differing(small_survey.content(root), small_survey.content(small_root)) == []
+    assert not any(summary.n_unit for summary in small_survey.process(small_sky, root, n_worker=2))

@@ -1,0 +1,135 @@
+"""Real frames through the whole pipeline: a microlensing event, an asteroid, and a field where nothing happens."""
+
+import csv
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+import dbpipe
+from dbpipe.imaging.dia_fit import forced_flux
+from dbpipe.imaging.psf_spline import spline_coefficients
+from dbpipe.io.difference import read_difference
+from dbpipe.io.exposure import read_exposure
+from dbpipe.sky.wcs import sky_to_pixel
+from dbpipe.survey import Survey
+
+pytestmark = pytest.mark.slow
+
+EVENT_RA, EVENT_DEC = 273.86777, -25.28848
+"""MOA-2013-BLG-475 in the system of the reference catalogue."""
+
+
+def process(root, instrument, frames, *, refcat=None, mapping=None, from_exposure=None):
+    """Run everything on a folder of frames and return the survey's folder."""
+    with Survey.init(root, instrument=instrument) as survey:
+        survey.ingest([frames])
+        if refcat is not None:
+            survey.set_reference_catalog(refcat, mapping=mapping)
+        else:
+            survey.set_reference_from_exposure(from_exposure)
+        survey.run()
+    return root
+
+
+def read_rows(path):
+    """Return the rows of a CSV file as dictionaries."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def event_survey(shared_data, tmp_path_factory):
+    """The survey of the microlensing event."""
+    folder = shared_data / "saao_mb13475"
+    root = tmp_path_factory.mktemp("saao") / "survey"
+    return process(root, "saao-ste3", folder / "with_wcs", refcat=folder / "refcat.csv")
+
+
+@pytest.fixture(scope="module")
+def asteroid_survey(shared_data, tmp_path_factory):
+    """The survey of asteroid (22) Kalliope."""
+    folder = shared_data / "nickel_kalliope"
+    catalogue = folder / "derived" / "refcat_derived_kalliope.csv"
+    mapping = {"magnitudes": {"R": "mag_instr"}}
+    root = tmp_path_factory.mktemp("nickel") / "survey"
+    return process(root, "nickel", folder / "reduced", refcat=catalogue, mapping=mapping)
+
+
+@pytest.fixture(scope="module")
+def quiet_survey(shared_data, tmp_path_factory):
+    """A survey of a field in which nothing changes."""
+    root = tmp_path_factory.mktemp("rise") / "survey"
+    return process(root, "rise", shared_data / "rise_lhs3250", from_exposure=2020083001041)
+
+
+def measure_event(root, monkeypatch):
+    """Return visit, forced flux on the difference and its error [nJy], and whether a DIASource is there."""
+    monkeypatch.chdir(root)
+    with dbpipe.open(".") as survey:
+        diffims = survey.sql("SELECT visit, path, njy_per_e, science_fwhm_pix FROM diffim ORDER BY visit").fetchall()
+        measured = []
+        for visit, path, njy_per_e, fwhm_pix in diffims:
+            image = read_difference(path)
+            x, y = sky_to_pixel(image.wcs, np.array([EVENT_RA]), np.array([EVENT_DEC]))
+            spline = spline_coefficients(image.psf_field.at(x[0], y[0])[None].astype(np.float32))
+            radius = min(2.0 * fwhm_pix, spline.shape[-1] // 2)
+            flux, err, _ = forced_flux(
+                image.difference, image.variance, image.mask, psf_spline=spline, x=x, y=y, radius_pix=radius
+            )
+            ((n_near,),) = survey.sql(
+                "SELECT count(*) FROM dia_source WHERE visit = $visit AND is_primary AND hypot(x - $x, y - $y) < 2",
+                visit=visit, x=float(x[0]), y=float(y[0]),
+            ).fetchall()  # fmt: skip
+            measured.append((visit, flux[0] * njy_per_e, err[0] * njy_per_e, n_near > 0))
+    return measured
+
+
+def test_microlensing_event_is_found_and_its_light_curve_is_right(shared_data, event_survey, monkeypatch):
+    """The event is a DIASource wherever it differs by 10 sigma, and its flux follows that of another code."""
+    measured = measure_event(event_survey, monkeypatch)
+    truth = {
+        int(row["file"][9:13]): float(row["dflux_adu_200s_vs_ref_AKB13475I0100"])
+        for row in read_rows(shared_data / "saao_mb13475" / "derived" / "truth_event.csv")
+    }
+    assert len(measured) == len(truth)
+    assert [visit for visit, flux, err, found in measured if abs(flux) > 10.0 * err and not found] == []
+    flux = [flux for _, flux, _, _ in measured]
+    assert np.corrcoef(flux, [truth[visit] for visit, *_ in measured])[0, 1] > 0.99
+
+
+def test_seeing_agrees_with_the_observatory(shared_data, event_survey):
+    """The FWHM of crowded frames follows what the observatory's own software measured."""
+    with dbpipe.open(event_survey) as survey:
+        rows = survey.sql("SELECT visit, psf_fwhm_pix FROM calexp ORDER BY visit").fetchall()
+    frames = shared_data / "saao_mb13475" / "with_wcs"
+    header = [fits.getval(frames / f"AKB13475I{visit:04d}.fits.gz", "PFWHM") for visit, _ in rows]
+    ours = np.array([fwhm for _, fwhm in rows])
+    assert np.corrcoef(ours, header)[0, 1] > 0.95
+
+
+def test_asteroid_is_found_wherever_it_is_and_leaves_no_ghost(shared_data, asteroid_survey, monkeypatch):
+    """The asteroid is a DIASource within 1 pix in every epoch, and nowhere a hole where it was in another."""
+    track = read_rows(shared_data / "nickel_kalliope" / "derived" / "truth_mover_kalliope.csv")
+    ra, dec = (np.array([float(row[name]) for row in track]) for name in ("ra_ref", "dec_ref"))
+    visits = [int(row["file"][1:5]) for row in track]
+    monkeypatch.chdir(asteroid_survey)
+    with dbpipe.open(".") as survey:
+        for k, visit in enumerate(visits):
+            ((path,),) = survey.sql("SELECT path FROM calexp WHERE visit = $visit", visit=visit).fetchall()
+            x, y = sky_to_pixel(read_exposure(path, planes=()).wcs, ra, dec)
+            sources = survey.fetch("SELECT x, y, score FROM dia_source WHERE visit = $visit", visit=visit)
+            found_x, found_y, score = (sources[name].to_numpy() for name in ("x", "y", "score"))
+            distance = np.hypot(found_x[:, None] - x, found_y[:, None] - y)
+            assert distance[score > 100.0, k].min() < 1.0, visit
+            elsewhere = np.hypot(x - x[k], y - y[k]) > 12.0
+            assert not (distance[score < -5.0][:, elsewhere] < 3.0).any(), visit
+
+
+def test_quiet_field_gives_few_sources(quiet_survey):
+    """Six frames of a field where nothing changes are all subtracted, and few sources pass all flags."""
+    with dbpipe.open(quiet_survey) as survey:
+        ((n_diffim,),) = survey.sql("SELECT count(*) FROM diffim").fetchall()
+        ((n_clean,),) = survey.sql("SELECT count(*) FROM dia_source_clean").fetchall()
+    assert n_diffim == 6
+    assert n_clean < 60 * n_diffim

@@ -1,0 +1,59 @@
+"""A whole survey, from raw frames to the exported DIASources, on a simulated sky."""
+
+import pandas as pd
+import pytest
+import small_survey
+
+import dbpipe
+from dbpipe.catalog.queries import load_named
+from dbpipe.export import export
+from dbpipe.simulate.judge import judge, read_truth
+
+
+@pytest.fixture(scope="module")
+def survey(small_root):
+    """The finished survey, open for reading."""
+    with dbpipe.open(small_root) as opened:
+        yield opened
+
+
+def test_every_frame_becomes_a_difference_image(survey):
+    """Raw, calibrated and difference images of all visits are there; nothing failed, no file is lost or orphaned."""
+    n_visit = sum(small_survey.N_VISIT.values())
+    for table in ("raw", "calexp", "diffim"):
+        assert survey.sql(f"SELECT count(*) FROM {table}").fetchall() == [(n_visit,)]
+    assert survey.sql("SELECT stage, unit_key, reason FROM unit WHERE status <> 'done'").fetchall() == []
+    assert [finding for finding in survey.check(check_hash=True) if finding.n_row] == []
+    assert survey.find_garbage() == []
+    assert set(survey.count_due().values()) == {0}
+
+
+def test_true_transients_are_found(survey, small_sky):
+    """Nearly all true sources above 7 sigma have a clean DIASource, and few clean DIASources are spurious."""
+    queries = load_named("reports", "demo")
+    sources, weights = (survey.fetch(queries[name]).to_pandas() for name in ("clean_sources", "template_weights"))
+    judgement = judge(sources, weights, read_truth(small_sky))
+    assert (judgement.expected.true_snr.abs() >= 7.0).sum() >= 20
+    assert judgement.completeness_above_7 > 0.8
+    assert judgement.purity > 0.7
+
+
+def test_what_is_exported_is_what_was_found(survey, tmp_path):
+    """The Parquet file has every DIASource of the catalogue, with its flux."""
+    export(survey.connection, tmp_path / "DiaSource.parquet", table="DiaSource")
+    exported = pd.read_parquet(tmp_path / "DiaSource.parquet").sort_values("diaSourceId")
+    rows = survey.sql("SELECT dia_source_id, psf_flux_njy FROM dia_source ORDER BY ALL").fetchall()
+    assert exported.diaSourceId.tolist() == [row[0] for row in rows]
+    assert exported.psfFlux.tolist() == pytest.approx([row[1] for row in rows], nan_ok=True)
+
+
+def test_one_worker_gives_the_rows_of_two_and_a_second_run_has_nothing_to_do(small_sky, small_root, tmp_path):
+    """Every table is the same whatever the number of workers; running again is 0 units of work and changes nothing."""
+    first = small_survey.process(small_sky, tmp_path / "one", n_worker=1)
+    assert all(summary.n_done == summary.n_unit > 0 for summary in first)
+    one = small_survey.content(tmp_path / "one")
+    assert small_survey.differing(one, small_survey.content(small_root)) == []
+    assert len(one["dia_source"]) > 50
+    again = small_survey.process(small_sky, tmp_path / "one", n_worker=1)
+    assert [summary.n_unit for summary in again] == [0] * len(first)
+    assert small_survey.differing(one, small_survey.content(tmp_path / "one")) == []

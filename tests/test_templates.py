@@ -1,0 +1,208 @@
+"""The decision which exposures make the template: the cut as a query, its reasons, its versions."""
+
+import numpy as np
+import pytest
+
+from dbpipe import templates
+from dbpipe.catalog import connection as catalog
+from dbpipe.catalog.queries import directory
+from dbpipe.errors import ConfigError
+from dbpipe.export import apply_views
+from dbpipe.templates import TemplateConfig
+
+FWHM = [5.6, 3.4, 4.1, 3.5, 3.8, 4.85, 3.6, 4.5]
+"""Of visits 0 to 7, native pixels."""
+CONFIG = TemplateConfig()
+
+
+def add_exposure(database, visit, fwhm_pix, *, band="r", **changes):
+    """Insert a calibrated exposure with one patch."""
+    database.execute("INSERT INTO band VALUES (?) ON CONFLICT DO NOTHING", [band])
+    database.execute("INSERT INTO visit VALUES (?, ?, 'x', ?, 30, NULL, 1)", [visit, band, 61000.0 + visit])
+    row = {name: 0 for name, *_ in database.execute("DESCRIBE calexp").fetchall()}
+    row |= {"visit": visit, "path": f"{visit}", "sha256": f"{visit}", "wcs": "", "njy_per_e": 3.0, "sky_noise_e": 28.0}
+    row |= {"corner_ra": [0.0] * 4, "corner_dec": [0.0] * 4, "pixel_scale_arcsec": 0.2}
+    row |= {"psf_fwhm_pix": fwhm_pix - 0.1, "psf_fwhm_det_pix": fwhm_pix, "depth_5sigma_mag": 24.0}
+    row |= {"psf_effective_area_pix": 4 * np.pi * (fwhm_pix / 2.3548) ** 2, "astrom_rms_arcsec": 0.02} | changes
+    names, holes = ", ".join(row), ", ".join("?" * len(row))
+    database.execute(f"INSERT INTO calexp ({names}) VALUES ({holes})", list(row.values()))
+    database.execute("INSERT INTO patch_overlap VALUES (0, 500500, ?, 0)", [visit])
+
+
+@pytest.fixture
+def database():
+    """A catalogue in memory with eight exposures on a tract of finer pixels."""
+    connection = catalog.memory()
+    for path in sorted(directory("migrations").glob("*.sql")):
+        connection.execute(path.read_text())
+    apply_views(connection)
+    connection.execute("INSERT INTO detector VALUES (0, 'a')")
+    connection.execute("INSERT INTO tract VALUES (0, 0, 0, 0.16, 2048)")
+    for visit, fwhm_pix in enumerate(FWHM):
+        add_exposure(connection, visit, fwhm_pix)
+    yield connection
+    connection.close()
+
+
+def propose(database, config=CONFIG, **choice):
+    (decision,) = templates.propose(database, config, **choice)
+    return decision
+
+
+def chosen(decision):
+    return {row["visit"] for row in decision.exposures if row["selected"]}
+
+
+@pytest.mark.parametrize("limit", [4.0, 4.85, 10.0])
+def test_a_number_is_the_cut_and_the_width_of_the_model(database, limit):
+    """Exposures up to the limit go in; the limit, in tract pixels, is the FWHM of the model PSF."""
+    decision = propose(database, max_psf_fwhm=limit)
+    assert chosen(decision) == {visit for visit, fwhm_pix in enumerate(FWHM) if fwhm_pix <= limit}
+    assert decision.target_fwhm_pix == pytest.approx(limit * 0.2 / 0.16)
+    assert decision.how == "max_psf_fwhm_pix" and float(decision.how_value) == limit
+    assert decision.n_input == len(chosen(decision))
+
+
+@pytest.mark.parametrize(("quantile", "n_input"), [(0.01, 2), (0.5, 4), (0.75, 6), (1.0, 8)])
+def test_a_quantile_takes_the_sharpest_part(database, quantile, n_input):
+    """That part of the exposures goes in, the sharpest ones, two at least."""
+    decision = propose(database, quantile=quantile)
+    assert chosen(decision) == set(np.argsort(FWHM)[:n_input].tolist())
+    assert decision.target_fwhm_pix * 0.16 / 0.2 == pytest.approx(max(FWHM[v] for v in chosen(decision)))
+
+
+def test_auto_takes_the_sharpest_cut_that_is_deep(database):
+    """The cut keeps within what the sharpest exposure can bear, and no other cut allowed is deeper."""
+    decision = propose(database, auto=True)
+    assert max(FWHM[v] for v in chosen(decision)) <= CONFIG.max_sharpening * min(FWHM)
+    assert [row["n_input"] for row in decision.curve] == list(range(2, 9))
+    allowed = [row for row in decision.curve if row["max_psf_fwhm_pix"] <= CONFIG.max_sharpening * min(FWHM)]
+    deepest = max(row["predicted_depth_mag"] for row in allowed)
+    assert decision.predicted_depth_mag >= deepest - CONFIG.min_gain_mag
+    assert chosen(decision) == set(np.argsort(FWHM)[: decision.n_input].tolist())
+
+
+def test_more_exposures_make_a_deeper_template(database):
+    """Of nearly equal seeing, every exposure more adds depth, and the second four add less than the first."""
+    database.execute("UPDATE calexp SET psf_fwhm_det_pix = 4 + 1e-4 * visit, psf_effective_area_pix = 36")
+    depth = [row["predicted_depth_mag"] for row in propose(database, auto=True).curve]
+    gain = np.diff(depth)
+    assert (gain > 0).all() and gain[:3].sum() > gain[3:].sum()
+
+
+def test_a_select_of_the_user_decides(database, tmp_path):
+    """What the user's SELECT gives goes in, from any table; the widest of it is the width of the model."""
+    file = tmp_path / "mine.sql"
+    file.write_text("SELECT visit, detector FROM calexp WHERE visit % 2 = 0\n")
+    decision = propose(database, sql=file)
+    assert chosen(decision) == {0, 2, 4, 6}
+    assert decision.target_fwhm_pix == pytest.approx(5.6 * 0.2 / 0.16)
+    file.write_text("SELECT visit, detector FROM candidate WHERE veto IS NULL ORDER BY psf_fwhm_det_pix LIMIT 3")
+    assert chosen(propose(database, sql=file)) == {1, 3, 6}
+
+
+@pytest.mark.parametrize("text", ["SELECT visit FROM calexp", "SELEKT 1", "SELECT visit, detector FROM nothing"])
+def test_a_wrong_select_is_named(database, tmp_path, text):
+    """A SELECT that is none, or lacks a column, is the user's mistake and says so."""
+    (tmp_path / "mine.sql").write_text(text)
+    with pytest.raises(ConfigError, match="visit and detector"):
+        propose(database, sql=tmp_path / "mine.sql")
+
+
+@pytest.mark.parametrize("text", ["CREATE TABLE mine (visit BIGINT)", "DELETE FROM patch_overlap", ""])
+def test_a_statement_that_is_no_select_is_refused(database, tmp_path, text):
+    """What gives no rows is the user's mistake, and changes nothing."""
+    (tmp_path / "mine.sql").write_text(text)
+    with pytest.raises(ConfigError):
+        propose(database, sql=tmp_path / "mine.sql")
+    assert database.sql("SELECT count(*) FROM patch_overlap").fetchall() == [(8,)]
+
+
+def test_a_cut_that_nothing_passes_is_an_error(database):
+    """The message names the band, the choice and the sharpest exposure."""
+    with pytest.raises(ConfigError, match=r"no r exposure.*3\.3.*3\.40 pix"):
+        propose(database, max_psf_fwhm=3.3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"depth_5sigma_mag": 22.5}, "too shallow: 5 sigma depth 22.50 mag, the median is 24.00"),
+        ({"psf_e1": 0.2, "psf_e2": -0.2}, "PSF ellipticity 0.28, the limit is 0.25"),
+        ({"astrom_rms_arcsec": 0.1}, "positions: rms 0.100 arcsec, the median is 0.020"),
+    ],
+)
+def test_seeing_alone_may_deceive(database, changes, reason):
+    """A cloudy, trailed or misplaced exposure stays out, sharp as it may be, and the reason has the numbers."""
+    add_exposure(database, 8, 3.0, **changes)
+    for choice in ({"max_psf_fwhm": 4.85}, {"quantile": 0.5}, {"auto": True}):
+        decision = propose(database, **choice)
+        (row,) = (row for row in decision.exposures if row["visit"] == 8)
+        assert not row["selected"] and row["reason"] == reason
+        assert chosen(decision)
+
+
+def test_every_exposure_has_its_reason(database):
+    """In or out, an exposure says why, with its FWHM and the limit; the sharpest comes first."""
+    decision = propose(database, max_psf_fwhm=4.0)
+    reasons = {row["visit"]: row["reason"] for row in decision.exposures}
+    assert reasons[1] == "FWHM 3.40 pix, within 4.00" and reasons[0] == "FWHM 5.60 pix, above 4.00"
+    assert [row["visit"] for row in decision.exposures] == np.argsort(FWHM).tolist()
+
+
+def decide(database, run_id=1, **choice):
+    templates.decide(database, templates.propose(database, CONFIG, **choice), run_id)
+
+
+def versions(database):
+    return database.sql("SELECT template_id, version, n_input FROM template ORDER BY template_id").fetchall()
+
+
+def test_a_new_decision_is_a_new_version(database):
+    """The old one stays on record with its inputs; the new one is in force."""
+    decide(database, max_psf_fwhm=4.0)
+    decide(database, max_psf_fwhm=4.85, run_id=2)
+    assert versions(database) == [(1, 1, 4), (2, 2, 7)]
+    assert database.sql("SELECT count(*) FROM template_input GROUP BY template_id").fetchall() == [(8,), (8,)]
+    (current,) = templates.in_force(database)
+    assert chosen(current) == {1, 2, 3, 4, 5, 6, 7} and current.how_value == "4.85"
+
+
+def test_the_same_decision_is_no_new_version(database):
+    """Deciding the same exposures and width again, by whatever way, changes nothing."""
+    decide(database, max_psf_fwhm=4.85)
+    decide(database, max_psf_fwhm=4.85, run_id=2)
+    assert versions(database) == [(1, 1, 7)]
+
+
+def test_proposing_decides_nothing(database):
+    """A proposal leaves no row."""
+    propose(database, auto=True)
+    assert versions(database) == []
+
+
+def test_auto_keeps_its_curve(database):
+    """The cuts that were weighed are on record with the decision."""
+    decide(database, auto=True)
+    rows = database.sql("SELECT template_id, n_input FROM template_curve ORDER BY n_input").fetchall()
+    assert rows == [(1, n) for n in range(2, 9)]
+
+
+def test_every_band_gets_its_own_decision(database):
+    """Only bands without a template are decided when one is missing; the other stays as it was."""
+    decide(database, max_psf_fwhm=4.85)
+    for visit, fwhm_pix in enumerate([4.0, 4.2, 4.4], start=20):
+        add_exposure(database, visit, fwhm_pix, band="g")
+    config = TemplateConfig(choose="quantile", quantile=0.67)
+    templates.decide_missing(database, {"template": config}, 3)
+    by_band = {decision.band: decision for decision in templates.in_force(database)}
+    assert by_band["r"].how == "max_psf_fwhm_pix" and by_band["g"].how == "quantile"
+    assert chosen(by_band["g"]) == {20, 21}
+    assert [decision.band for decision in templates.in_force(database, band=["g"])] == ["g"]
+    assert [d.band for d in templates.propose(database, CONFIG, band=["r"], auto=True)] == ["r"]
+
+
+def test_an_unknown_way_is_refused():
+    """A setting that names no way to choose lists those there are."""
+    with pytest.raises(ValueError, match="auto, quantile, max_psf_fwhm_pix, sql"):
+        TemplateConfig(choose="best")
