@@ -202,11 +202,25 @@ def _propose(connection, config, target, how, value):
         band=target["band"],
         how=how,
         how_value=None if value is None else str(value),
-        target_fwhm_pix=limit * _native_over_tract(connection, target["tract"], candidates),
+        target_fwhm_pix=_target(how, limit, chosen, candidates)
+        * _native_over_tract(connection, target["tract"], candidates),
         predicted_depth_mag=_predicted_depth(candidates.to_pylist(), chosen),
         exposures=exposures,
         curve=curve,
     )
+
+
+def _target(how, limit, chosen, candidates):
+    """Return the FWHM of the model PSF [native pix]: the cut, and no less than the long axis of any input.
+
+    A number given by the user is taken as it is: the exposures that cannot be matched to it are refused by the warp.
+    """
+    if how == "max_psf_fwhm_pix":
+        return limit
+    long_axes = [
+        row["psf_fwhm_major_pix"] for row in candidates.to_pylist() if (row["visit"], row["detector"]) in chosen
+    ]
+    return max([limit, *long_axes])
 
 
 def _native_over_tract(connection, tract, candidates):

@@ -28,9 +28,8 @@ _SETTINGS = {
 
 def create(path):
     """Create an empty catalogue file in the format that every supported DuckDB reads."""
-    quoted = str(path).replace("'", "''")
-    with duckdb.connect(":memory:", config=_SETTINGS) as connection:
-        connection.execute(f"ATTACH '{quoted}' AS new_catalog (STORAGE_VERSION '{STORAGE_VERSION}')")
+    with memory() as connection:
+        connection.execute(f"ATTACH {_quote(path)} AS new_catalog (STORAGE_VERSION '{STORAGE_VERSION}')")
         connection.execute("DETACH new_catalog")
 
 
@@ -51,6 +50,7 @@ def connect(path, *, read_only=False):
     """
     if not Path(path).is_file():
         raise CatalogError(f"{path} is not there: not a survey, or `dbpipe init` was interrupted")
+    _replay_log(path)
     try:
         return duckdb.connect(str(path), read_only=read_only, config=_SETTINGS)
     except (duckdb.IOException, duckdb.ConnectionException, duckdb.SerializationException) as error:
@@ -58,6 +58,22 @@ def connect(path, *, read_only=False):
         if holder:
             raise SurveyBusy(f"{path} is open in process {holder[1]}; close it there and try again") from error
         raise CatalogError(f"{path} cannot be opened: {error}") from error
+
+
+def _replay_log(path):
+    """Finish what a killed process left in the write-ahead log.
+
+    DuckDB 1.5 and 2.0 fail to replay a log that comments on or alters a table with a function in a CHECK, if the file
+    is the main database: functions are loaded later. For a file that is attached they are there.
+    """
+    if Path(f"{path}.wal").exists():
+        with suppress(duckdb.IOException), memory() as connection:  # in use or read-only: `connect` finds out
+            connection.execute(f"ATTACH {_quote(path)} AS left_behind")
+            connection.execute("DETACH left_behind")
+
+
+def _quote(path):
+    return "'" + str(path).replace("'", "''") + "'"
 
 
 class Lock:

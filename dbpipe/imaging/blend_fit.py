@@ -8,14 +8,14 @@ from dbpipe.imaging.psf_spline import cholesky_invert, cut_stamp, render
 _MAX_STEPS = 60
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def linear_flux(data, weight, psf):
     """Return the flux and its inverse variance at a fixed position."""
     information = np.sum(weight * psf * psf)
     return (np.sum(weight * psf * data) / information if information > 0.0 else 0.0), information
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def cut_group(image, variance, mask, x, y, radius):
     """Cut the square box around the circles of all sources.
 
@@ -38,7 +38,7 @@ def cut_group(image, variance, mask, x, y, radius):
     return left, bottom, data, weight
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def chi2_on_circle(image, variance, mask, spline, state, i, near, x0, y0, radius):
     """Return chi2 of source i and its neighbours' models on the circle around (x0, y0), and the pixels with weight."""
     left, bottom = int(np.floor(x0 + 0.5)) - int(radius), int(np.floor(y0 + 0.5)) - int(radius)
@@ -49,7 +49,7 @@ def chi2_on_circle(image, variance, mask, spline, state, i, near, x0, y0, radius
     return np.sum(weight * data * data), np.count_nonzero(weight)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def fill_design(root, spline, left, bottom, state, design):
     """Put the weighted derivatives by flux, x and y of each source into three rows; return the weighted model."""
     model = np.zeros(root.size)
@@ -62,7 +62,7 @@ def fill_design(root, spline, left, bottom, state, design):
     return model
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def solve_fluxes(root, target, spline, left, bottom, state):
     """Put the least-squares fluxes at the positions of ``state`` into it; False if they cannot be told apart."""
     design = np.empty((3 * len(state), root.size))
@@ -74,7 +74,7 @@ def solve_fluxes(root, target, spline, left, bottom, state):
     return solved
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def minimize(root, target, spline, left, bottom, held, state):
     """Minimise chi2 over fluxes and positions, in place.
 
@@ -132,7 +132,7 @@ def minimize(root, target, spline, left, bottom, held, state):
     return converged, chi2, cholesky_invert(normal)[0]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _held_design(root, spline, left, bottom, held, state, design):
     model = fill_design(root, spline, left, bottom, state, design)
     for k in range(len(state)):
@@ -141,7 +141,7 @@ def _held_design(root, spline, left, bottom, held, state, design):
     return model
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _normal(design, residual, held):
     normal = design @ design.T
     for k in range(len(held)):
@@ -150,7 +150,7 @@ def _normal(design, residual, held):
     return normal, design @ residual
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def fit_group(data, weight, spline, left, bottom, origin, max_shift, state):
     """Fit a group in place, and hold at its origin each source that wanders off or changes sign.
 
@@ -190,7 +190,7 @@ def fit_group(data, weight, spline, left, bottom, origin, max_shift, state):
     return ~held, block
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _worst(state, start, covariance, held, sign, origin, max_shift, converged):
     """Index of the source that must be held, -1 if all is well; without convergence it is the least significant."""
     worst, badness = -1, 0.0

@@ -2,8 +2,8 @@
 
 The rejection follows the idea of SafeClip (Bosch et al. 2018 PASJ 70 S5, sect. 3.3): an artefact stands out of a
 robust mean in few epochs; a variable star does so in many, or by a small part of its flux, and stays.  A point source
-that is there in one epoch may be a mover or a supernova: it is an artefact if an exposure taken soon before or after
-lacks it.  What is longer than any point source (a satellite's trail) is one in any case.
+that is there in few epochs may be a mover or a supernova: it is an artefact if half of the exposures taken soon before
+or after lack it.  What is longer than any point source (a satellite's trail) is one in any case.
 """
 
 import math
@@ -27,8 +27,7 @@ class RejectionLimits:
     min_contrast : float, deviation relative to the brightest median pixel within ``reach_pix``: what is fainter is
         the variability of a source that is there, a supernova in its host, or a residual of a star
     reach_pix : int
-    max_epoch_fraction : float, what deviates in more than this part of the inputs (and in more than one) is real
-    max_witness_gap_day : float, time within which another input must lack it
+    max_witness_gap_day : float, time within which other inputs must lack it
     trail_length_pix : float, longest extent of a point source
     """
 
@@ -36,7 +35,6 @@ class RejectionLimits:
     grow_sigma: float = 1.5
     min_contrast: float = 3.0
     reach_pix: int = 5
-    max_epoch_fraction: float = 0.2
     max_witness_gap_day: float = 2.0
     trail_length_pix: float = 40.0
 
@@ -136,7 +134,7 @@ def find_deviant(image, variance, usable, *, median, count, limits):
 
 
 def keep_artefacts(deviant, trail, usable, *, mjd, limits):
-    """Drop deviations that may be the sky's: shared by too many inputs, or that no other input of the time disproves.
+    """Drop deviations that may be the sky's: those that the other inputs of the time share, or do not disprove.
 
     Parameters
     ----------
@@ -145,13 +143,11 @@ def keep_artefacts(deviant, trail, usable, *, mjd, limits):
     mjd : (n,) float, times of the inputs [d]
     limits : RejectionLimits
     """
-    n_deviant, count = deviant.sum(axis=0, dtype=np.int32), usable.sum(axis=0, dtype=np.int32)
-    deviant &= (n_deviant <= np.maximum(1, np.floor(limits.max_epoch_fraction * count)))[None]
-    quiet = usable & ~deviant
+    shown, quiet = deviant.copy(), usable & ~deviant
     for k, time in enumerate(mjd):
         soon = np.abs(np.asarray(mjd) - time) <= limits.max_witness_gap_day
-        soon[k] = False
-        deviant[k] &= trail[k] | quiet[soon].any(axis=0)
+        few = quiet[soon].sum(axis=0, dtype=np.int32) >= shown[soon].sum(axis=0, dtype=np.int32)
+        deviant[k] &= trail[k] | few
 
 
 @dataclass(frozen=True)

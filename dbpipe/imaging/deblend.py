@@ -117,7 +117,7 @@ def find_companions(image, variance, mask, *, psf_spline, fit, radius_pix, fwhm_
     )
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _split(image, variance, mask, spline, state, members, others, radius, reach, separation, price, fit_error, min_snr):
     """Add sources to a group while each pays; return how many, and the states of all with the new ones last.
 
@@ -152,7 +152,7 @@ def _split(image, variance, mask, spline, state, members, others, radius, reach,
     return n_good, good_state
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _add(root, target, splines, left, bottom, state, trial):
     """Fit one source more; return if that converged, chi2, covariance and the states."""
     best_chi2, best_covariance, best = np.inf, np.zeros((3, 3)), np.zeros((1, 3))
@@ -170,7 +170,7 @@ def _add(root, target, splines, left, bottom, state, trial):
     return np.isfinite(best_chi2), best_chi2, best_covariance, best
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _is_too_close(state, origin, separation, reach):
     """Whether the last source is on top of another one, or a source has run away."""
     for k in range(len(state)):
@@ -182,7 +182,7 @@ def _is_too_close(state, origin, separation, reach):
     return False
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _search(root, target, spline, left, bottom, state, reach):
     """Return the largest delta chi2 of one more source within ``reach`` of the first, and its flux and place."""
     side = root.shape[0]
@@ -193,11 +193,12 @@ def _search(root, target, spline, left, bottom, state, reach):
     if not solved:
         return best, trial
     cx, cy = int(np.floor(state[0, 1] + 0.5)), int(np.floor(state[0, 2] + 0.5))
-    r = int(reach)
+    step = 2 if reach > 6.0 else 1  # less than the width of the response: the fit finds the top
+    r = step * int(reach / step)
     # one rendering at a whole pixel, of which every trial place is a window
     wide = render(spline[0], float(cx), float(cy), left - r, bottom - r, side + 2 * r)[0]
-    for dy in range(-r, r + 1):
-        for dx in range(-r, r + 1):
+    for dy in range(-r, r + 1, step):
+        for dx in range(-r, r + 1, step):
             if dx * dx + dy * dy > reach * reach:
                 continue
             psf = root * wide[r - dy : r - dy + side, r - dx : r - dx + side]

@@ -29,7 +29,9 @@ def predict_flux_err(science_sigma_pix, science_noise, *, input_sigma_pix, input
         return np.inf
     share = np.asarray(weight, float) / np.sum(weight)
     science = np.exp(-((_K * science_sigma_pix) ** 2))
-    inputs = np.exp(-np.square(_K[:, None] * np.asarray(input_sigma_pix)[None, :]))
-    template = np.sum(np.square(share * np.asarray(input_noise)) / inputs, axis=1)
-    integrand = _K * science / (science_noise**2 + science * template)
+    # |P_S|^2 / |P_i|^2 in one exponent: each alone underflows for wide PSFs
+    sharper = np.square(np.asarray(input_sigma_pix))[None, :] - science_sigma_pix**2
+    matched = np.exp(np.minimum(np.square(_K)[:, None] * sharper, 700.0))
+    noise = science_noise**2 + np.sum(np.square(share * np.asarray(input_noise)) * matched, axis=1)
+    integrand = _K * science / noise
     return float(1.0 / np.sqrt(np.trapezoid(integrand, _K) / (2.0 * np.pi)))

@@ -165,7 +165,7 @@ def unlike_point_source(fit, ixx, iyy, *, flux_beneath, psf_trace_pix2, isolatio
     """Judge whether fit and moments exclude a point source.
 
     chi2 may exceed its 4 sigma range by (model_error * S/N)^2: what a PSF that is wrong by that fraction leaves behind,
-    and by a tenth of that for the constant source beneath, whose subtraction errs less.
+    and by a twentieth of that for the constant source beneath, whose subtraction errs less.
     Moments are judged where they are well measured, above S/N 15; both only for a detection that is alone within
     ``isolation_pix``, since a neighbour spoils them. Less than 0.1% of point sources fail.
 
@@ -188,7 +188,7 @@ def unlike_point_source(fit, ixx, iyy, *, flux_beneath, psf_trace_pix2, isolatio
     snr = np.nan_to_num(np.abs(fit.flux) / fit.flux_err)
     beneath = np.nan_to_num(np.abs(flux_beneath) / fit.flux_err)
     dof = np.maximum(fit.n_pix - 3, 1)
-    forgiven = np.square(model_error) * (snr**2 + (0.1 * beneath) ** 2)
+    forgiven = np.square(model_error) * (snr**2 + (0.05 * beneath) ** 2)
     bad_fit = fit.chi2 > dof + 4.0 * np.sqrt(2.0 * dof) + forgiven
     size = (ixx + iyy) / psf_trace_pix2
     bad_size = (snr > 15.0) & ((size < 0.4) | (size > 2.5))

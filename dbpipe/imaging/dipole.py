@@ -147,7 +147,9 @@ def is_dipole(
 def _opposite_peak(score, x, y, reach):
     """Return the place of the most extreme score of the other sign around (x, y), the sign here, and if it matters."""
     ny, nx = score.shape
-    cx, cy, r = int(np.floor(x + 0.5)), int(np.floor(y + 0.5)), int(reach)
+    # a fit may have put a source of the edge just off the image
+    cx, cy = min(max(int(np.floor(x + 0.5)), 0), nx - 1), min(max(int(np.floor(y + 0.5)), 0), ny - 1)
+    r = int(reach)
     sign = 1.0 if score[cy, cx] >= 0 else -1.0
     best, best_x, best_y = np.inf, cx, cy
     for v in range(max(cy - r, 0), min(cy + r + 1, ny)):

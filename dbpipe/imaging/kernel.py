@@ -190,7 +190,7 @@ class KernelFit:
     model : KernelModel
     kept : (n_star,) bool, stars that survived clipping
     star_chi2 : (n_star,) reduced chi2 of every star, control stars included
-    is_control : (n_star,) bool, stars that never took part in the fit
+    is_control : (n_star,) bool, stars that never took part in the fit and have not varied
     """
 
     model: KernelModel

@@ -37,11 +37,15 @@ class RefcatColumns:
     """Which column holds what; what is not named is looked for under its usual names."""
 
     id: str | None = None
+    """Name or number of the star."""
     ra: str | None = None
+    """ICRS right ascension [deg, unless the column says otherwise]."""
     dec: str | None = None
+    """ICRS declination."""
     pm_ra: str | None = None
     """Proper motion in right ascension times cos(dec) [mas/yr, unless the column says otherwise]."""
     pm_dec: str | None = None
+    """Proper motion in declination [mas/yr, unless the column says otherwise]."""
     epoch: str | float | None = None
     """Column, or one number for all (text of one is fine too): a year (1800 to 2200) or an MJD."""
     magnitudes: dict = field(default_factory=dict)

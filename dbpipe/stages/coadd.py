@@ -31,10 +31,8 @@ class CoaddConfig:
     """Deviation of the pixels that belong to a suspect one, in standard deviations."""
     min_contrast: float = 3.0
     """Smallest deviation relative to the median flux beneath; variables and supernovae in their hosts are fainter."""
-    max_epoch_fraction: float = 0.2
-    """What deviates in a larger part of the inputs, and in more than one, is real and stays."""
     max_witness_gap_day: float = 2.0
-    """A point source that only one input shows is an artefact if another one, at most this far in time, lacks it."""
+    """A point source is an artefact if half of the inputs at most this far in time from the one with it lack it."""
     trail_length_fwhm: float = 8.0
     """What is longer than this is an artefact in any case."""
 
@@ -121,7 +119,8 @@ def _filled(mean, stack, usable, mask):
     image = mean.image.copy()
     spoiled = (mean.weight == 0) & ((mask & planes.NO_DATA) == 0)
     values = np.where(usable[:, spoiled] | (stack[:, spoiled] != 0), stack[:, spoiled], np.nan)
-    image[spoiled] = np.nanmean(values, axis=0)
+    held = np.isfinite(values)
+    image[spoiled] = np.where(held, values, 0.0).sum(axis=0) / np.maximum(held.sum(axis=0), 1)
     return image
 
 
@@ -158,7 +157,6 @@ def _rejected(unit, warps, window, stack, usable, median, count, config):
         grow_sigma=config.grow_sigma,
         min_contrast=config.min_contrast,
         reach_pix=math.ceil(unit["target_fwhm_pix"]),
-        max_epoch_fraction=config.max_epoch_fraction,
         max_witness_gap_day=config.max_witness_gap_day,
         trail_length_pix=config.trail_length_fwhm * unit["target_fwhm_pix"],
     )
@@ -198,7 +196,7 @@ def _input_row(unit, row, number, weight, offset, usable, rejected):
 COADD = Stage(
     "coadd",
     key=("template_id", "tract", "patch"),
-    version=4,
+    version=6,
     writes=("coadd", "coadd_input"),
     run=coadd,
     config=CoaddConfig,

@@ -46,8 +46,9 @@ class DetectConfig:
     """Standard deviations by which the data must prefer two sources to one."""
     split_model_error: float = 0.05
     """Error of the PSF model that must not look like a second source, as a fraction."""
-    shape_model_error: float = 0.3
-    """Error of the PSF model that flag_shape forgives, as a fraction."""
+    shape_model_error: float = 1.0
+    """Excess of chi2 that flag_shape forgives, in units of the source's S/N: blends and PSF errors stay below 1, a hot
+    pixel exceeds it by the effective area of the PSF."""
     dipole_separation_fwhm: float = 1.0
     """Lobes further apart are two sources, in FWHM."""
     dipole_flux_ratio: float = 3.0
@@ -245,7 +246,7 @@ def _mask_columns(mask, fit, radius_pix, fwhm_pix):
 DETECT = Stage(
     "detect",
     key=("visit", "detector"),
-    version=4,
+    version=5,
     writes=("dia_source",),
     run=detect,
     config=DetectConfig,

@@ -29,7 +29,7 @@ class DifferenceConfig:
     """Degree of the variation of the flux ratio over the image."""
     background_order: int = 1
     """Degree of the differential background."""
-    max_kernel_size_pix: int = 35
+    max_kernel_size_pix: int = 51
     """Largest side of the kernel, in pixels."""
     min_coverage: float = 0.1
     """Smallest fraction of pixels with a template that is worth subtracting."""
@@ -160,7 +160,7 @@ def _quality(unit, result, score, blank, unusable):
 DIFFERENCE = Stage(
     "difference",
     key=("visit", "detector"),
-    version=8,
+    version=9,
     writes=("diffim", "diffim_input"),
     run=difference,
     config=DifferenceConfig,

@@ -33,9 +33,9 @@ class WarpConfig:
 
     kernel_size_pix: int = 31
     """Side of the homogenisation kernel, in pixels of the tract."""
-    max_psf_residual: float = 0.03
+    max_psf_residual: float = 0.05
     """Largest rms of (matched PSF - model) over the rms of the model; an exposure that cannot do better is refused."""
-    max_kernel_negative: float = 1.0
+    max_kernel_negative: float = 1.5
     """Largest sum of the negative part of the kernel: more means that the exposure would have to be sharpened."""
 
 
@@ -49,12 +49,13 @@ def warp_exposure(unit, inputs, config):
         return Skip("no pixel of the exposure lies on the patch")
     wide = covered.grown(config.kernel_size_pix // 2 + 1)
     frame = patch_wcs(tract, wide.x0, wide.y0)
-    kernels, fits = _kernels(exposure, frame, wide, unit["target_fwhm_pix"], config)
-    middle = fits[len(fits) // 2]
-    _refuse_ill_conditioned(fits, unit, config)
+    worst = _refuse_ill_conditioned(exposure, tract_wcs(tract), unit, config)
+    kernels, middle = _kernels(exposure, frame, wide, unit["target_fwhm_pix"], config)
     warped = _warped(exposure, frame, wide)
     image = convolve(warped.image, kernels)
-    mask = grow_bits(warped.mask, _core_radius(middle.kernel))
+    # a filled gap spoils little beyond itself; what is saturated or outside spoils all that the kernel reaches
+    mask = grow_bits(warped.mask, 1, bits=planes.BAD | planes.COSMIC_RAY)
+    mask = grow_bits(mask, _core_radius(middle.kernel), bits=planes.SATURATED | planes.NO_DATA)
     power = _noise_power(exposure, frame, wide, middle.kernel)
     cut = covered.slices_in(wide)
     good = (mask[cut] & planes.UNUSABLE) == 0
@@ -81,8 +82,8 @@ def warp_exposure(unit, inputs, config):
     )
     row = {key: unit[key] for key in ("template_id", "tract", "patch", "visit", "detector")} | {
         "kernel_sum": float(middle.kernel.sum()),
-        "kernel_negative": max(f.negative for f in fits),
-        "psf_residual": max(f.residual for f in fits),
+        "kernel_negative": worst["kernel_negative"],
+        "psf_residual": worst["psf_residual"],
         "noise_gain": float(power.mean()),
         "fraction_valid": float(good.sum() / (patch.nx * patch.ny)),
     }
@@ -112,20 +113,28 @@ def _kernels(exposure, frame, window, target_fwhm_pix, config):
     # blocks beyond the image take the PSF at its edge
     in_x, in_y = np.clip(in_x, 0, nx - 1), np.clip(in_y, 0, ny - 1)
     matrices = local_affine(frame, exposure.wcs, grid_x, grid_y)
-    fits = []
-    for psf, matrix in zip(exposure.psf.at_many(in_x, in_y), matrices, strict=True):
-        stamp = warp_stamp(psf, matrix)
-        fits.append(
-            fit_homogenisation_kernel(
-                stamp / stamp.sum(), target_fwhm_pix=target_fwhm_pix, kernel_size_pix=config.kernel_size_pix
-            )
-        )
+    fits = _fit_kernels(exposure.psf.at_many(in_x, in_y), matrices, target_fwhm_pix, config)
     size = config.kernel_size_pix
     kernels = np.array([f.kernel for f in fits], np.float32).reshape(len(y), len(x), size, size)
-    return KernelField(kernels, BLOCK_PIX), fits
+    return KernelField(kernels, BLOCK_PIX), fits[len(fits) // 2]
 
 
-def _refuse_ill_conditioned(fits, unit, config):
+def _fit_kernels(psfs, matrices, target_fwhm_pix, config):
+    stamps = (warp_stamp(psf, matrix) for psf, matrix in zip(psfs, matrices, strict=True))
+    return [
+        fit_homogenisation_kernel(
+            stamp / stamp.sum(), target_fwhm_pix=target_fwhm_pix, kernel_size_pix=config.kernel_size_pix
+        )
+        for stamp in stamps
+    ]
+
+
+def _refuse_ill_conditioned(exposure, tract_frame, unit, config):
+    """Judge the whole exposure, on a grid of nine places, so that it goes into all patches or none."""
+    ny, nx = exposure.image.shape
+    x, y = (g.ravel() for g in np.meshgrid(np.linspace(0, nx - 1, 3), np.linspace(0, ny - 1, 3)))
+    matrices = np.linalg.inv(local_affine(exposure.wcs, tract_frame, x, y))
+    fits = _fit_kernels(exposure.psf.at_many(x, y), matrices, unit["target_fwhm_pix"], config)
     residual, negative = max(f.residual for f in fits), max(f.negative for f in fits)
     if residual > config.max_psf_residual or negative > config.max_kernel_negative:
         raise DataError(
@@ -137,6 +146,7 @@ def _refuse_ill_conditioned(fits, unit, config):
             psf_fwhm_pix=unit["psf_fwhm_pix"],
             target_fwhm_pix=unit["target_fwhm_pix"],
         )
+    return {"psf_residual": residual, "kernel_negative": negative}
 
 
 def _noise_power(exposure, frame, window, kernel):
@@ -157,7 +167,7 @@ def _core_radius(kernel):
 WARP = Stage(
     "warp",
     key=("template_id", "tract", "patch", "visit", "detector"),
-    version=1,
+    version=2,
     writes=("warp",),
     run=warp_exposure,
     config=WarpConfig,

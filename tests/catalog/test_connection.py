@@ -83,3 +83,19 @@ def test_a_transaction_is_whole_or_nothing():
         with connection.transaction(catalog):
             catalog.execute("CREATE TABLE t (a INTEGER)")
         assert catalog.execute("SELECT count(*) FROM t").fetchall() == [(0,)]
+
+
+def test_a_schema_that_was_just_made_survives_a_kill(tmp_path):
+    """A process killed before anything reached the catalogue file leaves a log that can be opened."""
+    path = tmp_path / "survey.duckdb"
+    connection.create(path)
+    code = (
+        "import os, sys; from dbpipe.catalog import connection; catalog = connection.connect(sys.argv[1]); "
+        "catalog.execute('CREATE TABLE a (x DOUBLE CHECK (isfinite(x)))'); "
+        "catalog.execute(\"COMMENT ON COLUMN a.x IS '[] x'\"); catalog.execute('INSERT INTO a VALUES (1)'); "
+        "os.kill(os.getpid(), 9)"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", code, str(path)], env=environment).returncode == -9
+    with connection.connect(path, read_only=True) as catalog:
+        assert catalog.execute("SELECT x FROM a").fetchall() == [(1.0,)]

@@ -13,7 +13,7 @@ import small_survey
 from dbpipe.survey import Survey
 
 N_KILL = 10
-PATIENCE_S = 300.0
+PATIENCE_S = 60.0
 
 
 def count_files(root):
@@ -21,21 +21,23 @@ def count_files(root):
     return sum(not path.name.startswith(".") for path in root.glob("files/*/*"))
 
 
-def wait_for(condition):
-    """Return when the condition is true."""
-    give_up = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < give_up
+def wait_for_products(process, root, n_file):
+    """Return when the survey is there with so many products; fail if the run ends before."""
+    while not (root / "survey.duckdb").exists() or count_files(root) < n_file:
+        assert process.poll() is None, "the run ended by itself"
         time.sleep(0.01)
 
 
-def is_gone(process_group):
-    """Tell whether no process of the group is left."""
+def wait_until_gone(process_group):
+    """Return when no process of the group is left."""
+    give_up = time.monotonic() + PATIENCE_S
     try:
-        os.killpg(process_group, 0)
+        while time.monotonic() < give_up:
+            os.killpg(process_group, 0)
+            time.sleep(0.01)
     except ProcessLookupError:
-        return True
-    return False
+        return
+    pytest.fail("a worker outlived its parent")
 
 
 @pytest.mark.slow
@@ -48,11 +50,11 @@ def test_a_run_that_is_killed_ten_times_ends_like_one_in_peace(small_sky, small_
     for n_kill in range(N_KILL):
         process = subprocess.Popen(script, env=environment, start_new_session=True)
         least = n_file * n_kill // (N_KILL - 1)
-        wait_for(lambda: (root / "survey.duckdb").exists() and count_files(root) >= least)  # noqa: B023 - called at once
+        wait_for_products(process, root, least)
         time.sleep(moments.uniform(0.0, 0.5))
         process.kill()
         assert process.wait() == -signal.SIGKILL
-        wait_for(lambda: is_gone(process.pid))  # noqa: B023
+        wait_until_gone(process.pid)
     small_survey.process(small_sky, root, n_worker=2)
     with Survey.open(root, read_only=False) as survey:
         assert [finding for finding in survey.check(check_hash=True) if finding.n_row] == []

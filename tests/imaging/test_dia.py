@@ -62,13 +62,12 @@ def test_neighbours_are_not_judged():
 
 
 def test_a_bright_source_beneath_is_an_excuse():
-    """A poor fit on top of a star a hundred times as bright may be the star's; on empty sky it is a poor fit."""
+    """A poor fit on top of a star far brighter may be the star's; on empty sky it is a poor fit."""
     image, variance, mask = noise_image(np.random.default_rng(5), (100, 100), SIGMA)
-    add_source(image, 50, 50, flux_of_snr(40, SIGMA, FWHM), 1.25 * FWHM)
+    add_source(image, 50, 50, flux_of_snr(60, SIGMA, FWHM), 1.6 * FWHM)
     at = (np.array([50.0]), np.array([50.0]))
-    flux = flux_of_snr(40, SIGMA, FWHM)
-    excused = [unlike(image, variance, mask, *at, beneath=b)[0] for b in (np.nan, 1000 * flux)]
-    assert excused == [True, False]
+    beneath = (np.nan, 100 * flux_of_snr(60, SIGMA, FWHM))
+    assert [unlike(image, variance, mask, *at, beneath=b)[0] for b in beneath] == [True, False]
 
 
 def test_aperture_flux_is_the_flux():

@@ -43,7 +43,8 @@ def make_exposure(path, visit, *, fwhm_pix=4.0, angle_deg=0.0, new=(), noise=Tru
     scale = 0.2 / 3600.0
     cd = scale * np.array([[-c, s], [s, c]])
     wcs = tan_wcs(TRACT.ra, TRACT.dec, crpix=(170.0 + 0.37 * visit, 169.0), cd=cd)
-    ra, dec, flux = (np.append(a, b) for a, b in zip(star_catalogue(), zip(*new) if new else ((), (), ()), strict=True))
+    added = np.array(new, float).reshape(-1, 3).T
+    ra, dec, flux = (np.append(old, more) for old, more in zip(star_catalogue(), added, strict=True))
     x, y = sky_to_pixel(wcs, ra, dec)
     # stars beyond the edge shine into the image
     margin = 60

@@ -87,7 +87,7 @@ def test_the_product_covers_all_warps_and_knows_what_went_where():
 
 
 def test_an_artefact_is_rejected_and_marked():
-    """A cosmic ray of one input of a night is not in the average; the place is marked, and the input's share counted."""
+    """A cosmic ray of one input of a night is not in the average; the place is marked and the share counted."""
     images = noise_images(4)
     images[2, 30:34, 40:43] += 100 * SIGMA
     made, product = run(*(write_warp(k, image) for k, image in enumerate(images)))
