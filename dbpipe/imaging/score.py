@@ -21,7 +21,7 @@ class Score:
 
     Attributes
     ----------
-    score : (ny, nx) float32, flux over its error; 0 where less than half of the PSF can be seen
+    score : (ny, nx) float32, flux over its error; 0 where less than a tenth of the PSF can be seen
     flux_err : (ny, nx) float32, error of the flux of a point source at that pixel; 0 where there is no score
     """
 
@@ -57,11 +57,11 @@ def score_image(difference, variance, unusable, psf, *, size_pix=25):
 
 @njit(cache=True)
 def _divide(signal, power, seen, total, block_pix):
-    """Turn signal and power into score and error of the flux, in place; 0 where less than half of the PSF is seen."""
+    """Turn signal and power into score and error, in place; 0 where less than a tenth of the PSF is seen."""
     ny, nx = signal.shape
     for y in range(ny):
         for x in range(nx):
-            if seen[y, x] > np.float32(0.5) * total[y // block_pix, x // block_pix]:
+            if seen[y, x] > np.float32(0.1) * total[y // block_pix, x // block_pix]:
                 flux_err = np.float32(1.0) / np.sqrt(max(power[y, x], np.float32(1e-30)))
                 signal[y, x] *= flux_err
                 power[y, x] = flux_err

@@ -18,7 +18,7 @@ from dbpipe.units import FWHM_PER_SIGMA
 BLOCK_PIX = 128
 FILTER_SIZE_PIX = 31
 SKY_BIN_PIX = 64
-SHARPENING_LIMIT = 1.4
+SHARPENING_LIMIT = 1.45
 """Template FWHM over science FWHM up to which the template is convolved.  With the template's own noise power in the
 filter, a mild sharpening is as clean as a blurring (its noise at high frequencies is known to be small) and the
 result stays white; beyond this the fitted kernel begins to ring and the science image is blurred instead."""

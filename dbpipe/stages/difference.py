@@ -160,7 +160,7 @@ def _quality(unit, result, score, blank, unusable):
 DIFFERENCE = Stage(
     "difference",
     key=("visit", "detector"),
-    version=9,
+    version=11,
     writes=("diffim", "diffim_input"),
     run=difference,
     config=DifferenceConfig,
