@@ -53,13 +53,13 @@ def test_masked_pixels_have_no_say():
     assert part.flux_err[30, 30] > 1.05 * whole.flux_err[30, 30]
 
 
-def test_there_is_no_score_where_less_than_half_is_seen():
+def test_there_is_no_score_where_less_than_a_tenth_is_seen():
     """Inside a large masked area score and error are 0; beside it they are not."""
     image, variance, _ = noise_image(np.random.default_rng(3), (80, 80), SIGMA)
     unusable = nothing(image)
     unusable[:, 40:] = True
     result = score_image(image, variance, unusable, FIELD)
-    assert not result.score[:, 41:].any() and not result.flux_err[:, 41:].any()
+    assert not result.score[:, 46:].any() and not result.flux_err[:, 46:].any()
     assert (result.flux_err[20:60, :39] > 0).all()
 
 

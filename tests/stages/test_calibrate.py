@@ -9,7 +9,6 @@ import pyarrow as pa
 import pytest
 from starfield import moffat_stamp, star_field
 
-import dbpipe
 from dbpipe.errors import DataError
 from dbpipe.imaging.psf import measure_psf
 from dbpipe.io.fits import RawImage
@@ -19,7 +18,7 @@ from dbpipe.stages.calibrate import CALIBRATE, CalibrateConfig, calibrate
 from dbpipe.stages.selfref import NOMINAL_ZERO_POINT_MAG, reference_from_raw
 from dbpipe.units import flux_njy
 
-ROOT = Path(dbpipe.__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NJY_PER_E = 0.6
 
 
