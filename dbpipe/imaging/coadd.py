@@ -112,13 +112,16 @@ def find_deviant(image, variance, usable, *, median, count, limits):
 
     Returns
     -------
-    deviant (ny, nx) bool, never where fewer than three inputs can vote; trail (ny, nx) bool, its longest regions
+    deviant (ny, nx) bool; trail (ny, nx) bool, its longest regions. Where only two inputs can vote nothing but a trail
+    is deviant: which of two is right about a point source nobody knows
     """
-    # variance of a median of n: pi/2 of that of the mean
-    sigma = np.sqrt(np.maximum(variance, 0.0) * (1.0 + 0.5 * np.pi / np.maximum(count, 1)))
-    deviation = np.abs(image - median)
-    votes = usable & (count >= 3) & (sigma > 0)
-    beneath = ndimage.maximum_filter(median, 2 * limits.reach_pix + 1)
+    # of two inputs the brighter one is suspect, against the other; variance of a median of n: pi/2 of that of the mean
+    two = count == 2
+    base = np.where(two, median - np.abs(image - median), median)
+    deviation = np.abs(image - base)
+    sigma = np.sqrt(np.maximum(variance, 0.0) * np.where(two, 2.0, 1.0 + 0.5 * np.pi / np.maximum(count, 1)))
+    votes = usable & (count >= 2) & (sigma > 0)
+    beneath = ndimage.maximum_filter(base, 2 * limits.reach_pix + 1)
     seeds = votes & (deviation > limits.seed_sigma * sigma) & (deviation > limits.min_contrast * beneath)
     if not seeds.any():
         return seeds, seeds
@@ -130,7 +133,7 @@ def find_deviant(image, variance, usable, *, median, count, limits):
     extent = [math.hypot(*(side.stop - side.start for side in box)) for box in ndimage.find_objects(labels)]
     long = keep & np.array([False, *(length > limits.trail_length_pix for length in extent)])
     deviant, trail = (ndimage.binary_dilation(chosen[labels]) & usable for chosen in (keep, long))
-    return deviant, trail
+    return deviant & (trail | (count >= 3)), trail
 
 
 def keep_artefacts(deviant, trail, usable, *, mjd, limits):

@@ -196,7 +196,7 @@ def _input_row(unit, row, number, weight, offset, usable, rejected):
 COADD = Stage(
     "coadd",
     key=("template_id", "tract", "patch"),
-    version=6,
+    version=7,
     writes=("coadd", "coadd_input"),
     run=coadd,
     config=CoaddConfig,

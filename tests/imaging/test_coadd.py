@@ -197,3 +197,12 @@ def test_bit_planes_hold_any_number_of_inputs():
         assert packed.dtype == np.int32 and packed.shape == (-(-n // 31), 5, 7)
         for k in range(n):
             np.testing.assert_array_equal(unpack_used(packed, k), used[k])
+
+
+def test_a_trail_goes_from_one_of_two_inputs():
+    """At the edge of a field with two exposures a satellite's trail still goes, from the one that has it."""
+    stack, usable = stack_of(2)
+    stack[1, 30:33, 5:115] += 60.0
+    result = rejected(stack, usable, np.array([0.0, 30.0]))
+    assert result[1, 30:33, 8:112].mean() > 0.95
+    assert not result[0].any()
