@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from dbpipe.catalog.connection import transaction
 from dbpipe.catalog.files import write_beside
 from dbpipe.catalog.queries import directory
 from dbpipe.errors import ConfigError
@@ -28,14 +29,9 @@ _ECSV_TYPE = {"halffloat": "float16", "float": "float32", "double": "float64", "
 
 def apply_views(connection):
     """Create or replace every view of ``sql/views/``; all of them or, on an error, none."""
-    connection.execute("BEGIN")
-    try:
+    with transaction(connection):
         for path in sorted((directory("sql") / "views").glob("*.sql")):
             connection.execute(path.read_text(encoding="utf-8"))
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
 
 
 def column_metadata(connection, table):

@@ -42,6 +42,13 @@ def block_centres(shape, block_pix):
     return centres(nx), centres(ny)
 
 
+def core_radius_pix(kernel):
+    """Return the radius [pix] within which a kernel stamp carries what an unusable pixel would spoil: 10% of its peak."""
+    u = np.arange(kernel.shape[0]) - kernel.shape[0] // 2
+    size = np.abs(kernel)
+    return int(np.ceil(np.hypot(*np.meshgrid(u, u))[size > 0.1 * size.max()].max()))
+
+
 def convolve(image, field):
     """Convolve an image with a field of kernels, zero outside the image.
 

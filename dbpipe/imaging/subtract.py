@@ -9,7 +9,7 @@ from scipy import ndimage
 from dbpipe.errors import DataError
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging.background import smooth_level
-from dbpipe.imaging.convolve import KernelField, block_centres, convolve
+from dbpipe.imaging.convolve import KernelField, block_centres, convolve, core_radius_pix
 from dbpipe.imaging.decorrelate import Whitening, spread, whiten_field
 from dbpipe.imaging.kernel import KernelFit, fit_kernel, make_basis, star_equations
 from dbpipe.imaging.kernel_choice import choose_kernel
@@ -132,12 +132,15 @@ def subtract(science, template, *, psf, template_power, star_x, star_y, settings
     matched = convolve(reference.image, field)
     matched += fit.model.background_image()
     if convolved == "template":
-        residual, mask = science.image - matched, science.mask | grow_bits(template.mask, _core_radius(field))
+        residual, mask = (
+            science.image - matched,
+            science.mask | grow_bits(template.mask, core_radius_pix(_middle(field))),
+        )
     else:
         # the flux ratio is taken out of the kernel, so that fluxes are the science image's
         ratio = np.float32(_kernel_sum(fit))
         residual = (matched - template.image) / ratio
-        mask = grow_bits(science.mask, _core_radius(field)) | template.mask
+        mask = grow_bits(science.mask, core_radius_pix(_middle(field))) | template.mask
         field = KernelField(field.kernels / ratio, field.block_pix)
         template = Plane(template.image / ratio, template.variance / ratio**2, template.mask, template.fwhm_pix)
     unusable = (mask & planes.UNUSABLE) != 0
@@ -261,21 +264,14 @@ def _psf_blocks(psf, shape):
 
 def _middle(field):
     n_y, n_x = field.kernels.shape[:2]
-    kernel = np.abs(field.kernels[n_y // 2, n_x // 2].astype(float))
-    u = np.arange(kernel.shape[0]) - kernel.shape[0] // 2
-    return kernel, np.hypot(*np.meshgrid(u, u))
-
-
-def _core_radius(field):
-    """Return the radius [pix] within which a kernel carries what an unusable pixel would spoil."""
-    kernel, radius = _middle(field)
-    return int(np.ceil(radius[kernel > 0.1 * kernel.max()].max()))
+    return field.kernels[n_y // 2, n_x // 2].astype(float)
 
 
 def _spread_variance(variance, field):
     """Smooth a variance plane as the squared kernel does, with a Gaussian of the same second moment."""
-    kernel, radius = _middle(field)
-    second = np.sum(kernel**2 * radius**2) / np.sum(kernel**2)
+    power = _middle(field) ** 2
+    u2 = np.square(np.arange(power.shape[0]) - power.shape[0] // 2)
+    second = np.sum(power * (u2[:, None] + u2[None, :])) / np.sum(power)
     return ndimage.gaussian_filter(variance, math.sqrt(max(second / 2.0, 0.01)))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from dbpipe.errors import DataError
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging import noise
-from dbpipe.imaging.convolve import KernelField, block_centres, convolve
+from dbpipe.imaging.convolve import KernelField, block_centres, convolve, core_radius_pix
 from dbpipe.imaging.homogenise import fit_homogenisation_kernel
 from dbpipe.imaging.resample import fill_gaps, warp, warp_stamp
 from dbpipe.imaging.subtract import grow_bits
@@ -55,7 +55,7 @@ def warp_exposure(unit, inputs, config):
     image = convolve(warped.image, kernels)
     # a filled gap spoils little beyond itself; what is saturated or outside spoils all that the kernel reaches
     mask = grow_bits(warped.mask, 1, bits=planes.BAD | planes.COSMIC_RAY)
-    mask = grow_bits(mask, _core_radius(middle.kernel), bits=planes.SATURATED | planes.NO_DATA)
+    mask = grow_bits(mask, core_radius_pix(middle.kernel), bits=planes.SATURATED | planes.NO_DATA)
     power = _noise_power(exposure, frame, wide, middle.kernel)
     cut = covered.slices_in(wide)
     good = (mask[cut] & planes.UNUSABLE) == 0
@@ -156,12 +156,6 @@ def _noise_power(exposure, frame, window, kernel):
     # `warp` has scaled the variance by the squared pixel area already
     area = abs(np.linalg.det(matrix))
     return interpolated / area**2 * noise.kernel_power(kernel, POWER_SIZE)
-
-
-def _core_radius(kernel):
-    u = np.arange(kernel.shape[0]) - kernel.shape[0] // 2
-    radius = np.hypot(*np.meshgrid(u, u))
-    return int(np.ceil(radius[np.abs(kernel) > 0.1 * np.abs(kernel).max()].max()))
 
 
 WARP = Stage(
