@@ -43,7 +43,7 @@ def block_centres(shape, block_pix):
 
 
 def core_radius_pix(kernel):
-    """Return the radius [pix] within which a kernel stamp carries what an unusable pixel would spoil: 10% of its peak."""
+    """Return the radius [pix] within which a kernel stamp is above 10% of its peak: what an unusable pixel spoils."""
     u = np.arange(kernel.shape[0]) - kernel.shape[0] // 2
     size = np.abs(kernel)
     return int(np.ceil(np.hypot(*np.meshgrid(u, u))[size > 0.1 * size.max()].max()))
