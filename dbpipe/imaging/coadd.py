@@ -130,8 +130,10 @@ def find_deviant(image, variance, usable, *, median, count, limits):
     keep = np.zeros(n_label + 1, bool)
     keep[labels[seeds]] = True
     keep[0] = False
-    extent = [math.hypot(*(side.stop - side.start for side in box)) for box in ndimage.find_objects(labels)]
-    long = keep & np.array([False, *(length > limits.trail_length_pix for length in extent)])
+    # the diagonal of its box is a trail's length, and its area a small part of the diagonal's square (a disc: 0.39)
+    length = np.array([math.hypot(*(side.stop - side.start for side in box)) for box in ndimage.find_objects(labels)])
+    area = np.bincount(labels.ravel(), minlength=n_label + 1)[1:]
+    long = keep & np.append(False, (length > limits.trail_length_pix) & (area < 0.25 * length**2))
     deviant, trail = (ndimage.binary_dilation(chosen[labels]) & usable for chosen in (keep, long))
     return deviant & (trail | (count >= 3)), trail
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging.coadd import (
@@ -163,7 +164,10 @@ def _rejected(unit, warps, window, stack, usable, median, count, config):
     deviant, trail = np.zeros((2, *stack.shape), bool)
     for k, w in enumerate(warps):
         variance = _read_plane(w, "VARIANCE", window)
-        deviant[k], trail[k] = find_deviant(stack[k], variance, usable[k], median=median, count=count, limits=limits)
+        # around a saturated star the inputs differ by their bleeds and by the wings of their PSFs
+        halo = (_read_plane(w, "MASK", window) & planes.NEAR_SATURATED) != 0
+        clear = usable[k] & ~ndimage.maximum_filter(halo, 2 * math.ceil(4.0 * unit["target_fwhm_pix"]) + 1)
+        deviant[k], trail[k] = find_deviant(stack[k], variance, clear, median=median, count=count, limits=limits)
     keep_artefacts(deviant, trail, usable, mjd=[w.row["midpoint_mjd_tai"] for w in warps], limits=limits)
     return deviant
 
@@ -196,7 +200,7 @@ def _input_row(unit, row, number, weight, offset, usable, rejected):
 COADD = Stage(
     "coadd",
     key=("template_id", "tract", "patch"),
-    version=7,
+    version=10,
     writes=("coadd", "coadd_input"),
     run=coadd,
     config=CoaddConfig,

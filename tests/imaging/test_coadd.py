@@ -206,3 +206,10 @@ def test_a_trail_goes_from_one_of_two_inputs():
     result = rejected(stack, usable, np.array([0.0, 30.0]))
     assert result[1, 30:33, 8:112].mean() > 0.95
     assert not result[0].any()
+
+
+def test_a_bright_transient_is_no_trail():
+    """A point source so bright that its footprint is as long as a trail stays, where only two inputs can vote."""
+    stack, usable = stack_of(2)
+    add_source(stack[1], 60, 40, 3e6, 2.5 * FWHM)
+    assert not rejected(stack, usable, np.array([0.0, 30.0])).any()
