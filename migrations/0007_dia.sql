@@ -69,7 +69,7 @@ COMMENT ON COLUMN dia_source.x_err IS '[pix] standard error of x';
 COMMENT ON COLUMN dia_source.y_err IS '[pix] standard error of y';
 COMMENT ON COLUMN dia_source.xy_cov IS '[pix2] covariance of x and y';
 COMMENT ON COLUMN dia_source.is_negative IS '[] fainter than in the template';
-COMMENT ON COLUMN dia_source.score IS '[] matched-filter signal to noise at the peak, signed';
+COMMENT ON COLUMN dia_source.score IS '[] signed signal to noise: of the matched filter at the peak, or of the joint fit beside a neighbour';
 COMMENT ON COLUMN dia_source.snr IS '[] |psf_flux| over its error';
 COMMENT ON COLUMN dia_source.psf_flux_njy IS '[nJy] PSF flux on the difference';
 COMMENT ON COLUMN dia_source.psf_flux_err_njy IS '[nJy] its standard error';
