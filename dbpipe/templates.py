@@ -1,7 +1,7 @@
 """The decision which exposures make the template: a query on seeing, kept as rows.
 
 Seeing here is ``psf_fwhm_det_pix``, 2.355 times the determinant radius in native pixels: the measure that the classic
-cut of 4.85 pix was made in.  One number is both the cut and the width of the model PSF.
+cut of 4.85 pix was made in.  The exposures that pass also decide the model PSF that they are matched to.
 """
 
 import math
@@ -18,8 +18,11 @@ from dbpipe.catalog.connection import transaction
 from dbpipe.catalog.queries import fetch_table, load_named
 from dbpipe.errors import ConfigError
 from dbpipe.imaging.depth import predict_flux_err
+from dbpipe.imaging.homogenise import moffat_beta
 from dbpipe.units import ab_magnitude
 
+DECIDED = ("how", "how_value", "target_fwhm_pix", "target_beta", "predicted_depth_mag")
+"""What a decision says, besides its inputs."""
 WAYS = ("auto", "quantile", "max_psf_fwhm_pix", "sql")
 
 
@@ -38,7 +41,7 @@ class TemplateConfig:
     choose: str = "auto"
     """How: auto, quantile, max_psf_fwhm_pix or sql."""
     max_psf_fwhm_pix: float = 4.85
-    """The cut and the width of the model PSF when choose is max_psf_fwhm_pix, in native pixels."""
+    """The cut when choose is max_psf_fwhm_pix, in native pixels."""
     quantile: float = 0.33
     """Best part of the exposures by seeing, when choose is quantile."""
     sql: str = ""
@@ -52,8 +55,10 @@ class TemplateConfig:
     min_gain_mag: float = 0.002
     """auto takes the sharpest cut that is within this much of the deepest."""
     max_sharpening: float = 1.2
-    """auto takes no cut above this many times the FWHM of the sharpest exposure: its template would have to be
-    sharpened to be subtracted from that one."""
+    """auto takes no cut above this many times the FWHM of the sharpest exposure: the wider ones would have to be
+    sharpened much to be coadded, which makes noise and shows every error of the PSF."""
+    min_model_fwhm_pix: float = 2.8
+    """The model PSF is never sharper than this, in native pixels: a sharper one cannot be resampled."""
     min_input: int = 3
     """But auto goes on to at least this many exposures."""
 
@@ -72,6 +77,8 @@ class Decision:
     how_value: str | None
     target_fwhm_pix: float
     """[pix] of the tract"""
+    target_beta: float | None
+    """Moffat beta of the model PSF; None for a Gaussian."""
     predicted_depth_mag: float | None
     exposures: list
     """Rows visit, detector, psf_fwhm_pix, psf_fwhm_det_pix, depth_5sigma_mag, selected, reason; the sharpest first."""
@@ -154,14 +161,13 @@ def in_force(connection, *, band=None):
     found = []
     for row in fetch_table(connection, _query("in_force"), {"band": band}).to_pylist():
         inputs = fetch_table(connection, _query("inputs"), {"template_id": row["template_id"]}).to_pylist()
-        keys = ("tract", "band", "how", "how_value", "target_fwhm_pix", "predicted_depth_mag")
-        found.append(Decision(**{key: row[key] for key in keys}, exposures=inputs))
+        found.append(Decision(**{key: row[key] for key in ("tract", "band", *DECIDED)}, exposures=inputs))
     return found
 
 
 def _essence(decision):
     chosen = {(row["visit"], row["detector"]) for row in decision.exposures if row["selected"]}
-    return chosen, round(decision.target_fwhm_pix, 9)
+    return chosen, round(decision.target_fwhm_pix, 9), decision.target_beta and round(decision.target_beta, 9)
 
 
 def _query(name):
@@ -197,30 +203,32 @@ def _propose(connection, config, target, how, value):
             n_exposure=len(exposures),
         )
     chosen = {(row["visit"], row["detector"]) for row in exposures if row["selected"]}
+    target_fwhm_pix, target_beta = _model_psf(chosen, candidates.to_pylist(), config)
     return Decision(
         tract=target["tract"],
         band=target["band"],
         how=how,
         how_value=None if value is None else str(value),
-        target_fwhm_pix=_target(how, limit, chosen, candidates)
-        * _native_over_tract(connection, target["tract"], candidates),
+        target_fwhm_pix=target_fwhm_pix * _native_over_tract(connection, target["tract"], candidates),
+        target_beta=target_beta,
         predicted_depth_mag=_predicted_depth(candidates.to_pylist(), chosen),
         exposures=exposures,
         curve=curve,
     )
 
 
-def _target(how, limit, chosen, candidates):
-    """Return the FWHM of the model PSF [native pix]: the cut, and no less than the long axis of any input.
+def _model_psf(chosen, candidates, config):
+    """Return FWHM [native pix] and Moffat beta of the model PSF.
 
-    A number given by the user is taken as it is: the exposures that cannot be matched to it are refused by the warp.
+    It lies half-way between the sharpest and the widest exposure that go in, so that neither the one needs a template
+    sharpened much nor the other has to be, and has the wings of their median.
     """
-    if how == "max_psf_fwhm_pix":
-        return limit
-    long_axes = [
-        row["psf_fwhm_major_pix"] for row in candidates.to_pylist() if (row["visit"], row["detector"]) in chosen
-    ]
-    return max([limit, *long_axes])
+    inputs = [row for row in candidates if (row["visit"], row["detector"]) in chosen]
+    fwhm = np.array([row["psf_fwhm_pix"] for row in inputs])
+    long_axis = np.array([row["psf_fwhm_pix"] * row["psf_axis_ratio"] ** -0.5 for row in inputs])
+    area = np.array([row["psf_effective_area_pix"] for row in inputs])
+    target = max(math.sqrt(fwhm.min() * long_axis.max()), config.min_model_fwhm_pix)
+    return float(target), moffat_beta(1.0, float(np.median(area / fwhm**2)))
 
 
 def _native_over_tract(connection, tract, candidates):
@@ -320,7 +328,10 @@ def _record(connection, decision, run_id):
     template = {
         **number,
         **identity,
-        **{k: getattr(decision, k) for k in ("how", "how_value", "target_fwhm_pix", "predicted_depth_mag", "n_input")},
+        **{
+            k: getattr(decision, k)
+            for k in ("how", "how_value", "target_fwhm_pix", "target_beta", "predicted_depth_mag", "n_input")
+        },
         "run_id": run_id,
     }
     kept = ("visit", "detector", "selected", "reason")

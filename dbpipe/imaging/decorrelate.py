@@ -42,7 +42,7 @@ class Whitening:
 
 
 def whiten_field(
-    kernel, psfs, *, science_variance, template_variance, template_power, convolved, filter_size_pix, block_pix
+    kernel, psfs, *, science_variance, template_variance, template_noise, convolved, filter_size_pix, block_pix
 ):
     """Make the whitening filter of each block.
 
@@ -52,7 +52,7 @@ def whiten_field(
     psfs : (n_y, n_x, p, p) float array, science PSF per block
     science_variance, template_variance : (n_y, n_x) float arrays, sky noise per block, science flux units squared,
         the template before convolution
-    template_power : (FFT_SIZE, FFT_SIZE) float array in FFT order, mean 1: shape of the template's noise power
+    template_noise : NoiseField of FFT_SIZE: shape of the template's noise power per block
     convolved : "template" or "science", the side that the kernel is applied to
     filter_size_pix : int, odd
     block_pix : int
@@ -68,6 +68,7 @@ def whiten_field(
     for j in range(n_y):
         for i in range(n_x):
             k = kernel_transfer(kernel[j, i], FFT_SIZE)
+            template_power = template_noise.at(j, i)
             on_science, on_template = np.ones_like(template_power), template_power
             point = kernel_transfer(psfs[j, i], FFT_SIZE)
             if convolved == "template":

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dbpipe.imaging.kernel import KernelBasis, StarEquations, solve_kernel, star_chi2
+from dbpipe.imaging.kernel import KernelBasis, StarEquations, reference_noise, residual_squares, solve_kernel
 
 N_FOLD = 4
 TOLERANCE = 0.001
-"""A simpler kernel is preferred if its held-out chi2 is no more than this fraction above the best."""
+"""A simpler kernel is preferred if its held-out chi2 is no more than this above the best; noise alone gives 1."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class KernelChoice:
     kernel_order: int
 
 
-def choose_kernel(equations, basis, *, stars, shape, kernel_order, sum_order, background_order):
+def choose_kernel(equations, start, basis, *, stars, shape, kernel_order, sum_order, background_order):
     """Choose the degrees of the kernel by cross-validation.
 
     Every combination of smaller degrees of the basis and smaller spatial orders is fitted to three quarters of the
@@ -29,6 +29,7 @@ def choose_kernel(equations, basis, *, stars, shape, kernel_order, sum_order, ba
     Parameters
     ----------
     equations : StarEquations in the largest basis
+    start : StartKernel
     basis : KernelBasis, the largest
     stars : (n_star,) bool, those that take part
     shape : (ny, nx) of the image
@@ -51,20 +52,23 @@ def choose_kernel(equations, basis, *, stars, shape, kernel_order, sum_order, ba
             for k in range(N_FOLD):
                 taught = np.zeros(len(stars), bool)
                 taught[index[fold != k]] = True
-                model = solve_kernel(part, small, taught, orders, shape)
-                chi2[fold == k] = star_chi2(part.take(index[fold == k]), model)
+                model = solve_kernel(part, start, small, taught, orders, shape)
+                judged = part.take(index[fold == k])
+                # the convolved noise of the reference is not the kernel's fault
+                left = residual_squares(judged, model) - reference_noise(judged, model)
+                chi2[fold == k] = left / np.maximum(judged.target_noise, 1e-300)
             # one star with a companion must not decide for all
             held_out = float(np.mean(np.minimum(chi2, np.quantile(chi2, 0.95))))
             n_parameter = len(columns) * (order + 1) * (order + 2) // 2
             best.append((held_out, n_parameter, KernelChoice(part, small, order)))
-    limit = min(entry[0] for entry in best) * (1.0 + TOLERANCE)
+    limit = min(entry[0] for entry in best) + TOLERANCE
     return min((entry for entry in best if entry[0] <= limit), key=lambda entry: entry[1])[2]
 
 
 def _smaller_degrees(degree):
-    """Return the degrees of the basis, and those cut to (4, 2, 2) and (2, 1, 0), without repetition."""
+    """Return the degrees of the basis, and those cut to smaller ones, without repetition."""
     ladder = [tuple(degree)]
-    for cut in ((4, 2, 2), (2, 1, 0)):
+    for cut in ((4, 2, 2), (2, 1, 0), (1, 0, 0)):
         smaller = tuple(min(d, c) for d, c in zip(degree, cut, strict=False))
         if smaller not in ladder:
             ladder.append(smaller)
@@ -76,14 +80,17 @@ def _columns(basis, degree):
     totals = [
         (g, total) for g, largest in enumerate(basis.degree) for total in range(largest + 1) for _ in range(total + 1)
     ]
-    return np.array([k for k, (g, total) in enumerate(totals) if total <= degree[g]])
+    # the first function, a pixel, is always there
+    return np.array([0] + [k for k, (g, total) in enumerate(totals, 1) if total <= degree[g]])
 
 
 def _restrict(equations, columns):
     return StarEquations(
         equations.matrix[:, columns][:, :, columns],
+        equations.noise[:, columns][:, :, columns],
         equations.vector[:, columns],
         equations.chi2_zero,
+        equations.target_noise,
         equations.n_pix,
         equations.x,
         equations.y,

@@ -5,11 +5,50 @@ has P = 1 everywhere, and the mean of P over all frequencies is the variance.  T
 Fourier transform; its value at lag 0 is the variance.  A template's noise is carried as that stamp.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from dbpipe.imaging.resample import ORDER, lanczos
 
 _TAPS_PER_PIX = 64
+
+
+@dataclass(frozen=True)
+class NoiseField:
+    """Noise power that changes over an image: in each block a mixture of a few spectra.
+
+    Attributes
+    ----------
+    powers : (n, size, size) float array in FFT order
+    shares : (n_block_y, n_block_x, n) float array, part of the variance that has each spectrum; sums to 1
+    """
+
+    powers: np.ndarray
+    shares: np.ndarray
+
+    def at(self, row, column):
+        """Return the shape (size, size) of the power in a block, mean 1."""
+        return self._shape(self.shares[row, column])
+
+    @property
+    def overall(self):
+        """Shape (size, size) of the mean power, mean 1."""
+        return self._shape(self.shares.mean(axis=(0, 1)))
+
+    @property
+    def level(self):
+        """Mean power of each block, (n_block_y, n_block_x)."""
+        return self.shares @ self.powers.mean(axis=(1, 2))
+
+    def _shape(self, share):
+        power = np.tensordot(share, self.powers, axes=1)
+        return power / power.mean()
+
+
+def uniform_noise(power, blocks):
+    """Return the `NoiseField` that has one power everywhere; ``blocks`` is (n_block_y, n_block_x)."""
+    return NoiseField(power[None], np.ones((*blocks, 1)))
 
 
 def frequencies(size):

@@ -11,6 +11,22 @@ from dbpipe.units import FWHM_PER_SIGMA
 
 
 @dataclass(frozen=True)
+class UniformPsf:
+    """A PSF that is the same everywhere.
+
+    Attributes
+    ----------
+    stamp : (size, size) float array of unit sum
+    """
+
+    stamp: np.ndarray
+
+    def at_many(self, x, y):
+        """Return it once for every position, (n, size, size)."""
+        return np.broadcast_to(self.stamp, (len(x), *self.stamp.shape))
+
+
+@dataclass(frozen=True)
 class PsfModel:
     """Effective PSF (optics, air and pixel) as a polynomial of images.
 

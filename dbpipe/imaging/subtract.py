@@ -1,7 +1,7 @@
 """Subtract a matched template from one exposure and whiten what remains."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -10,35 +10,37 @@ from dbpipe.errors import DataError
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging.background import smooth_level
 from dbpipe.imaging.convolve import KernelField, block_centres, convolve, core_radius_pix
-from dbpipe.imaging.decorrelate import Whitening, spread, whiten_field
+from dbpipe.imaging.decorrelate import FFT_SIZE, Whitening, spread, whiten_field
 from dbpipe.imaging.kernel import KernelFit, fit_kernel, make_basis, star_equations
 from dbpipe.imaging.kernel_choice import choose_kernel
+from dbpipe.imaging.start_kernel import fit_start_kernel
 from dbpipe.units import FWHM_PER_SIGMA
 
 BLOCK_PIX = 128
 FILTER_SIZE_PIX = 31
 SKY_BIN_PIX = 64
-SHARPENING_LIMIT = 1.45
-"""Template FWHM over science FWHM up to which the template is convolved.  With the template's own noise power in the
-filter, a mild sharpening is as clean as a blurring (its noise at high frequencies is known to be small) and the
-result stays white; beyond this the fitted kernel begins to ring and the science image is blurred instead."""
+MAX_MATCH_RESIDUAL = 0.02
+"""Error of the PSF match, rms over rms, up to which the template is convolved.  The noise of the result is white then,
+and a mild sharpening is as clean as a blurring; what cannot be sharpened so well would ring."""
 
 
 @dataclass(frozen=True)
 class Plane:
-    """One side of the subtraction: image, variance, mask and the width of its PSF.
+    """One side of the subtraction: image, variance, mask and PSF.
 
     Attributes
     ----------
     image, variance : (ny, nx) float32, in flux units of the science image
     mask : (ny, nx) uint16
     fwhm_pix : float
+    psf : object with ``at_many(x, y) -> (n, size, size)``
     """
 
     image: np.ndarray
     variance: np.ndarray
     mask: np.ndarray
     fwhm_pix: float
+    psf: object
 
 
 @dataclass(frozen=True)
@@ -81,32 +83,48 @@ class Subtraction:
     template_noise: float
 
 
-def choose_direction(science_fwhm_pix, template_fwhm_pix):
-    """Return which side to convolve: the template, unless it would have to be sharpened much."""
-    return "template" if template_fwhm_pix <= SHARPENING_LIMIT * science_fwhm_pix else "science"
+def choose_direction(science, template, *, settings):
+    """Choose which side to convolve: the template, unless only the other direction is well conditioned.
 
-
-def basis_for(reference_fwhm_pix, target_fwhm_pix, degree, max_size_pix):
-    """Scale the basis to the kernel that is needed.
-
-    The core of the kernel has the width that it must add (sqrt of the difference of squares): Gaussians of half and
-    once that width, none narrower than 0.7 pix, where sampling ends.  The third one is as wide as the target's PSF:
-    the model PSF of the template has no wings, those of a real star reach two FWHM and more.
+    Returns
+    -------
+    convolved : "template" or "science"
+    basis : KernelBasis
+    start : StartKernel
     """
-    match = math.sqrt(max(target_fwhm_pix**2 - reference_fwhm_pix**2, 1.0)) / FWHM_PER_SIGMA
-    sigma = [max(0.7, 0.5 * match), max(1.0, match), max(2.0 * match, 2.0 * target_fwhm_pix / FWHM_PER_SIGMA)]
+    sides = {"template": (template, science), "science": (science, template)}
+    if settings.convolve != "auto":
+        sides = {settings.convolve: sides[settings.convolve]}
+    options = []
+    for convolved, (reference, target) in sides.items():
+        basis = basis_for(target.fwhm_pix, settings.degree, settings.max_size_pix)
+        size = basis.functions.shape[-1]
+        start = fit_start_kernel(reference.psf, target.psf, shape=target.image.shape, size_pix=size)
+        options.append((convolved, basis, start))
+        if start.residual <= MAX_MATCH_RESIDUAL:
+            break
+    return min(options, key=lambda option: max(option[2].residual, MAX_MATCH_RESIDUAL))
+
+
+def basis_for(target_fwhm_pix, degree, max_size_pix):
+    """Scale the basis to what it corrects: the PSF models that the start kernel was made from.
+
+    Their errors have the scale of the PSF; half of that follows its core, none narrower than 0.7 pix, where sampling
+    ends, and twice that its wings.
+    """
+    width = target_fwhm_pix / FWHM_PER_SIGMA
+    sigma = [max(0.7, 0.5 * width), max(1.0, width), max(2.0, 2.0 * width)]
     half = int(min(max(math.ceil(2.5 * target_fwhm_pix), 10), max_size_pix // 2))
     return make_basis(sigma[: len(degree)], degree, 2 * half + 1)
 
 
-def subtract(science, template, *, psf, template_power, star_x, star_y, settings):
+def subtract(science, template, *, template_noise, star_x, star_y, settings):
     """Match, subtract and whiten.
 
     Parameters
     ----------
     science, template : Plane, on one pixel grid
-    psf : object with ``at_many(x, y) -> (n, size, size)``, PSF of the science image
-    template_power : (FFT_SIZE, FFT_SIZE) float array, shape of the template's noise power, mean 1
+    template_noise : NoiseField, shape of the template's noise power per block of BLOCK_PIX
     star_x, star_y : (n,) positions of isolated stars, brightest first [pix]
     settings : KernelSettings
 
@@ -123,11 +141,10 @@ def subtract(science, template, *, psf, template_power, star_x, star_y, settings
     unusable = ((science.mask | template.mask) & planes.UNUSABLE) != 0
     if unusable.all():
         raise DataError("no pixel has both science and template", n_pix=int(unusable.size))
-    convolved = settings.convolve
-    if convolved == "auto":
-        convolved = choose_direction(science.fwhm_pix, template.fwhm_pix)
+    convolved, basis, start = choose_direction(science, template, settings=settings)
     reference, target = (template, science) if convolved == "template" else (science, template)
-    fit = _fit(reference, target, unusable, star_x, star_y, settings)
+    power = template_noise.overall if convolved == "template" else np.ones((FFT_SIZE, FFT_SIZE))
+    fit = _fit(reference, target, unusable, star_x, star_y, basis, start, power, settings)
     field = fit.model.field(BLOCK_PIX)
     matched = convolve(reference.image, field)
     matched += fit.model.background_image()
@@ -142,7 +159,7 @@ def subtract(science, template, *, psf, template_power, star_x, star_y, settings
         residual = (matched - template.image) / ratio
         mask = grow_bits(science.mask, core_radius_pix(_middle(field))) | template.mask
         field = KernelField(field.kernels / ratio, field.block_pix)
-        template = Plane(template.image / ratio, template.variance / ratio**2, template.mask, template.fwhm_pix)
+        template = replace(template, image=template.image / ratio, variance=template.variance / ratio**2)
     unusable = (mask & planes.UNUSABLE) != 0
     sky = _residual_sky(residual, unusable | ((mask & planes.DETECTED) != 0))
     residual -= sky
@@ -151,10 +168,10 @@ def subtract(science, template, *, psf, template_power, star_x, star_y, settings
     levels = [_block_levels(v, unusable, BLOCK_PIX) for v in (science.variance, template.variance)]
     whitening = whiten_field(
         field.kernels,
-        _psf_blocks(psf, shape),
+        _psf_blocks(science.psf, shape),
         science_variance=levels[0],
         template_variance=levels[1],
-        template_power=template_power,
+        template_noise=template_noise,
         convolved=convolved,
         filter_size_pix=FILTER_SIZE_PIX,
         block_pix=BLOCK_PIX,
@@ -194,24 +211,25 @@ def _kernel_sum(fit):
     return float(fit.model.kernels_at(np.array([nx / 2]), np.array([ny / 2]))[0].sum())
 
 
-def _fit(reference, target, unusable, star_x, star_y, settings):
+def _fit(reference, target, unusable, star_x, star_y, basis, start, power, settings):
     shape = target.image.shape
-    basis = basis_for(reference.fwhm_pix, target.fwhm_pix, settings.degree, settings.max_size_pix)
     half = int(round(2.0 * target.fwhm_pix)) + 3
     outer = half + basis.functions.shape[-1] // 2 + 1
     inside = (star_x >= outer) & (star_x < shape[1] - outer) & (star_y >= outer) & (star_y < shape[0] - outer)
     inside &= _clean_stamps(unusable, star_x, star_y, half, inside)
     if inside.sum() < 3:
         raise DataError("too few stars for a matching kernel", n_star=int(inside.sum()), n_required=3)
-    sky = reference.variance + target.variance
-    variance = sky + np.square(settings.flux_floor * np.maximum(target.image, 0.0))
-    weight = np.where(unusable, 0.0, 1.0 / np.maximum(variance, 1e-30))
     equations = star_equations(
         reference.image,
         target.image,
-        weight,
+        ~unusable,
+        reference_variance=reference.variance,
+        target_variance=target.variance,
+        reference_power=power,
+        model_error=settings.flux_floor,
         x=star_x[inside],
         y=star_y[inside],
+        start=start,
         basis=basis,
         half=half,
     )
@@ -225,9 +243,10 @@ def _fit(reference, target, unusable, star_x, star_y, settings):
         "sum_order": settings.sum_order,
         "background_order": settings.background_order if n_inside >= 10 else 0,
     }
-    stiff = fit_kernel(equations, basis, kernel_order=0, is_control=is_control, **common)
-    choice = choose_kernel(equations, basis, stars=stiff.kept, kernel_order=settings.order, **common)
-    return fit_kernel(choice.equations, choice.basis, kernel_order=choice.kernel_order, is_control=is_control, **common)
+    held_out = {"is_control": is_control, **common}
+    stiff = fit_kernel(equations, start, basis, kernel_order=0, **held_out)
+    choice = choose_kernel(equations, start, basis, stars=stiff.kept, kernel_order=settings.order, **common)
+    return fit_kernel(choice.equations, start, choice.basis, kernel_order=choice.kernel_order, **held_out)
 
 
 def _clean_stamps(unusable, x, y, half, inside):

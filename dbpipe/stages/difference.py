@@ -58,12 +58,11 @@ def difference(unit, inputs, config):
             {"coverage": template.coverage, "min_coverage": config.min_coverage, "n_input": len(template.weights)},
         )
     star_x, star_y = (inputs["stars"][c].to_numpy() for c in ("x", "y"))
-    science = Plane(exposure.image, exposure.variance, exposure.mask, unit["psf_fwhm_pix"])
+    science = Plane(exposure.image, exposure.variance, exposure.mask, unit["psf_fwhm_pix"], exposure.psf)
     result = subtract(
         science,
         template.plane,
-        psf=exposure.psf,
-        template_power=template.power,
+        template_noise=template.noise,
         star_x=star_x,
         star_y=star_y,
         settings=_settings(config),
@@ -128,6 +127,7 @@ def _summary(unit, result, template, config):
         "kernel_order": model.kernel_order,
         "background_order": model.background_order,
         "kernel_size_pix": model.basis.functions.shape[-1],
+        "psf_match_residual": model.start.residual,
         "kernel_sum": float(sums[len(sums) // 2]),
         "kernel_sum_scatter": float(np.std(sums)),
         "n_kernel_star": int(fit.kept.sum()),
@@ -160,7 +160,7 @@ def _quality(unit, result, score, blank, unusable):
 DIFFERENCE = Stage(
     "difference",
     key=("visit", "detector"),
-    version=11,
+    version=15,
     writes=("diffim", "diffim_input"),
     run=difference,
     config=DifferenceConfig,

@@ -7,15 +7,20 @@ import numpy as np
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging import noise
 from dbpipe.imaging.coadd import Mean, unpack_used, without_input
-from dbpipe.imaging.decorrelate import FFT_SIZE
-from dbpipe.imaging.resample import warp
-from dbpipe.imaging.subtract import Plane
+from dbpipe.imaging.decorrelate import FFT_SIZE, spread
+from dbpipe.imaging.homogenise import moffat_psf
+from dbpipe.imaging.noise import NoiseField
+from dbpipe.imaging.psf import UniformPsf
+from dbpipe.imaging.resample import warp, warp_stamp
+from dbpipe.imaging.subtract import BLOCK_PIX, Plane
 from dbpipe.io.planes import read_planes, read_window
 from dbpipe.sky.skymap import patch_wcs, tract_wcs
 from dbpipe.sky.wcs import local_affine, pixel_map
 from dbpipe.sky.window import Window, footprint_window
 
 MARGIN_PIX = 8
+PROBE_PIX = 16
+"""Distance of the pixels at which the inputs of the template are looked up."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +30,13 @@ class TemplateImage:
     Attributes
     ----------
     plane : Plane in flux units of the exposure
-    power : (FFT_SIZE, FFT_SIZE) float array in FFT order, shape of its noise power, mean 1
+    noise : NoiseField, shape of its noise power in blocks of BLOCK_PIX
     coverage : float, fraction of pixels with a template
     weights : dict of (visit, detector) to the share of the template, sums to 1
     """
 
     plane: Plane
-    power: np.ndarray
+    noise: NoiseField
     coverage: float
     weights: dict
 
@@ -42,7 +47,7 @@ def make_template(exposure, unit, *, tract, coadds, coadd_inputs, own_warps):
     Parameters
     ----------
     exposure : Exposure
-    unit : work row with visit, detector, njy_per_e and target_fwhm_pix
+    unit : work row with visit, detector, njy_per_e, target_fwhm_pix and target_beta
     tract : Tract
     coadds : list of rows (patch, path)
     coadd_inputs : list of rows (patch, input_number, visit, detector, weight, noise_gain)
@@ -55,59 +60,69 @@ def make_template(exposure, unit, *, tract, coadds, coadd_inputs, own_warps):
     shape = exposure.image.shape
     window = footprint_window(exposure.wcs, shape, tract_wcs(tract)).grown(MARGIN_PIX)
     own = {row["patch"]: row for row in own_warps}
+    others = [r for r in coadd_inputs if (r["visit"], r["detector"]) != (unit["visit"], unit["detector"])]
+    frame = patch_wcs(tract, window.x0, window.y0)
+    grid = pixel_map(exposure.wcs, frame, shape)
+    probes = Probes(grid, shape)
     image, variance = np.zeros((2, *window.shape), np.float32)
     mask = np.full(window.shape, planes.NO_DATA, np.uint16)
     for row in coadds:
-        _paste(row, own.get(row["patch"]), window, image, variance, mask)
-    frame = patch_wcs(tract, window.x0, window.y0)
-    grid = pixel_map(exposure.wcs, frame, shape)
+        packed = _paste(row, own.get(row["patch"]), window, image, variance, mask)
+        if packed is not None:
+            probes.look(*packed, [r for r in others if r["patch"] == row["patch"]])
     warped = warp(image, variance, mask, map_x=grid.x, map_y=grid.y, step_pix=grid.step_pix, shape=shape)
-    others = [r for r in coadd_inputs if (r["visit"], r["detector"]) != (unit["visit"], unit["detector"])]
     matrix = local_affine(exposure.wcs, frame, shape[1] / 2.0, shape[0] / 2.0)
     area = abs(np.linalg.det(matrix))
-    stamp = _noise_stamp(coadds, others)
-    power = noise.interpolation_power(FFT_SIZE, matrix, power=noise.power_of(stamp)) / area**2
+    template_noise = NoiseField(*probes.noise(_input_powers(coadds, others, matrix)))
     electron = np.float32(1.0 / unit["njy_per_e"])
     return TemplateImage(
         plane=Plane(
             image=warped.image * electron,
-            variance=warped.variance * electron**2 * np.float32(power.mean()),
+            variance=warped.variance * electron**2 * spread(template_noise.level, shape, BLOCK_PIX),
             mask=warped.mask,
             fwhm_pix=unit["target_fwhm_pix"] / np.sqrt(area),
+            psf=UniformPsf(warp_stamp(_model_psf(unit, exposure.psf.size), matrix) / area),
         ),
-        power=power / power.mean(),
+        noise=template_noise,
         coverage=float(np.mean((warped.mask & planes.NO_DATA) == 0)),
         weights=_shares(others),
     )
 
 
+def _model_psf(unit, size):
+    return moffat_psf(unit["target_fwhm_pix"], unit["target_beta"], size)
+
+
 def _paste(row, own, window, image, variance, mask):
-    """Copy the part of a coadd that lies in the window, without the exposure's own contribution."""
+    """Copy the part of a coadd that lies in the window, without the exposure's own contribution.
+
+    Returns the part, as slices of the window, and its packed planes of which inputs went in; None if there is none.
+    """
     head = read_planes(row["path"], [])
     ny, nx = head.metadata["NY"], head.metadata["NX"]
     coadd = Window(head.metadata["X0"], head.metadata["Y0"], nx, ny)
     part = coadd.common(window)
     if part is None:
-        return
-    read = read_window(row["path"], ["IMAGE", "VARIANCE", "WEIGHT", "MASK"], part.slices_in(coadd))
+        return None
+    read = read_window(row["path"], ["IMAGE", "VARIANCE", "WEIGHT", "MASK", "USED"], part.slices_in(coadd))
     mean = Mean(read["IMAGE"], read["VARIANCE"], read["WEIGHT"])
     if own is not None:
-        mean = _down_date(row, own, coadd, part, mean)
+        mean = _down_date(read["USED"], own, part, mean)
     target = part.slices_in(window)
     # where nothing is left the coadd's own value stands in, masked: a hole would ring in the convolution
     image[target] = np.where(mean.weight > 0, mean.image, read["IMAGE"])
     variance[target] = mean.variance
     mask[target] = np.where((mean.weight == 0) & (read["WEIGHT"] > 0), planes.NO_DATA, read["MASK"])
+    return target, read["USED"]
 
 
-def _down_date(row, own, coadd, part, mean):
+def _down_date(packed, own, part, mean):
     head = read_planes(own["path"], [])
     warp_window = Window(head.metadata["X0"], head.metadata["Y0"], head.metadata["NX"], head.metadata["NY"])
     common = warp_window.common(part)
     if common is None:
         return mean
     planes_read = read_window(own["path"], ["IMAGE", "VARIANCE"], common.slices_in(warp_window))
-    packed = read_window(row["path"], ["USED"], part.slices_in(coadd))["USED"]
     image, variance = np.zeros((2, *part.shape), np.float32)
     cut = common.slices_in(part)
     image[cut] = planes_read["IMAGE"] + np.float32(own["background_njy"])
@@ -115,23 +130,61 @@ def _down_date(row, own, coadd, part, mean):
     return without_input(mean, image, variance, used=unpack_used(packed, own["input_number"]), weight=own["weight"])
 
 
-def _noise_stamp(coadds, inputs):
-    """Autocovariance of the template's noise: the inputs' stamps, each by its part of the variance.
+class Probes:
+    """Which inputs made the template, seen at a few pixels of every block of the exposure.
 
-    An input of weight w = 1 / v adds w^2 v g = w g, g its noise gain, to the numerator of the variance.
+    Where few inputs overlap, the noise has the spectrum of those few.
     """
-    total, norm = None, 0.0
-    for row in coadds:
-        stamps = read_planes(row["path"], ["NOISE"]).arrays["NOISE"]
+
+    def __init__(self, grid, shape):
+        steps = [np.arange(PROBE_PIX // 2, n, PROBE_PIX) for n in shape]
+        y, x = (g.ravel() for g in np.meshgrid(*steps, indexing="ij"))
+        self.blocks = tuple(-(-n // BLOCK_PIX) for n in shape)
+        self.block = (y // BLOCK_PIX) * self.blocks[1] + x // BLOCK_PIX
+        self.x, self.y = (np.rint(np.nan_to_num(v, nan=-1.0)).astype(int) for v in grid.at(x, y))
+        self.used = {}
+
+    def look(self, part, packed, inputs):
+        """Note which of the inputs went into a part of the template, given as slices of its window."""
+        rows, columns = part
+        inside = (self.y >= rows.start) & (self.y < rows.stop) & (self.x >= columns.start) & (self.x < columns.stop)
+        y, x = self.y[inside] - rows.start, self.x[inside] - columns.start
         for r in inputs:
-            if r["patch"] == row["patch"]:
-                part = r["weight"] * r["noise_gain"] * stamps[r["input_number"]].astype(float)
-                total = part if total is None else total + part
-                norm += r["weight"] * r["noise_gain"]
-    if total is None:
-        # nothing but the exposure itself: there will be no pixel to use it on
-        total, norm = np.ones((1, 1)), 1.0
-    return total / norm
+            seen = self.used.setdefault((r["visit"], r["detector"]), np.zeros(len(self.x)))
+            # an input of weight w = 1 / v adds w^2 v g = w g, g its noise gain, to the numerator of the variance
+            seen[inside] = unpack_used(packed[:, y, x], r["input_number"]) * (r["weight"] * r["noise_gain"])
+
+    def noise(self, powers):
+        """Return powers (n, size, size) and shares per block; blocks without template take the mean of the others."""
+        if not powers:
+            # nothing but the exposure itself: there will be no pixel to use it on
+            return np.ones((1, FFT_SIZE, FFT_SIZE)), np.ones((*self.blocks, 1))
+        part = np.array([self.used[key] for key in powers])
+        total = part.sum(axis=0)
+        part /= np.where(total > 0, total, 1.0)
+        n_block = self.blocks[0] * self.blocks[1]
+        shares = np.array([np.bincount(self.block, p, minlength=n_block) for p in part]).T
+        seen = shares.sum(axis=1, keepdims=True)
+        mean = shares.sum(axis=0) / max(shares.sum(), 1e-30) if shares.any() else np.full(len(part), 1.0 / len(part))
+        shares = np.where(seen > 0, shares / np.where(seen > 0, seen, 1.0), mean)
+        return np.array(list(powers.values())), shares.reshape(*self.blocks, len(part))
+
+
+def _input_powers(coadds, inputs, matrix):
+    """Return the noise power of each input on the exposure's pixels, as a dict by visit and detector.
+
+    An input has much the same spectrum in all patches; the first one speaks for it.
+    """
+    area = abs(np.linalg.det(matrix))
+    powers = {}
+    for row in coadds:
+        new = [r for r in inputs if r["patch"] == row["patch"] and (r["visit"], r["detector"]) not in powers]
+        if new:
+            stamps = read_planes(row["path"], ["NOISE"]).arrays["NOISE"]
+        for r in new:
+            power = noise.power_of(stamps[r["input_number"]].astype(float))
+            powers[r["visit"], r["detector"]] = noise.interpolation_power(FFT_SIZE, matrix, power=power) / area**2
+    return powers
 
 
 def _shares(inputs):

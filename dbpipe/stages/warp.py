@@ -11,9 +11,10 @@ from dbpipe.errors import DataError
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging import noise
 from dbpipe.imaging.convolve import KernelField, block_centres, convolve, core_radius_pix
-from dbpipe.imaging.homogenise import fit_homogenisation_kernel
+from dbpipe.imaging.homogenise import match_psf, moffat_psf
 from dbpipe.imaging.resample import fill_gaps, warp, warp_stamp
 from dbpipe.imaging.subtract import grow_bits
+from dbpipe.imaging.thin_lines import fill_thin_lines
 from dbpipe.io.exposure import read_exposure
 from dbpipe.io.planes import Planes
 from dbpipe.sky.skymap import Tract, patch_wcs, tract_wcs
@@ -35,8 +36,8 @@ class WarpConfig:
     """Side of the homogenisation kernel, in pixels of the tract."""
     max_psf_residual: float = 0.05
     """Largest rms of (matched PSF - model) over the rms of the model; an exposure that cannot do better is refused."""
-    max_kernel_negative: float = 1.5
-    """Largest sum of the negative part of the kernel: more means that the exposure would have to be sharpened."""
+    max_kernel_negative: float = 8.0
+    """Largest sum of the negative part of the kernel: more means that the exposure would have to be sharpened much."""
 
 
 def warp_exposure(unit, inputs, config):
@@ -50,8 +51,8 @@ def warp_exposure(unit, inputs, config):
     wide = covered.grown(config.kernel_size_pix // 2 + 1)
     frame = patch_wcs(tract, wide.x0, wide.y0)
     worst = _refuse_ill_conditioned(exposure, tract_wcs(tract), unit, config)
-    kernels, middle = _kernels(exposure, frame, wide, unit["target_fwhm_pix"], config)
-    warped = _warped(exposure, frame, wide)
+    kernels, middle = _kernels(exposure, frame, wide, unit, config)
+    warped = _warped(exposure, frame, wide, unit["psf_fwhm_pix"])
     image = convolve(warped.image, kernels)
     # a filled gap spoils little beyond itself; what is saturated or outside spoils all that the kernel reaches
     mask = grow_bits(warped.mask, 1, bits=planes.BAD | planes.COSMIC_RAY)
@@ -90,12 +91,13 @@ def warp_exposure(unit, inputs, config):
     return Outputs(rows={"warp": [row]}, files={"warp": product}, n_pix=covered.nx * covered.ny)
 
 
-def _warped(exposure, frame, window):
+def _warped(exposure, frame, window, fwhm_pix):
     grid = pixel_map(frame, exposure.wcs, window.shape)
+    image, variance, mask = fill_thin_lines(exposure.image, exposure.variance, exposure.mask, fwhm_pix=fwhm_pix)
     return warp(
-        fill_gaps(exposure.image, exposure.mask),
-        exposure.variance,
-        exposure.mask,
+        fill_gaps(image, mask),
+        variance,
+        mask,
         map_x=grid.x,
         map_y=grid.y,
         step_pix=grid.step_pix,
@@ -103,7 +105,7 @@ def _warped(exposure, frame, window):
     )
 
 
-def _kernels(exposure, frame, window, target_fwhm_pix, config):
+def _kernels(exposure, frame, window, unit, config):
     """Fit the homogenisation kernel of every block from the PSF model, warped like the image."""
     x, y = block_centres(window.shape, BLOCK_PIX)
     grid_x, grid_y = (g.ravel() for g in np.meshgrid(x, y))
@@ -113,20 +115,16 @@ def _kernels(exposure, frame, window, target_fwhm_pix, config):
     # blocks beyond the image take the PSF at its edge
     in_x, in_y = np.clip(in_x, 0, nx - 1), np.clip(in_y, 0, ny - 1)
     matrices = local_affine(frame, exposure.wcs, grid_x, grid_y)
-    fits = _fit_kernels(exposure.psf.at_many(in_x, in_y), matrices, target_fwhm_pix, config)
+    fits = _fit_kernels(exposure.psf.at_many(in_x, in_y), matrices, unit, config)
     size = config.kernel_size_pix
     kernels = np.array([f.kernel for f in fits], np.float32).reshape(len(y), len(x), size, size)
     return KernelField(kernels, BLOCK_PIX), fits[len(fits) // 2]
 
 
-def _fit_kernels(psfs, matrices, target_fwhm_pix, config):
+def _fit_kernels(psfs, matrices, unit, config):
+    model = moffat_psf(unit["target_fwhm_pix"], unit["target_beta"], psfs.shape[-1])
     stamps = (warp_stamp(psf, matrix) for psf, matrix in zip(psfs, matrices, strict=True))
-    return [
-        fit_homogenisation_kernel(
-            stamp / stamp.sum(), target_fwhm_pix=target_fwhm_pix, kernel_size_pix=config.kernel_size_pix
-        )
-        for stamp in stamps
-    ]
+    return [match_psf(stamp / stamp.sum(), model, kernel_size_pix=config.kernel_size_pix) for stamp in stamps]
 
 
 def _refuse_ill_conditioned(exposure, tract_frame, unit, config):
@@ -134,7 +132,7 @@ def _refuse_ill_conditioned(exposure, tract_frame, unit, config):
     ny, nx = exposure.image.shape
     x, y = (g.ravel() for g in np.meshgrid(np.linspace(0, nx - 1, 3), np.linspace(0, ny - 1, 3)))
     matrices = np.linalg.inv(local_affine(exposure.wcs, tract_frame, x, y))
-    fits = _fit_kernels(exposure.psf.at_many(x, y), matrices, unit["target_fwhm_pix"], config)
+    fits = _fit_kernels(exposure.psf.at_many(x, y), matrices, unit, config)
     residual, negative = max(f.residual for f in fits), max(f.negative for f in fits)
     if residual > config.max_psf_residual or negative > config.max_kernel_negative:
         raise DataError(
@@ -161,7 +159,7 @@ def _noise_power(exposure, frame, window, kernel):
 WARP = Stage(
     "warp",
     key=("template_id", "tract", "patch", "visit", "detector"),
-    version=2,
+    version=6,
     writes=("warp",),
     run=warp_exposure,
     config=WarpConfig,

@@ -10,6 +10,7 @@ SELECT
     calexp.njy_per_e,
     template.template_id,
     template.target_fwhm_pix,
+    template.target_beta,
     tract.tract,
     tract.ra AS tract_ra,
     tract.dec AS tract_dec,

@@ -23,7 +23,7 @@ WITH exposure AS (
         sky_noise_e * njy_per_e AS sky_noise_njy,
         depth_5sigma_mag,
         sqrt(psf_e1 ** 2 + psf_e2 ** 2) AS ellipticity,
-        psf_fwhm_det_pix * ((1 + ellipticity) / (1 - ellipticity)) ** 0.25 AS psf_fwhm_major_pix,
+        sqrt((1 - ellipticity) / (1 + ellipticity)) AS psf_axis_ratio,
         astrom_rms_arcsec
     FROM calexp
     JOIN visit USING (visit)

@@ -3,6 +3,7 @@
 SELECT
     template.template_id,
     template.target_fwhm_pix,
+    template.target_beta,
     patch.tract,
     patch.patch,
     patch.x0,

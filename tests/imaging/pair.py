@@ -8,23 +8,13 @@ from scipy.signal import fftconvolve
 
 from dbpipe.imaging import noise
 from dbpipe.imaging.decorrelate import FFT_SIZE
-from dbpipe.imaging.homogenise import fit_homogenisation_kernel
+from dbpipe.imaging.homogenise import match_psf, moffat_psf
 from dbpipe.imaging.mask import DETECTED, UNUSABLE
+from dbpipe.imaging.psf import UniformPsf
 from dbpipe.imaging.score import score_image
-from dbpipe.imaging.subtract import KernelSettings, Plane, subtract
+from dbpipe.imaging.subtract import BLOCK_PIX, KernelSettings, Plane, subtract
 
 STAMP = 41
-
-
-@dataclass(frozen=True)
-class ConstantPsf:
-    """A PSF that is the same everywhere."""
-
-    stamp: np.ndarray
-
-    def at_many(self, x, y):
-        """Return it once for every position."""
-        return np.repeat(self.stamp[None], len(x), axis=0)
 
 
 @dataclass(frozen=True)
@@ -33,8 +23,7 @@ class Pair:
 
     science: Plane
     template: Plane
-    psf: ConstantPsf
-    template_power: np.ndarray
+    template_noise: noise.NoiseField
     x: np.ndarray
     y: np.ndarray
 
@@ -79,9 +68,8 @@ def make_pair(
     variance = sky + science if photon_noise else np.full(science.shape, sky)
     science = science + rng.normal(size=science.shape) * np.sqrt(variance)
     # the input is a little sharper than the model PSF that it was given
-    matching = fit_homogenisation_kernel(
-        gaussian_psf(STAMP, 0.85 * template_fwhm_pix), target_fwhm_pix=template_fwhm_pix, kernel_size_pix=31
-    )
+    model = moffat_psf(template_fwhm_pix, None, STAMP)
+    matching = match_psf(moffat_psf(0.85 * template_fwhm_pix, None, STAMP), model, kernel_size_pix=31)
     sky_t = sky / n_input
     white = rng.normal(0.0, np.sqrt(sky_t), (size + 40, size + 40))
     template += fftconvolve(white, matching.kernel, mode="same")[20:-20, 20:-20]
@@ -91,16 +79,21 @@ def make_pair(
         *(np.concatenate([a, b]) for a, b in zip((x, y), (injected or ([], []))[:2], strict=True)), strict=True
     ):
         mask[max(0, int(v) - 12) : int(v) + 14, max(0, int(u) - 12) : int(u) + 14] = DETECTED
+    blocks = (-(-size // BLOCK_PIX),) * 2
+    science_psf, template_psf = (
+        UniformPsf(gaussian_psf(STAMP, fwhm) / gaussian_psf(STAMP, fwhm).sum())
+        for fwhm in (science_fwhm_pix, template_fwhm_pix)
+    )
     return Pair(
-        Plane(science.astype(np.float32), variance.astype(np.float32), mask, science_fwhm_pix),
+        Plane(science.astype(np.float32), variance.astype(np.float32), mask, science_fwhm_pix, science_psf),
         Plane(
             template.astype(np.float32),
             np.full(mask.shape, sky_t * matching.noise_gain, np.float32),
             mask.copy(),
             template_fwhm_pix,
+            template_psf,
         ),
-        ConstantPsf(gaussian_psf(STAMP, science_fwhm_pix) / gaussian_psf(STAMP, science_fwhm_pix).sum()),
-        power / power.mean(),
+        noise.uniform_noise(power / power.mean(), blocks),
         x,
         y,
     )
@@ -111,8 +104,7 @@ def subtract_pair(pair, **settings):
     result = subtract(
         pair.science,
         pair.template,
-        psf=pair.psf,
-        template_power=pair.template_power,
+        template_noise=pair.template_noise,
         star_x=pair.x,
         star_y=pair.y,
         settings=KernelSettings(**settings),

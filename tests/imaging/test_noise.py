@@ -6,7 +6,7 @@ from imaging.test_resample import affine_warp, turned
 from scipy.signal import fftconvolve
 
 from dbpipe.imaging import noise
-from dbpipe.imaging.homogenise import gaussian_psf
+from dbpipe.imaging.homogenise import moffat_psf
 
 
 def measured_autocovariance(image, half):
@@ -30,7 +30,7 @@ def test_white_noise_through_a_warp(angle_deg, scale):
 
 def test_smooth_noise_through_a_warp():
     """Noise that was correlated before the warp is predicted from its own autocovariance."""
-    rng, matrix, kernel = np.random.default_rng(2), turned(23.0, 1.1), gaussian_psf(3.5, 21)
+    rng, matrix, kernel = np.random.default_rng(2), turned(23.0, 1.1), moffat_psf(3.5, None, 21)
     smooth = fftconvolve(rng.normal(size=(1200, 1200)), kernel, mode="same")
     stamp = noise.autocovariance(noise.kernel_power(kernel, 64), 20)
     warped = affine_warp(smooth.astype(np.float32), matrix, origin=(600, 600), shape=(700, 700))
@@ -50,12 +50,12 @@ def test_a_kernel_has_its_origin_at_the_centre():
     identity = np.zeros((5, 5))
     identity[2, 2] = 1.0
     np.testing.assert_allclose(noise.kernel_transfer(identity, 16), 1.0, atol=1e-14)
-    np.testing.assert_allclose(noise.kernel_transfer(gaussian_psf(3.0, 15), 32).imag, 0.0, atol=1e-14)
+    np.testing.assert_allclose(noise.kernel_transfer(moffat_psf(3.0, None, 15), 32).imag, 0.0, atol=1e-14)
 
 
 def test_power_and_autocovariance_are_two_sides_of_one_thing():
     """Power to stamp and back gives the power, at the grid's frequencies and their aliases."""
-    power = noise.kernel_power(gaussian_psf(3.0, 15), 64)
+    power = noise.kernel_power(moffat_psf(3.0, None, 15), 64)
     kx, ky = noise.frequencies(64)
     back = noise.power_of(noise.autocovariance(power, 20))
     np.testing.assert_allclose(back(kx, ky), power, atol=1e-6)

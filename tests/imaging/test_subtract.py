@@ -1,16 +1,20 @@
 """Subtraction on simulated pairs: noise, fluxes, and what happens at masks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from imaging.pair import blank_pixels, make_pair, paint, subtract_pair
 from imaging.point_sources import gaussian_psf
 
 from dbpipe.errors import DataError
+from dbpipe.imaging.decorrelate import FFT_SIZE
 from dbpipe.imaging.mask import BAD, DETECTED, NO_DATA
+from dbpipe.imaging.noise import uniform_noise
 from dbpipe.imaging.score import blank_statistics
-from dbpipe.imaging.subtract import Plane, basis_for, choose_direction, grow_bits
+from dbpipe.imaging.subtract import KernelSettings, basis_for, choose_direction, grow_bits
 
-WIDTHS = {"blur the template": (5.6, 4.85), "sharpen it mildly": (4.0, 4.85), "blur the science image": (3.0, 5.2)}
+WIDTHS = {"blur the template": (5.6, 4.85), "sharpen it mildly": (4.5, 4.7), "blur the science image": (3.0, 5.2)}
 FLUX = 20000.0
 
 
@@ -65,7 +69,7 @@ def test_fluxes_are_those_of_the_science_image_whatever_the_scale():
         clear = np.hypot(bare.x - 200, bare.y - 210) > 25
         pair = make_pair(*widths, size=420, n_star=40, flux_ratio=2.5, injected=(x, y, [3e5]))
         stars = pair.x[clear], pair.y[clear]
-        pair = type(pair)(pair.science, pair.template, pair.psf, pair.template_power, *stars)
+        pair = replace(pair, x=stars[0], y=stars[1])
         _, score = subtract_pair(pair)
         assert (score.score * score.flux_err)[210, 200] == pytest.approx(3e5, rel=0.01)
 
@@ -73,7 +77,9 @@ def test_fluxes_are_those_of_the_science_image_whatever_the_scale():
 def test_an_image_minus_itself_is_zero():
     """The difference of an image with itself is far below its noise."""
     pair = make_pair(4.5, 4.5, size=500)
-    twin = type(pair)(pair.science, pair.science, pair.psf, np.ones_like(pair.template_power), pair.x, pair.y)
+    # its noise is the same in both: none of the template's own
+    same = replace(pair.science, variance=np.zeros_like(pair.science.variance))
+    twin = replace(pair, template=same, template_noise=uniform_noise(np.ones((FFT_SIZE, FFT_SIZE)), (4, 4)))
     result, score = subtract_pair(twin)
     assert np.std(result.difference[40:-40, 40:-40]) < 0.1 * np.sqrt(np.median(result.variance))
     assert np.abs(score.score[40:-40, 40:-40]).max() < 1.0
@@ -88,10 +94,8 @@ def test_variable_stars_do_not_bend_the_kernel():
     change = 5e4
     science = pair.science.image.astype(float)
     paint(science, pair.x[vary], pair.y[vary], np.full(3, change), lambda dx, dy: gaussian_psf(41, 5.6, dx, dy))
-    changed = Plane(science.astype(np.float32), pair.science.variance, pair.science.mask, 5.6)
-    result, score = subtract_pair(
-        type(pair)(changed, pair.template, pair.psf, pair.template_power, pair.x, pair.y), control_fraction=0.0
-    )
+    changed = replace(pair.science, image=science.astype(np.float32))
+    result, score = subtract_pair(replace(pair, science=changed), control_fraction=0.0)
     assert np.count_nonzero(~result.fit.kept) >= 3
     np.testing.assert_allclose(flux_of(score, pair, vary) - truth, change, rtol=0.08)
 
@@ -106,9 +110,7 @@ def test_a_difference_of_skies_is_taken_out():
     """A sky that is 30 electrons too high and tilted leaves nothing behind."""
     pair = make_pair(5.0, 4.85, size=600)
     tilted = pair.science.image + np.linspace(20.0, 40.0, 600, dtype=np.float32)
-    science = Plane(tilted, pair.science.variance, pair.science.mask, 5.0)
-    moved = type(pair)(science, pair.template, pair.psf, pair.template_power, pair.x, pair.y)
-    _, score = subtract_pair(moved)
+    _, score = subtract_pair(replace(pair, science=replace(pair.science, image=tilted)))
     values = score.score[blank_pixels(pair)]
     assert abs(np.mean(values)) < 0.1 and np.std(values) == pytest.approx(1.0, abs=0.03)
 
@@ -140,7 +142,7 @@ def test_control_stars_come_from_all_fluxes():
 def test_what_cannot_be_subtracted_says_so():
     """No common pixel, or fewer than three stars, is an error of the unit with its numbers."""
     pair = make_pair(5.6, 4.85, size=300, n_star=12)
-    few = type(pair)(pair.science, pair.template, pair.psf, pair.template_power, pair.x[:2], pair.y[:2])
+    few = replace(pair, x=pair.x[:2], y=pair.y[:2])
     with pytest.raises(DataError, match="too few stars") as error:
         subtract_pair(few)
     assert error.value.numbers["n_required"] == 3
@@ -149,17 +151,24 @@ def test_what_cannot_be_subtracted_says_so():
         subtract_pair(pair)
 
 
-def test_direction_depends_on_how_much_must_be_sharpened():
-    """The template is convolved if it is the sharper one or nearly so; a much sharper science image is blurred."""
-    assert choose_direction(5.0, 4.0) == choose_direction(4.0, 4.85) == "template"
-    assert choose_direction(3.0, 5.2) == "science"
+@pytest.mark.parametrize(
+    ("science_fwhm_pix", "template_fwhm_pix", "convolved"),
+    [(5.0, 4.0, "template"), (4.0, 4.1, "template"), (4.0, 4.85, "science"), (3.0, 5.2, "science")],
+)
+def test_direction_depends_on_the_conditioning(science_fwhm_pix, template_fwhm_pix, convolved):
+    """The template is convolved if that is well conditioned; if it must be sharpened much, the science image is."""
+    pair = make_pair(science_fwhm_pix, template_fwhm_pix, size=200, n_star=3)
+    chosen, _, start = choose_direction(pair.science, pair.template, settings=KernelSettings())
+    assert chosen == convolved and start.residual < 0.02
+    forced, _, _ = choose_direction(pair.science, pair.template, settings=KernelSettings(convolve="template"))
+    assert forced == "template"
 
 
-def test_the_basis_has_the_width_that_is_missing():
-    """The second Gaussian has the width that adds up in quadrature, and no kernel is larger than allowed."""
-    basis = basis_for(4.0, 5.0, (4, 2, 0), 35)
-    assert basis.sigma_pix[1] == pytest.approx(3.0 / 2.3548, rel=1e-3)
-    assert basis_for(4.0, 30.0, (4, 2, 0), 35).functions.shape[-1] <= 35
+def test_the_basis_has_the_scale_of_the_psf():
+    """The second Gaussian is as wide as the PSF, none is narrower than pixels can hold, and no kernel is too large."""
+    assert basis_for(5.0, (4, 2, 0), 35).sigma_pix == pytest.approx([1.06, 2.12, 4.25], abs=0.01)
+    assert min(basis_for(2.0, (4, 2, 0), 35).sigma_pix) == 0.7
+    assert basis_for(30.0, (4, 2, 0), 35).functions.shape[-1] <= 35
 
 
 def test_only_the_bits_asked_for_grow():

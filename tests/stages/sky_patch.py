@@ -69,7 +69,7 @@ def make_exposure(path, visit, *, fwhm_pix=4.0, angle_deg=0.0, new=(), noise=Tru
         PsfModel((psf / psf.sum())[None], SHAPE, 0),
     ).write(path)
     unit = {"template_id": 1, "visit": visit, "detector": 0, "band": "r", "path": str(path), "njy_per_e": NJY_PER_E}
-    unit |= {"psf_fwhm_pix": fwhm_pix, "target_fwhm_pix": TARGET, **TRACT_COLUMNS}
+    unit |= {"psf_fwhm_pix": fwhm_pix, "target_fwhm_pix": TARGET, "target_beta": None, **TRACT_COLUMNS}
     return unit, x[inside], y[inside]
 
 
@@ -88,7 +88,7 @@ def coadd_warps(units, warps, *, path="coadd.fits", config=None):
         | {"sky_variance_njy2": SKY_E * NJY_PER_E**2}
         for u, (_, p) in zip(units, warps, strict=True)
     ]
-    unit = {"template_id": 1, "patch": PATCH["patch"], "target_fwhm_pix": TARGET, **TRACT_COLUMNS}
+    unit = {"template_id": 1, "patch": PATCH["patch"], "target_fwhm_pix": TARGET, "target_beta": None, **TRACT_COLUMNS}
     made = coadd(unit, {"warps": pa.Table.from_pylist(rows)}, config or CoaddConfig())
     made.files["coadd"].write(path)
     return made

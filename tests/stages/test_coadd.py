@@ -133,7 +133,7 @@ def test_weights_are_those_of_the_sky():
         {"visit": k, "detector": 0, "path": path, "midpoint_mjd_tai": 61000.0, "sky_variance_njy2": v}
         for (k, v), (_, (_, path)) in zip(((0, 1.0), (1, 4.0)), written, strict=True)
     ]
-    unit = {"template_id": 1, "patch": PATCH["patch"], "target_fwhm_pix": TARGET, **TRACT_COLUMNS}
+    unit = {"template_id": 1, "patch": PATCH["patch"], "target_fwhm_pix": TARGET, "target_beta": None, **TRACT_COLUMNS}
     made = coadd(unit, {"warps": pa.Table.from_pylist(rows)}, CoaddConfig())
     offset = [row["background_njy"] for row in made.rows["coadd_input"]]
     expected = 0.8 * (images[0] + offset[0]) + 0.2 * (images[1] + offset[1])
