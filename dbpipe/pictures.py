@@ -9,7 +9,7 @@ import numpy as np
 
 BAND_COLOUR = {"u": "#56B4E9", "g": "#009E73", "r": "#D55E00", "i": "#CC79A7", "z": "#0072B2", "y": "#000000"}
 BAND_MARK = {"u": "v", "g": "s", "r": "o", "i": "^", "z": "D", "y": "P"}
-OTHER_COLOUR, OTHER_MARK = "#E69F00", "x"
+OTHER_COLOUR, OTHER_MARK = "#E69F00", "h"
 ACCENT, GREY = "#0072B2", "#777777"
 _DPI = 110
 
