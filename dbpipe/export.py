@@ -8,6 +8,7 @@ import csv
 import json
 import re
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,10 +29,18 @@ _ECSV_TYPE = {"halffloat": "float16", "float": "float32", "double": "float64", "
 
 
 def apply_views(connection):
-    """Create or replace every view of ``sql/views/``; all of them or, on an error, none."""
+    """Create or replace every view of ``sql/views/``; all of them or, on an error, none.
+
+    A view that mentions another file's name comes after it.
+    """
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted((directory("sql") / "views").glob("*.sql"))}
+    mentions = {
+        name: [other for other in texts if other != name and re.search(rf"\b{other}\b", text)]
+        for name, text in texts.items()
+    }
     with transaction(connection):
-        for path in sorted((directory("sql") / "views").glob("*.sql")):
-            connection.execute(path.read_text(encoding="utf-8"))
+        for name in TopologicalSorter(mentions).static_order():
+            connection.execute(texts[name])
 
 
 def column_metadata(connection, table):

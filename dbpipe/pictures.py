@@ -9,7 +9,7 @@ import numpy as np
 
 BAND_COLOUR = {"u": "#56B4E9", "g": "#009E73", "r": "#D55E00", "i": "#CC79A7", "z": "#0072B2", "y": "#000000"}
 BAND_MARK = {"u": "v", "g": "s", "r": "o", "i": "^", "z": "D", "y": "P"}
-OTHER_COLOUR, OTHER_MARK = "#E69F00", "x"
+OTHER_COLOUR, OTHER_MARK = "#E69F00", "h"
 ACCENT, GREY = "#0072B2", "#777777"
 _DPI = 110
 
@@ -139,6 +139,76 @@ def draw_seeing(path, mjd_tai, fwhm_pix, band, in_template, *, cut_pix=None):
     ax.set_title("Seeing and the template cut (dashed)", fontsize=11)
     ax.legend(fontsize=8)
     return _save(figure, path)
+
+
+def draw_template_curve(path, decisions, depths):
+    """Draw the cuts that were weighed for each template, the one taken, and how the prediction was met.
+
+    Parameters
+    ----------
+    decisions : list of `dbpipe.templates.Decision`
+    depths : list of dict, rows of the view template_depth
+
+    Returns
+    -------
+    pathlib.Path
+    """
+    measured = [row for row in depths if row["difference_mag"] is not None]
+    n_panel = len(decisions) + (1 if measured else 0)
+    figure, axes = _new_figure(5.2 * n_panel, 4.4, n_panel=n_panel)
+    for ax, decision in zip(axes, decisions, strict=False):
+        reached = [row["measured_depth_mag"] for row in measured if (row["tract"], row["band"]) == decision.place]
+        _draw_cuts(ax, decision, reached)
+    if measured:
+        _draw_differences(axes[-1], measured)
+    return _save(figure, path)
+
+
+def _draw_cuts(ax, decision, reached):
+    """Predicted depth against the seeing cut: alone as a line, with one cut more as marks."""
+    marks = {"depth": "^", "ellipticity": "s", "background": "v", "transparency": "D"}
+    colours = dict(zip(marks, (BAND_COLOUR[name] for name in "rigu"), strict=True))
+    for name in marks:
+        rows = [row for row in decision.curve if row["quantity"] == name]
+        places = [[row[c] for row in rows] for c in ("max_psf_fwhm_pix", "predicted_depth_mag")]
+        if not rows:
+            continue
+        ax.plot(*places, marks[name], mfc="none", ms=4, alpha=0.7, color=colours[name], label=f"and a cut in {name}")
+    alone = [row for row in decision.curve if row["quantity"] is None]
+    ax.plot([row["max_psf_fwhm_pix"] for row in alone], [row["predicted_depth_mag"] for row in alone], "o-",
+            color=ACCENT, label="seeing alone")  # fmt: skip
+    for row in alone:
+        place = row["max_psf_fwhm_pix"], row["predicted_depth_mag"]
+        ax.annotate(str(row["n_input"]), place, xytext=(0, 7), textcoords="offset points", fontsize=8, ha="center")
+    for row in decision.curve:
+        if row["is_chosen"]:
+            ax.axvline(row["max_psf_fwhm_pix"], color=GREY, ls=":")
+            ax.plot(row["max_psf_fwhm_pix"], row["predicted_depth_mag"], "*", ms=17, color=OTHER_COLOUR, label="taken")
+    if reached:
+        ax.axhline(np.median(reached), color=BAND_COLOUR["y"], ls="--", lw=1.2, label="median reached")
+    ax.set(xlabel="largest FWHM that goes in [native pixels]", ylabel="5 sigma depth of the median difference [mag]")
+    ax.set_title(f"{decision.band}, tract {decision.tract} (numbers: exposures that go in)", fontsize=10)
+    ax.margins(y=0.1)
+    ax.legend(fontsize=8, loc="best")
+
+
+def _draw_differences(ax, rows):
+    """Measured minus predicted depth of each difference image; filled where it is in its template."""
+    ax.axhline(0.0, color=GREY, lw=0.8)
+    for limit in (-0.1, 0.1):
+        ax.axhline(limit, color=GREY, ls=":")
+    for name in sorted({row["band"] for row in rows}):
+        colour, mark = BAND_COLOUR.get(name, OTHER_COLOUR), BAND_MARK.get(name, OTHER_MARK)
+        for is_input, face in ((True, colour), (False, "none")):
+            mine = [row for row in rows if row["band"] == name and row["is_input"] == is_input]
+            if not mine:
+                continue
+            places = [[row[c] for row in mine] for c in ("predicted_depth_mag", "difference_mag")]
+            label = f"{name}, {'in' if is_input else 'not in'} the template"
+            ax.plot(*places, mark, color=colour, mfc=face, ms=7, label=label)
+    ax.set(xlabel="predicted depth [mag]", ylabel="measured minus predicted depth [mag]")
+    ax.set_title("Each difference image (dotted: distrusted beyond)", fontsize=10)
+    ax.legend(fontsize=8)
 
 
 def draw_light_curve(path, mjd_tai, flux_njy, flux_err_njy, band, *, title="", truth=None):

@@ -15,6 +15,7 @@ import duckdb
 
 import dbpipe
 from dbpipe.catalog import files, queries, units
+from dbpipe.catalog.checks import CheckConfig
 from dbpipe.errors import CatalogError, ConfigError, DbpipeError
 from dbpipe.offer import Options, fetch_work, find_where, offer_work, stage_queries
 from dbpipe.pool import Died
@@ -45,6 +46,7 @@ def sections():
             found[name] = load_stage(name).config
         if name == "ingest":
             found["refcat"] = RefcatColumns
+    found["check"] = CheckConfig
     return found
 
 

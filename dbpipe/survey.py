@@ -246,6 +246,10 @@ class Survey:
         """Return the template decisions in force, a list of `dbpipe.templates.Decision`."""
         return templates.in_force(self.connection, band=band)
 
+    def template_depth(self, *, band=None):
+        """Return predicted and measured depth of the difference images of the templates in force, a pyarrow.Table."""
+        return fetch_table(self.connection, load_named("stages", "template")["depth"], {"band": band})
+
     def propose_template(self, *, band=None, **choice):
         """Return what a choice would give, deciding nothing; see `dbpipe.templates.propose`."""
         return templates.propose(self.connection, self.settings["template"], band=band, **choice)
@@ -253,7 +257,7 @@ class Survey:
     def decide_template(self, decisions):
         """Put proposed decisions in force; the next run makes the warps, coadds and differences that follow."""
         with self._run_record() as run_id:
-            templates.decide(self.connection, decisions, run_id)
+            templates.decide(self.connection, self.settings["template"], decisions, run_id)
 
     @contextmanager
     def _run_record(self):
@@ -285,8 +289,17 @@ class Survey:
         return pipeline.count_due(self.connection, self.settings)
 
     def check(self, *, check_hash=False):
-        """Apply every data-quality rule; see `dbpipe.catalog.checks.run_checks`."""
-        return checks.run_checks(self.connection, self.root, check_hash=check_hash)
+        """Apply every rule of a healthy catalogue; see `dbpipe.catalog.checks.run_checks`."""
+        return checks.run_checks(self.connection, self.root, folder=self.checks_folder, check_hash=check_hash)
+
+    def find_warnings(self):
+        """Apply every check of quality; see `dbpipe.catalog.checks.run_warnings`."""
+        return checks.run_warnings(self.connection, folder=self.checks_folder)
+
+    @property
+    def checks_folder(self):
+        """Where the user's own checks are."""
+        return self.root / self.settings["check"].folder
 
     def find_garbage(self):
         """Return the files that the catalogue does not name, relative to the survey."""

@@ -17,13 +17,14 @@ from dbpipe.catalog.arrow import to_table
 from dbpipe.catalog.connection import transaction
 from dbpipe.catalog.queries import fetch_table, load_named
 from dbpipe.errors import ConfigError
-from dbpipe.imaging.depth import predict_flux_err
-from dbpipe.imaging.homogenise import moffat_beta
-from dbpipe.units import ab_magnitude
+from dbpipe.template_cuts import Cut, choose, model_psf, weigh
+from dbpipe.template_depth import DepthModel
 
 DECIDED = ("how", "how_value", "target_fwhm_pix", "target_beta", "predicted_depth_mag")
 """What a decision says, besides its inputs."""
 WAYS = ("auto", "quantile", "max_psf_fwhm_pix", "sql")
+_AT_ONCE = 200
+"""Difference images predicted together: bounds the memory."""
 
 
 class NoTemplate(ConfigError):
@@ -52,13 +53,18 @@ class TemplateConfig:
     """An exposure with a PSF ellipticity above this never goes in."""
     max_astrom_rms_ratio: float = 3.0
     """An exposure whose positions scatter this many times more than the median never goes in."""
+    min_transparency: float = 0.5
+    """An exposure that lets less light through than this part of the band's usual never goes in: clouds, which are
+    seldom even."""
+    min_source_ratio: float = 0.2
+    """An exposure with less than this part of the median number of sources never goes in: nearly empty."""
+    max_fraction_masked: float = 0.3
+    """An exposure with more than this part of its pixels masked never goes in."""
     min_gain_mag: float = 0.002
     """auto takes the sharpest cut that is within this much of the deepest."""
-    max_sharpening: float = 1.2
-    """auto takes no cut above this many times the FWHM of the sharpest exposure: the wider ones would have to be
-    sharpened much to be coadded, which makes noise and shows every error of the PSF."""
-    min_model_fwhm_pix: float = 2.8
-    """The model PSF is never sharper than this, in native pixels: a sharper one cannot be resampled."""
+    max_sharpening: float = 1.1
+    """auto takes no model PSF wider than this many times the sharpest exposure; it lies half-way between that and the
+    widest, which has to be sharpened as much: what makes noise and shows every error of the PSF."""
     min_input: int = 3
     """But auto goes on to at least this many exposures."""
 
@@ -86,6 +92,11 @@ class Decision:
     """Rows of template_curve, for auto."""
 
     @property
+    def place(self):
+        """Tract and band."""
+        return self.tract, self.band
+
+    @property
     def n_input(self):
         """Number of exposures that go in."""
         return sum(row["selected"] for row in self.exposures)
@@ -109,6 +120,7 @@ def decide_missing(connection, settings, run_id):
                 continue
             _record(connection, decision, run_id)
         units.remove_unit(connection, "template", unit_key, key={}, writes=())  # the verdict of a time without template
+    predict(connection, config)
 
 
 def _record_refusal(connection, unit_key, error, run_id):
@@ -148,12 +160,13 @@ def propose(connection, config, *, band=None, max_psf_fwhm=None, quantile=None, 
     return [_propose(connection, config, target, how, value) for target in _targets(connection, band)]
 
 
-def decide(connection, decisions, run_id):
+def decide(connection, config, decisions, run_id):
     """Make decisions the ones in force; one that changes nothing makes no new version."""
     for decision in decisions:
-        current = [d for d in in_force(connection, band=[decision.band]) if d.tract == decision.tract]
+        current = [d for d in in_force(connection, band=[decision.band]) if d.place == decision.place]
         if not current or _essence(current[0]) != _essence(decision):
             _record(connection, decision, run_id)
+    predict(connection, config)
 
 
 def in_force(connection, *, band=None):
@@ -161,7 +174,8 @@ def in_force(connection, *, band=None):
     found = []
     for row in fetch_table(connection, _query("in_force"), {"band": band}).to_pylist():
         inputs = fetch_table(connection, _query("inputs"), {"template_id": row["template_id"]}).to_pylist()
-        found.append(Decision(**{key: row[key] for key in ("tract", "band", *DECIDED)}, exposures=inputs))
+        curve = fetch_table(connection, _query("curve"), {"template_id": row["template_id"]}).to_pylist()
+        found.append(Decision(**{key: row[key] for key in ("tract", "band", *DECIDED)}, exposures=inputs, curve=curve))
     return found
 
 
@@ -181,18 +195,20 @@ def _targets(connection, band):
 def _propose(connection, config, target, how, value):
     parameters = {"tract": target["tract"], "band": target["band"], **asdict(config)}
     candidates = fetch_table(connection, _query("candidates"), parameters)
-    curve = _curve(candidates.to_pylist()) if how == "auto" else []
+    rows = candidates.to_pylist()
+    weighed = weigh(rows) if how in ("auto", "quantile") else []
+    cut = None
     connection.register("candidate", candidates)
     try:
         if how == "sql":
-            exposures, limit = _chosen_by_sql(connection, candidates.to_pylist(), value)
+            exposures, limit = _chosen_by_sql(connection, rows, value)
         else:
-            limit = _limit(connection, how, value, curve, config, candidates)
-            if limit is None:
+            cut = _cut(connection, how, value, weighed, config, rows)
+            if cut is None:
                 n_vetoed = len(candidates) - candidates["veto"].null_count
                 message = f"too few {target['band']} exposures for a template"
                 raise NoTemplate(message, n_exposure=len(candidates), n_vetoed=n_vetoed, n_required=2)
-            exposures = fetch_table(connection, _query("chosen"), {"max_psf_fwhm_pix": limit}).to_pylist()
+            exposures, limit = _chosen_by_cut(rows, cut), cut.max_psf_fwhm_pix
     finally:
         connection.unregister("candidate")
     if not any(row["selected"] for row in exposures):
@@ -202,33 +218,18 @@ def _propose(connection, config, target, how, value):
             f"{sharpest:.2f} pix)",
             n_exposure=len(exposures),
         )
-    chosen = {(row["visit"], row["detector"]) for row in exposures if row["selected"]}
-    target_fwhm_pix, target_beta = _model_psf(chosen, candidates.to_pylist(), config)
+    model_fwhm_pix, target_beta = model_psf([row for row in exposures if row["selected"]])
     return Decision(
         tract=target["tract"],
         band=target["band"],
         how=how,
-        how_value=None if value is None else str(value),
-        target_fwhm_pix=target_fwhm_pix * _native_over_tract(connection, target["tract"], candidates),
+        how_value=str(cut) if how == "auto" else str(value),
+        target_fwhm_pix=model_fwhm_pix * _native_over_tract(connection, target["tract"], candidates),
         target_beta=target_beta,
-        predicted_depth_mag=_predicted_depth(candidates.to_pylist(), chosen),
+        predicted_depth_mag=_predicted_depth(rows, exposures),
         exposures=exposures,
-        curve=curve,
+        curve=[row | {"is_chosen": each == cut} for each, row in weighed] if how == "auto" else [],
     )
-
-
-def _model_psf(chosen, candidates, config):
-    """Return FWHM [native pix] and Moffat beta of the model PSF.
-
-    It lies half-way between the sharpest and the widest exposure that go in, so that neither the one needs a template
-    sharpened much nor the other has to be, and has the wings of their median.
-    """
-    inputs = [row for row in candidates if (row["visit"], row["detector"]) in chosen]
-    fwhm = np.array([row["psf_fwhm_pix"] for row in inputs])
-    long_axis = np.array([row["psf_fwhm_pix"] * row["psf_axis_ratio"] ** -0.5 for row in inputs])
-    area = np.array([row["psf_effective_area_pix"] for row in inputs])
-    target = max(math.sqrt(fwhm.min() * long_axis.max()), config.min_model_fwhm_pix)
-    return float(target), moffat_beta(1.0, float(np.median(area / fwhm**2)))
 
 
 def _native_over_tract(connection, tract, candidates):
@@ -236,25 +237,30 @@ def _native_over_tract(connection, tract, candidates):
     return native / fetch_table(connection, _query("scale"), {"tract": tract})["pixel_scale_arcsec"][0].as_py()
 
 
-def _limit(connection, how, value, curve, config, candidates):
-    """Return the seeing limit of a choice; an exposure passes up to it. None if there is none."""
+def _cut(connection, how, value, weighed, config, candidates):
+    """Return the Cut of a choice, or None if there is none."""
     if how == "max_psf_fwhm_pix":
-        return float(value)
+        return Cut(float(value))
     if how == "quantile":
         limit = fetch_table(connection, _query("limit_of_quantile"), {"quantile": value})["max_psf_fwhm_pix"][0].as_py()
         if limit is not None:
-            return limit
-    if not curve:
-        return None
-    sharpest = min(row["psf_fwhm_det_pix"] for row in candidates.to_pylist() if row["veto"] is None)
-    first = curve[0]["n_input"]
-    allowed = [
-        row
-        for row in curve
-        if row["max_psf_fwhm_pix"] <= config.max_sharpening * sharpest or row["n_input"] <= max(config.min_input, first)
-    ]
-    deepest = max(row["predicted_depth_mag"] for row in allowed)
-    return next(r["max_psf_fwhm_pix"] for r in allowed if r["predicted_depth_mag"] >= deepest - config.min_gain_mag)
+            return Cut(limit)
+    limits = {name: getattr(config, name) for name in ("max_sharpening", "min_input", "min_gain_mag")}
+    chosen = choose(weighed, candidates, **limits)
+    return None if chosen is None else chosen[0]
+
+
+def _chosen_by_cut(candidates, cut):
+    """Say of every candidate whether it goes in, and why."""
+    exposures = []
+    for row in candidates:
+        fwhm_pix, limit_pix = row["psf_fwhm_det_pix"], cut.max_psf_fwhm_pix
+        side = "within" if fwhm_pix <= limit_pix else "above"
+        reason = f"FWHM {fwhm_pix:.2f} pix, {side} {limit_pix:.2f}"
+        if side == "within":
+            reason = cut.left_out(row) or reason
+        exposures.append({**row, "selected": cut.passes(row), "reason": row["veto"] or reason})
+    return exposures
 
 
 def _chosen_by_sql(connection, candidates, select):
@@ -277,48 +283,50 @@ def _chosen_by_sql(connection, candidates, select):
     return exposures, widest
 
 
-def _curve(candidates):
-    """Weigh every cut: the exposures in order of seeing, one more each time."""
-    allowed = [row for row in candidates if row["veto"] is None]
-    curve = []
-    for n in range(min(2, len(allowed)), len(allowed) + 1):
-        chosen = {(row["visit"], row["detector"]) for row in allowed[:n]}
-        limit = allowed[n - 1]["psf_fwhm_det_pix"]
-        curve.append(
-            {
-                "max_psf_fwhm_pix": limit,
-                "target_fwhm_pix": limit,
-                "n_input": n,
-                "predicted_depth_mag": _predicted_depth(candidates, chosen),
-            }
-        )
-    return [row for row in curve if row["predicted_depth_mag"] is not None]
-
-
-def _predicted_depth(candidates, chosen):
-    """5 sigma depth of the median difference image, each without itself in the template."""
-    depths = []
-    for science in candidates:
-        if science["veto"] is not None:
-            continue
-        mine = science["visit"], science["detector"]
-        inputs = [row for row in candidates if (row["visit"], row["detector"]) in chosen - {mine}]
-        noise = np.array([row["sky_noise_njy"] for row in inputs])
-        error = predict_flux_err(
-            _sigma_pix(science),
-            science["sky_noise_njy"],
-            input_sigma_pix=np.array([_sigma_pix(row) for row in inputs]),
-            input_noise=noise,
-            weight=1.0 / noise**2,
-        )
-        depths.append(ab_magnitude(5.0 * error) if math.isfinite(error) else -math.inf)
-    median = float(np.median(depths)) if depths else -math.inf
+def _predicted_depth(candidates, exposures):
+    """5 sigma depth of the median difference image of the exposures that are no veto; None if it has no template."""
+    asked = [k for k, row in enumerate(candidates) if row["veto"] is None]
+    chosen = {_identity(row) for row in exposures if row["selected"]}
+    prediction = DepthModel(candidates, asked).predict([_identity(row) in chosen for row in candidates])
+    median = float(np.median(np.nan_to_num(prediction.depth_mag, nan=-math.inf))) if asked else -math.inf
     return median if math.isfinite(median) else None
 
 
-def _sigma_pix(row):
-    """Gaussian width with the exposure's effective area (4 pi sigma^2)."""
-    return math.sqrt(row["psf_effective_area_pix"] / (4.0 * math.pi))
+def _identity(row):
+    return row["visit"], row["detector"]
+
+
+def predict(connection, config):
+    """Predict the depth of every difference image of the templates in force, in the place of earlier predictions.
+
+    It is asked from `calexp` as it is now, so that exposures that came after the decision have a prediction too.
+    """
+    for target in _targets(connection, None):
+        if target["template_id"] is None:
+            continue
+        parameters = {"tract": target["tract"], "band": target["band"], **asdict(config)}
+        candidates = fetch_table(connection, _query("candidates"), parameters).to_pylist()
+        inputs = fetch_table(connection, _query("inputs"), {"template_id": target["template_id"]}).to_pylist()
+        chosen = {_identity(row) for row in inputs if row["selected"]}
+        rows = _predict_rows(candidates, np.array([_identity(row) in chosen for row in candidates], bool))
+        rows = [{"template_id": target["template_id"]} | row for row in rows]
+        with transaction(connection):
+            connection.execute("DELETE FROM template_prediction WHERE template_id = ?", [target["template_id"]])
+            if rows:
+                _insert(connection, "template_prediction", to_table(rows))
+
+
+def _predict_rows(candidates, selected):
+    rows = []
+    for start in range(0, len(candidates), _AT_ONCE):
+        asked = np.arange(start, min(start + _AT_ONCE, len(candidates)))
+        prediction = DepthModel(candidates, asked).predict(selected)
+        for k, depth, n, coverage in zip(
+            asked, prediction.depth_mag, prediction.n_input, prediction.coverage, strict=True
+        ):
+            identity = {"visit": candidates[k]["visit"], "detector": candidates[k]["detector"]}
+            rows.append(identity | {"predicted_depth_mag": depth, "n_input": int(n), "coverage": coverage})
+    return rows
 
 
 def _record(connection, decision, run_id):

@@ -1,6 +1,7 @@
 """Pictures can be drawn without a display, from plain arrays."""
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -36,6 +37,18 @@ def test_every_picture_is_written(tmp_path):
     ]  # fmt: skip
     assert [path.name for path in drawn] == ["a.png", "b.png", "c.png", "d.png"]
     assert all(_is_png(path) for path in drawn)
+
+
+@pytest.mark.parametrize("reached", [None, 23.9])
+def test_the_cuts_of_a_template_are_drawn(tmp_path, reached):
+    """With and without difference images, for a band of any name, the cuts weighed become a picture."""
+    keys = ("max_psf_fwhm_pix", "n_input", "predicted_depth_mag", "quantity", "is_chosen")
+    cuts = [(4.0, 2, 24.0, None, False), (4.5, 3, 24.1, None, True), (4.5, 2, 24.05, "ellipticity", False)]
+    curve = [dict(zip(keys, cut, strict=True)) for cut in cuts]
+    decisions = [SimpleNamespace(band=band, tract=0, place=(0, band), curve=curve) for band in ("r", "V")]
+    depth = {"tract": 0, "band": "V", "is_input": True, "predicted_depth_mag": 24.1, "measured_depth_mag": reached}
+    depth["difference_mag"] = None if reached is None else reached - 24.1
+    assert _is_png(pictures.draw_template_curve(tmp_path / "a.png", decisions, [depth]))
 
 
 def test_importing_pictures_does_not_import_matplotlib():

@@ -135,6 +135,33 @@ def test_the_command_line_from_init_to_check(tmp_path, raw, monkeypatch, capsys)
     assert code == 1 and "files.raw" in out and "is not there" in out
 
 
+def test_checks_of_ones_own(tmp_path, monkeypatch, capsys):
+    """A new check is written as an example; a warning leaves the exit code, a rule or a mistake makes it 1."""
+    s = tmp_path / "s"
+    Survey.init(s).close()
+    command = (monkeypatch, capsys)
+    code, out, _ = run_command(*command, "check", s, "--new", "mine")
+    path = s / "checks" / "mine.sql"
+    assert code == 0 and "mine.sql" in out and path.is_file()
+    assert run_command(*command, "check", s)[0] == 0
+    path.write_text("-- name: mine\n-- warning\n-- Bands are missing.\nSELECT 'x' AS band\n")
+    code, out, _ = run_command(*command, "check", s)
+    assert code == 0 and "Healthy" in out and "Bands are missing." in out and "band = x" in out
+    assert run_command(*command, "check", s, "--strict")[0] == 1
+    path.write_text("-- Bands are missing.\nSELECT 'x' AS band\n")
+    code, out, _ = run_command(*command, "check", s)
+    assert code == 1 and "broken rule" in out and "Healthy" not in out
+    path.write_text("SELECT nonsense")
+    code, out, _ = run_command(*command, "check", s)
+    assert code == 1 and "cannot be asked" in out and "nonsense" in out
+    path.rename(s / "elsewhere.sql")
+    with open(s / "survey.toml", "a") as file:
+        file.write('[check]\nfolder = "."\n')
+    text = (s / "survey.toml").read_text().replace("[check]\n#", "#", 1)
+    (s / "survey.toml").write_text(text)
+    assert "elsewhere.sql" in run_command(*command, "check", s)[1]
+
+
 def test_mistakes_are_one_line_without_a_traceback(tmp_path, monkeypatch, capsys):
     """Wrong SQL, no survey, a wrong stage: one message on standard error and exit code 1."""
     Survey.init(tmp_path / "s").close()

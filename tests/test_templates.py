@@ -23,6 +23,7 @@ def add_exposure(database, visit, fwhm_pix, *, band="r", **changes):
     row |= {"visit": visit, "path": f"{visit}", "sha256": f"{visit}", "wcs": "", "njy_per_e": 3.0, "sky_noise_e": 28.0}
     row |= {"corner_ra": [0.0] * 4, "corner_dec": [0.0] * 4, "pixel_scale_arcsec": 0.2}
     row |= {"psf_fwhm_pix": fwhm_pix - 0.1, "psf_fwhm_det_pix": fwhm_pix, "depth_5sigma_mag": 24.0}
+    row |= {"n_source": 400, "sky_e": 784.0, "fraction_masked": 0.01}
     row |= {"psf_effective_area_pix": 4 * np.pi * (fwhm_pix / 2.3548) ** 2, "astrom_rms_arcsec": 0.02} | changes
     names, holes = ", ".join(row), ", ".join("?" * len(row))
     database.execute(f"INSERT INTO calexp ({names}) VALUES ({holes})", list(row.values()))
@@ -72,20 +73,45 @@ def test_a_quantile_takes_the_sharpest_part(database, quantile, n_input):
 
 
 def test_auto_takes_the_sharpest_cut_that_is_deep(database):
-    """The cut keeps within what the sharpest exposure can bear, and no other cut allowed is deeper."""
+    """The model PSF keeps within what the sharpest exposure can bear, and no other cut allowed is deeper."""
     decision = propose(database, auto=True)
-    assert max(FWHM[v] for v in chosen(decision)) <= CONFIG.max_sharpening * min(FWHM)
-    assert [row["n_input"] for row in decision.curve] == list(range(2, 9))
-    allowed = [row for row in decision.curve if row["max_psf_fwhm_pix"] <= CONFIG.max_sharpening * min(FWHM)]
+    assert decision.target_fwhm_pix * 0.16 / 0.2 <= CONFIG.max_sharpening * min(FWHM)
+    assert [row["n_input"] for row in decision.curve if row["quantity"] is None] == list(range(2, 9))
+    allowed = [row for row in decision.curve if row["target_fwhm_pix"] <= CONFIG.max_sharpening * min(FWHM)]
     deepest = max(row["predicted_depth_mag"] for row in allowed)
     assert decision.predicted_depth_mag >= deepest - CONFIG.min_gain_mag
     assert chosen(decision) == set(np.argsort(FWHM)[: decision.n_input].tolist())
+    (taken,) = (row for row in decision.curve if row["is_chosen"])
+    assert decision.how_value == f"psf_fwhm_det_pix <= {taken['max_psf_fwhm_pix']:.4f}"
+    assert taken["predicted_depth_mag"] == decision.predicted_depth_mag
+
+
+def test_auto_leaves_out_what_would_widen_the_model(database):
+    """Elongated exposures would widen the model PSF; a cut in ellipticity goes with the one in seeing, as SQL."""
+    database.execute("DELETE FROM patch_overlap WHERE visit > 5")
+    database.execute("UPDATE calexp SET psf_fwhm_det_pix = 4 + 0.01 * visit, psf_effective_area_pix = 36")
+    database.execute("UPDATE calexp SET psf_e1 = 0.2 WHERE visit % 2 = 0")
+    decision = propose(database, TemplateConfig(max_sharpening=1.05, min_input=2), auto=True)
+    rows = {row["visit"]: row for row in decision.exposures}
+    assert chosen(decision) == {1, 3, 5} and rows[2]["reason"] == "ellipticity 0.2, the limit is 0"
+    assert decision.target_fwhm_pix * 0.16 / 0.2 == pytest.approx(4.05)
+    condition = decision.how_value.replace(" AND ", " and ")
+    assert {visit for visit, row in rows.items() if eval(condition, {}, row)} == {1, 3, 5}
+
+
+def test_a_worthless_exposure_brings_nothing(database):
+    """A noisy exposure that no veto stops changes the predicted depth by less than its seeing suggests."""
+    before = {row["n_input"]: row["predicted_depth_mag"] for row in propose(database, auto=True).curve}
+    add_exposure(database, 8, 3.45, sky_noise_e=28.0 * 2.3, depth_5sigma_mag=23.1)
+    after = [row for row in propose(database, auto=True).curve if row["quantity"] is None and row["n_input"] == 4]
+    assert after[0]["predicted_depth_mag"] < before[4]
 
 
 def test_more_exposures_make_a_deeper_template(database):
     """Of nearly equal seeing, every exposure more adds depth, and the second four add less than the first."""
     database.execute("UPDATE calexp SET psf_fwhm_det_pix = 4 + 1e-4 * visit, psf_effective_area_pix = 36")
-    depth = [row["predicted_depth_mag"] for row in propose(database, auto=True).curve]
+    curve = propose(database, auto=True).curve
+    depth = [row["predicted_depth_mag"] for row in curve if row["quantity"] is None]
     gain = np.diff(depth)
     assert (gain > 0).all() and gain[:3].sum() > gain[3:].sum()
 
@@ -130,6 +156,10 @@ def test_a_cut_that_nothing_passes_is_an_error(database):
         ({"depth_5sigma_mag": 22.5}, "too shallow: 5 sigma depth 22.50 mag, the median is 24.00"),
         ({"psf_e1": 0.2, "psf_e2": -0.2}, "PSF ellipticity 0.28, the limit is 0.25"),
         ({"astrom_rms_arcsec": 0.1}, "positions: rms 0.100 arcsec, the median is 0.020"),
+        ({"njy_per_e": 9.0}, "clouds: transparency 0.33, the limit is 0.50"),
+        ({"n_source": 12}, "nearly empty: 12 sources, the median is 400"),
+        ({"fraction_masked": 0.45}, "masked: 45% of the pixels, the limit is 30%"),
+        ({"sky_noise_e": 120.0, "depth_5sigma_mag": 22.4}, "too shallow: 5 sigma depth 22.40 mag, the median is 24.00"),
     ],
 )
 def test_seeing_alone_may_deceive(database, changes, reason):
@@ -151,7 +181,7 @@ def test_every_exposure_has_its_reason(database):
 
 
 def decide(database, run_id=1, **choice):
-    templates.decide(database, templates.propose(database, CONFIG, **choice), run_id)
+    templates.decide(database, CONFIG, templates.propose(database, CONFIG, **choice), run_id)
 
 
 def versions(database):
@@ -182,10 +212,33 @@ def test_proposing_decides_nothing(database):
 
 
 def test_auto_keeps_its_curve(database):
-    """The cuts that were weighed are on record with the decision."""
+    """The cuts that were weighed are on record with the decision, and which of them was taken."""
+    database.execute("UPDATE calexp SET psf_e1 = 0.01 * visit")
     decide(database, auto=True)
-    rows = database.sql("SELECT template_id, n_input FROM template_curve ORDER BY n_input").fetchall()
-    assert rows == [(1, n) for n in range(2, 9)]
+    rows = database.sql("SELECT n_input FROM template_curve WHERE quantity IS NULL ORDER BY n_input").fetchall()
+    assert rows == [(n,) for n in range(2, 9)]
+    (current,) = templates.in_force(database)
+    (taken,) = (row for row in current.curve if row["is_chosen"])
+    assert taken["n_input"] == current.n_input
+    kinds = database.sql("SELECT DISTINCT quantity FROM template_curve WHERE quantity IS NOT NULL").fetchall()
+    assert kinds == [("ellipticity",)]  # the only other thing in which these exposures differ
+
+
+def test_every_exposure_has_a_predicted_depth(database):
+    """It is that of the choice, itself left out, and follows when exposures come or change; the choice stays."""
+    decide(database, auto=True)
+    rows = database.sql("SELECT visit, predicted_depth_mag, n_input FROM template_prediction ORDER BY visit").fetchall()
+    (current,) = templates.in_force(database)
+    assert [row[0] for row in rows] == list(range(8))
+    assert np.median([row[1] for row in rows]) == pytest.approx(current.predicted_depth_mag)
+    assert [row[2] for row in rows] == [current.n_input - (visit in chosen(current)) for visit in range(8)]
+    add_exposure(database, 8, 3.3)
+    templates.decide_missing(database, {"template": CONFIG}, 3)
+    again = database.sql(
+        "SELECT visit, predicted_depth_mag, n_input FROM template_prediction ORDER BY visit"
+    ).fetchall()
+    assert again[:8] == rows and again[8][2] == current.n_input
+    assert versions(database) == [(1, 1, current.n_input)]
 
 
 def test_every_band_gets_its_own_decision(database):

@@ -1,41 +1,130 @@
-"""Data-quality rules: each query of ``sql/checks/`` SELECTs offending rows; none anywhere means healthy."""
+"""Data-quality checks: queries that SELECT offending rows.
 
+There are two kinds. A rule holds in every healthy catalogue: rows and files belong together; one that is broken is an
+error. A warning says that a measurement is not to be trusted, as on a bad night; it has a line ``-- warning`` among its
+comments. Those of dbpipe are in ``sql/checks/``; a user's own in a folder of the survey.
+"""
+
+import re
 from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
 
 from dbpipe.catalog.files import find_missing, find_missing_raw
 from dbpipe.catalog.queries import directory, load
+from dbpipe.errors import CatalogError, ConfigError
+
+_WARNING = re.compile(r"^-- *warning *$", re.MULTILINE)
+_COMMENT = re.compile(r"^--(?! *name:| *warning *$) *(.*\S)", re.MULTILINE)
+_EXAMPLE = """\
+-- name: {name}
+-- Say here in one sentence what should be true: `dbpipe check` prints it beside the rows that break it.
+-- warning
+--
+-- The line "-- warning" makes this a matter of quality: it is shown, and `dbpipe check` still ends with 0. Without that
+-- line a row found here is an error, and the exit code 1.
+--
+-- Below comes one SELECT of the rows that should not be. Every table and view of `dbpipe schema` can be asked. Useful:
+--   diffim_quality    figures of each difference image     diffim_cell   the same on 4 x 4 cells of the detector
+--   diffim_distrust   what dbpipe itself distrusts         template_depth   predicted and measured depth
+--   calexp, visit     seeing, zero point, noise, airmass   dia_source_clean   detections without a flag
+-- A file may hold several checks, each beginning with its own "-- name:" line. Nothing can be changed from here.
+SELECT visit, detector, psf_fwhm_arcsec, astrom_rms_arcsec
+FROM calexp
+WHERE psf_fwhm_arcsec > 2.0 OR astrom_rms_arcsec > 0.1
+ORDER BY visit, detector
+"""
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """Settings of `dbpipe check`."""
+
+    folder: str = "checks"
+    """Folder with your own checks, *.sql, in the survey; `dbpipe check SURVEY --new NAME` writes an example."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One rule and what it found."""
+    """One check and what it found."""
 
     name: str
     rule: str
     n_row: int
     example: str
+    error: str = ""
+    """Why a user's check could not be asked; n_row is then 1, so that it does not pass for healthy."""
 
 
-def run_checks(connection, root, *, check_hash=False):
+def run_checks(connection, root, *, folder=None, check_hash=False):
     """Apply every rule to a survey and return a `Finding` for each; ``n_row`` is 0 where all is well."""
-    found = [
-        _run_check(connection, f"{path.stem}.{name}", query)
-        for path in sorted((directory("sql") / "checks").glob("*.sql"))
-        for name, query in load(path).items()
-    ]
+    found = [_ask(connection, *check) for check in _own(is_warning=False)]
     lost = find_missing(connection, root, check_hash=check_hash)
     found.append(_finding("files.product", "Every file that the catalogue names is there, as it was written.", lost))
     raw = find_missing_raw(connection)
     found.append(_finding("files.raw", "Every raw file is where it was ingested, of the same size.", raw))
-    return found
+    return found + [_ask_user(connection, *check) for check in _of_user(folder, is_warning=False)]
 
 
-def _run_check(connection, name, query):
+def run_warnings(connection, *, folder=None):
+    """Apply every check that is a matter of quality and return a `Finding` for each."""
+    found = [_ask(connection, *check) for check in _own(is_warning=True)]
+    return found + [_ask_user(connection, *check) for check in _of_user(folder, is_warning=True)]
+
+
+def write_example(folder, name):
+    """Write a commented example of a check and return its path.
+
+    Raises
+    ------
+    ConfigError
+        If the name is not one word, or there is such a file.
+    """
+    if not re.fullmatch(r"\w+", name):
+        raise ConfigError(f"a check is named with letters, digits and _, not {name!r}")
+    path = Path(folder) / f"{name}.sql"
+    if path.exists():
+        raise ConfigError(f"{path} is there already")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_EXAMPLE.format(name=name), encoding="utf-8")
+    return path
+
+
+def _own(*, is_warning):
+    for path in sorted((directory("sql") / "checks").glob("*.sql")):
+        for name, query in load(path).items():
+            if bool(_WARNING.search(query)) == is_warning:
+                yield f"{path.stem}.{name}", query
+
+
+def _of_user(folder, *, is_warning):
+    """Yield name and text of a user's checks; a file without a ``-- name:`` line is one check of the file's name."""
+    for path in sorted(Path(folder).glob("*.sql")) if folder else ():
+        try:
+            queries = load(path) or {path.stem: path.read_text(encoding="utf-8").strip().rstrip(";")}
+        except (CatalogError, UnicodeDecodeError) as error:
+            raise ConfigError(f"the check {path} cannot be read: {error}") from error
+        for name, query in queries.items():
+            if bool(_WARNING.search(query)) == is_warning:
+                yield f"{path.parent.name}/{path.name}: {name}", query
+
+
+def _ask(connection, name, query):
     relation = connection.sql(query)
     columns, rows = relation.columns, relation.fetchall()
-    described = [(", ".join(f"{c} = {v}" for c, v in zip(columns, row, strict=True)), "") for row in rows[:1]]
-    rule = query.splitlines()[0].removeprefix("-- ")
-    return Finding(name, rule, len(rows), described[0][0] if described else "")
+    example = ", ".join(f"{c} = {v}" for c, v in zip(columns, rows[0], strict=True)) if rows else ""
+    said = _COMMENT.search(query)
+    return Finding(name, said[1] if said else "", len(rows), example)
+
+
+def _ask_user(connection, name, query):
+    try:
+        if [statement.type for statement in connection.extract_statements(query)] != [duckdb.StatementType.SELECT]:
+            return Finding(name, "", 1, "", "it is not one SELECT")
+        return _ask(connection, name, query)
+    except duckdb.Error as error:
+        return Finding(name, "", 1, "", str(error))
 
 
 def _finding(name, rule, rows):

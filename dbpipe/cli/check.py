@@ -5,11 +5,16 @@ from typing import Annotated
 
 import typer
 
+from dbpipe.catalog.checks import write_example
 from dbpipe.catalog.queries import load_named
 from dbpipe.cli.console import console, describe, print_table, writing
 from dbpipe.cli.work import SurveyArgument
 from dbpipe.pipeline import STAGES
 from dbpipe.survey import Survey
+
+DISTRUST = "distrust.diffim"
+MAX_SHOWN = 40
+"""Reasons for distrust that are printed."""
 
 
 def status(
@@ -30,6 +35,10 @@ def status(
         _print_report(opened, "status", "bands", "Observed")
         _print_stages(opened)
         reasons = opened.fetch(load_named("reports", "status")["reasons"]).to_pylist()
+        distrusted = len({(r["visit"], r["detector"]) for r in _distrusted(opened)})
+        (n_diffim,) = opened.fetch("SELECT count(*) AS n FROM diffim").column("n").to_pylist()
+    if distrusted:
+        console().print(f"{distrusted} of {n_diffim} difference images are to be distrusted: dbpipe check {survey}")
     if reasons:
         rows = [
             (r["stage"], r["status"], r["n_unit"], describe(r["reason"], _numbers(r["numbers"])), r["example"])
@@ -63,26 +72,62 @@ def _print_stages(opened):
 def check(
     survey: SurveyArgument,
     hash: Annotated[bool, typer.Option("--hash", help="Read every file and compare its hash.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings make the exit code 1 too.")] = False,
+    new: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Write an example of a check of your own instead.")
+    ] = None,
 ):
-    """Apply every data-quality rule; a healthy survey breaks none.
+    """Apply every data-quality check: rules that a healthy survey keeps, and warnings of images to distrust.
 
-    Each rule is a SELECT of offending rows in `sql/checks/`. The files that the database names are looked up too.
-    Exit code 1 if a rule is broken.
+    Each check is a SELECT of offending rows, in `sql/checks/` or in the folder `checks/` of the survey, where your own
+    go (`--new NAME` writes a commented example). The files that the database names are looked up too. Exit code 1 if a
+    rule is broken or a check cannot be asked; warnings do not change it without `--strict`.
 
         dbpipe check my_survey
     """
     with Survey.open(survey) as opened:
-        findings = opened.check(check_hash=hash)
+        if new is not None:
+            console().print(f"{write_example(opened.checks_folder, new)} is yours to edit.")
+            return
+        findings, warnings = opened.check(check_hash=hash), opened.find_warnings()
+        distrusted = _distrusted(opened)
         n_garbage = len(opened.find_garbage())
-    broken = [finding for finding in findings if finding.n_row]
+    failed = [finding for finding in findings + warnings if finding.error]
+    if failed:
+        print_table(("check that cannot be asked", "why"), [(finding.name, finding.error) for finding in failed])
+    broken = [finding for finding in findings if finding.n_row and not finding.error]
     if broken:
-        rows = [(finding.name, finding.n_row, finding.rule, finding.example) for finding in broken]
-        print_table(("broken rule", "rows", "what should be true", "first"), rows)
-    else:
+        _print_findings(broken, "broken rule")
+    elif not failed:
         console().print(f"Healthy: {len(findings)} rules, none broken.")
+    raised = [finding for finding in warnings if finding.n_row and not finding.error]
+    others = [finding for finding in raised if finding.name != DISTRUST]  # that one has a table of its own
+    if others:
+        _print_findings(others, "warning")
+    if distrusted:
+        _print_distrusted(distrusted, survey)
     if n_garbage:
         console().print(f"{n_garbage} files are not named by the database (dbpipe gc {survey} deletes them).")
-    raise typer.Exit(1 if broken else 0)
+    raise typer.Exit(1 if broken or failed or (strict and raised) else 0)
+
+
+def _distrusted(opened):
+    return opened.fetch(load_named("reports", "status")["distrusted"]).to_pylist()
+
+
+def _print_findings(findings, kind):
+    rows = [(finding.name, finding.n_row, finding.rule, finding.example) for finding in findings]
+    print_table((kind, "rows", "what should be true", "first"), rows)
+
+
+def _print_distrusted(rows, survey):
+    """Print the images to distrust, those with most reasons first."""
+    columns = ("visit", "detector", "band", "reason", "value", "lowest", "highest", "what the value is")
+    shown = [(*list(row.values())[:4], round(row["value"], 6), *list(row.values())[5:]) for row in rows[:MAX_SHOWN]]
+    print_table(columns, shown, title="Difference images to distrust")
+    if len(rows) > MAX_SHOWN:
+        left = len(rows) - MAX_SHOWN
+        console().print(f'{left} more: dbpipe sql {survey} "SELECT * FROM diffim_distrust" --csv')
 
 
 def gc(

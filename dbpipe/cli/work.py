@@ -165,10 +165,14 @@ def template(
     sql: Annotated[Path | None, typer.Option(metavar="FILE", help="Your own SELECT of visit and detector.")] = None,
     band: Annotated[list[str] | None, typer.Option(help="Only this filter. Repeatable.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be chosen, change nothing.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Draw the cuts that were weighed, and the depths reached.")
+    ] = None,
 ):
     """Show or decide which exposures make the template.
 
-    Without options the decisions in force are shown. With one, a new decision is made: a new version of the template,
+    Without options the decisions in force are shown, with the depth that was predicted for each difference image and,
+    once there is one, the depth that it reached. With one, a new decision is made: a new version of the template,
     from which the next `dbpipe run` redoes warps, coadds and differences. `--max-psf-fwhm 4.85` is the classic cut.
 
         dbpipe template my_survey --band r --max-psf-fwhm 4.85
@@ -181,25 +185,39 @@ def template(
         with writing(survey) as opened:
             decisions = opened.propose_template(band=band, **choice)
             opened.decide_template(decisions)
+            depths = opened.template_depth(band=band).to_pylist()
     else:
         with Survey.open(survey) as opened:
             decisions = opened.propose_template(band=band, **choice) if choice else opened.templates(band=band)
+            depths = [] if choice else opened.template_depth(band=band).to_pylist()
     for decision in decisions:
-        _print_decision(decision)
+        _print_decision(decision, [row for row in depths if (row["tract"], row["band"]) == decision.place])
+    if plot is not None and decisions:
+        from dbpipe.pictures import draw_template_curve
+
+        console().print(f"{draw_template_curve(plot, decisions, depths)}")
     if not decisions:
         console().print(f"No template is decided yet; `dbpipe run {survey}` or one of the options does it.")
 
 
-def _print_decision(decision):
-    """Print which exposures go into a template, and why."""
+def _print_decision(decision, depths):
+    """Print which exposures go into a template, why, and what was predicted and reached."""
     value = "" if decision.how_value is None else f" {decision.how_value}"
     title = f"{decision.band}, tract {decision.tract}: {decision.n_input} of {len(decision.exposures)} exposures, "
     title += f"chosen by {decision.how}{value}; model PSF {decision.target_fwhm_pix:.3f} pix"
     if decision.predicted_depth_mag is not None:
         title += f"; a typical difference image reaches {decision.predicted_depth_mag:.2f} mag"
     columns = ("visit", "detector", "psf_fwhm_pix", "psf_fwhm_det_pix", "depth_5sigma_mag", "selected", "reason")
-    rows = [
-        tuple(round(row[name], 3) if isinstance(row[name], float) else row[name] for name in columns)
-        for row in decision.exposures
-    ]
-    print_table(columns, rows, title=title)
+    more = ("predicted_depth_mag", "measured_depth_mag", "difference_mag") if depths else ()
+    found = {(row["visit"], row["detector"]): row for row in depths}
+    rows = []
+    for row in decision.exposures:
+        row = found.get((row["visit"], row["detector"]), dict.fromkeys(more)) | row
+        rows.append([round(row[name], 3) if isinstance(row[name], float) else row[name] for name in columns + more])
+    print_table(columns + more, rows, title=title)
+    differences = [row["difference_mag"] for row in depths if row["difference_mag"] is not None]
+    if differences:
+        mean = sum(differences) / len(differences)
+        largest = max(differences, key=abs)
+        text = f"measured minus predicted depth of {len(differences)} difference images: mean {mean:+.3f} mag"
+        console().print(f"{text}, largest {largest:+.3f} mag")

@@ -2,36 +2,58 @@
 
 The error of a point-source flux on a whitened difference is the integral of the signal over the noise power
 (Zackay, Ofek & Gal-Yam 2016 ApJ 830 27, eq. 16 in the limit of a kernel that matches perfectly):
-1 / sigma^2 = 1 / (2 pi)^2 Int |P_S|^2 / (s^2 + |P_S|^2 sum_i w_i^2 s_i^2 / |P_i|^2) d^2k, all PSFs taken as Gaussian.
+1 / sigma^2 = 1 / (2 pi)^2 Int 1 / (s^2 / |P_S|^2 + sum_i w_i^2 s_i^2 / |P_i|^2) d^2k, w_i the shares of the inputs.
+
+The width of the model PSF is not in it: what homogenisation does to an input, the matching kernel undoes.  It matters
+where the kernel would have to sharpen, which is a matter of conditioning, not of depth.
 """
 
 import numpy as np
+from scipy.special import ive
 
-_K = np.linspace(0.0, np.pi, 257)[1:]
-"""Radial angular frequencies [rad/pix]."""
+_NODE, _WEIGHT = np.polynomial.legendre.leggauss(64)
+_K = 0.5 * np.pi * (_NODE + 1.0)
+"""Radial angular frequencies [rad/pix], up to the Nyquist frequency."""
+_DK = 0.5 * np.pi * _WEIGHT
+_MAX_EXPONENT = 600.0
+"""Beyond this nothing of a PSF is left, and squares still fit a float."""
 
 
-def predict_flux_err(science_sigma_pix, science_noise, *, input_sigma_pix, input_noise, weight):
-    """Predict the error of a point-source flux on a difference image.
+def gaussian_axes(effective_area_pix, ellipticity):
+    """Return the long and the short width [pix] of the Gaussian that a PSF is taken for.
 
     Parameters
     ----------
-    science_sigma_pix : float, Gaussian width of the science PSF [pix]
-    science_noise : float, sky noise per pixel
-    input_sigma_pix, input_noise : (n,) float arrays, the same of the template's inputs, noise in the same flux unit
-    weight : (n,) float array, weights of the inputs, any scale
+    effective_area_pix : (n,) float array, (sum P)^2 / sum P^2, which is 4 pi times the product of the widths [pix]
+    ellipticity : (n,) float array, (a^2 - b^2) / (a^2 + b^2) of the widths a and b
+    """
+    product = np.asarray(effective_area_pix, float) / (4.0 * np.pi)
+    ratio = np.sqrt((1.0 + np.asarray(ellipticity, float)) / (1.0 - np.asarray(ellipticity, float)))
+    return np.sqrt(product * ratio), np.sqrt(product / ratio)
+
+
+def inverse_power(long_pix, short_pix):
+    """Return 1 / |P|^2 of Gaussians of these widths, averaged over direction, at each frequency: (n, n_k).
+
+    The mean of exp(k^2 (a^2 cos^2 + b^2 sin^2)) is exp(k^2 (a^2 + b^2) / 2) I0(k^2 (a^2 - b^2) / 2).
+    """
+    a2, b2 = (np.square(np.asarray(width, float))[..., None] for width in (long_pix, short_pix))
+    turning = 0.5 * np.square(_K) * (a2 - b2)
+    return np.exp(np.minimum(np.square(_K) * a2, _MAX_EXPONENT)) * ive(0, turning)
+
+
+def predict_flux_errs(science_noise, science_inverse_power, template_noise_power):
+    """Predict the errors of a point-source flux on difference images.
+
+    Parameters
+    ----------
+    science_noise : (n,) float array, sky noise per pixel
+    science_inverse_power : (n, n_k) float array of `inverse_power`
+    template_noise_power : (n, n_k) float array, sum of w_i^2 s_i^2 / |P_i|^2, the shares w_i adding to 1
 
     Returns
     -------
-    float, in the unit of the noise; infinite without inputs
+    (n,) float array in the unit of the noise
     """
-    if len(input_sigma_pix) == 0:
-        return np.inf
-    share = np.asarray(weight, float) / np.sum(weight)
-    science = np.exp(-((_K * science_sigma_pix) ** 2))
-    # |P_S|^2 / |P_i|^2 in one exponent: each alone underflows for wide PSFs
-    sharper = np.square(np.asarray(input_sigma_pix))[None, :] - science_sigma_pix**2
-    matched = np.exp(np.minimum(np.square(_K)[:, None] * sharper, 700.0))
-    noise = science_noise**2 + np.sum(np.square(share * np.asarray(input_noise)) * matched, axis=1)
-    integrand = _K * science / noise
-    return float(1.0 / np.sqrt(np.trapezoid(integrand, _K) / (2.0 * np.pi)))
+    noise = np.square(np.asarray(science_noise, float))[:, None] * science_inverse_power + template_noise_power
+    return 1.0 / np.sqrt(np.sum(_DK * _K / noise, axis=1) / (2.0 * np.pi))

@@ -259,12 +259,15 @@ class KernelFit:
     kept : (n_star,) bool, stars that survived clipping
     star_chi2 : (n_star,) reduced chi2 of every star, control stars included
     is_control : (n_star,) bool, stars that never took part in the fit and have not varied
+    x, y : (n_star,) positions [pix]
     """
 
     model: KernelModel
     kept: np.ndarray
     star_chi2: np.ndarray
     is_control: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
 
 
 def fit_kernel(
@@ -305,7 +308,7 @@ def fit_kernel(
         good = better
     kept = good & ~is_control
     model = solve_kernel(equations, start, basis, kept, (kernel_order, sum_order, background_order), shape)
-    return KernelFit(model, kept, star_chi2(equations, model), is_control & good)
+    return KernelFit(model, kept, star_chi2(equations, model), is_control & good, equations.x, equations.y)
 
 
 def _fits(equations, model, kept):

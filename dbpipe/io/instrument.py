@@ -140,6 +140,7 @@ class Instrument:
     bad_values: tuple[float, ...] = ()
     bad_below: float | None = None
     site_longitude_deg: float | None = None
+    site_latitude_deg: float | None = None
     sha256: str = field(default="", metadata=_COMPUTED)
     """Hash of the file that this was read from."""
 

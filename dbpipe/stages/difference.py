@@ -1,12 +1,14 @@
 """Subtract the template from one calibrated exposure."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from dbpipe.errors import DataError
 from dbpipe.imaging import mask as planes
+from dbpipe.imaging.cells import sample_cells
+from dbpipe.imaging.registration import measure_shifts, register
 from dbpipe.imaging.score import blank_statistics, score_image
 from dbpipe.imaging.subtract import KernelSettings, Plane, subtract
 from dbpipe.io.difference import Difference
@@ -88,8 +90,11 @@ def difference(unit, inputs, config):
         _key(unit) | {"template_visit": v, "template_detector": d, "weight": w}
         for (v, d), w in sorted(template.weights.items())
     ]
+    cells, registration = _sampled(unit, inputs["stars"], exposure, result, score, blank)
     return Outputs(
-        rows={"diffim": [row], "diffim_input": weights}, files={"diffim": product}, n_pix=exposure.image.size
+        rows={"diffim": [row], "diffim_input": weights, "diffim_sample": cells, "diffim_registration": [registration]},
+        files={"diffim": product},
+        n_pix=exposure.image.size,
     )
 
 
@@ -157,11 +162,28 @@ def _quality(unit, result, score, blank, unusable):
     }
 
 
+def _sampled(unit, stars, exposure, result, score, blank):
+    """Return the rows of diffim_sample and the row of diffim_registration."""
+    x, y, flux_njy = (stars[c].to_numpy() for c in ("x", "y", "psf_flux_njy"))
+    shifts = measure_shifts(
+        result.difference,
+        result.variance,
+        result.mask,
+        result.whitening.psf,
+        x=x,
+        y=y,
+        flux=flux_njy / unit["njy_per_e"],
+        radius_pix=1.5 * unit["psf_fwhm_pix"],
+    )
+    cells = sample_cells(result, score.score, exposure.variance, blank=blank, star_x=x, star_y=y, shifts=shifts)
+    return [_key(unit) | cell for cell in cells], _key(unit) | asdict(register(shifts))
+
+
 DIFFERENCE = Stage(
     "difference",
     key=("visit", "detector"),
-    version=15,
-    writes=("diffim", "diffim_input"),
+    version=16,
+    writes=("diffim", "diffim_input", "diffim_sample", "diffim_registration"),
     run=difference,
     config=DifferenceConfig,
     inputs=("coadds", "coadd_inputs", "own_warps", "stars"),

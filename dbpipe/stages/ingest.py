@@ -7,6 +7,7 @@ import numpy as np
 from dbpipe.errors import DataError
 from dbpipe.io.fits import read_raw
 from dbpipe.io.instrument import load_instrument
+from dbpipe.sky.zenith import zenith_direction
 from dbpipe.stage import Outputs, Stage
 from dbpipe.units import ARCSEC_PER_DEG
 
@@ -42,6 +43,7 @@ def ingest(unit, inputs, config):
         "airmass": raw.airmass,
         "night": raw.night,
     }
+    footprint = measure_footprint(raw.wcs, raw.image.shape)
     row = {
         "visit": raw.visit,
         "detector": raw.detector,
@@ -51,7 +53,7 @@ def ingest(unit, inputs, config):
         "instrument_sha256": unit["instrument_sha256"],
         "nx": raw.image.shape[1],
         "ny": raw.image.shape[0],
-        **measure_footprint(raw.wcs, raw.image.shape),
+        **footprint,
         "gain_e_per_adu": raw.gain,
         "read_noise_e": raw.read_noise_e,
         "saturation_e": raw.saturation_e,
@@ -64,6 +66,16 @@ def ingest(unit, inputs, config):
         "detector": [{"detector": raw.detector, "name": raw.detector_name}],
         "raw": [row],
     }
+    if instrument.site_longitude_deg is not None and instrument.site_latitude_deg is not None:
+        altitude_deg, angle_deg = zenith_direction(
+            footprint["ra"],
+            footprint["dec"],
+            raw.midpoint_mjd_tai,
+            longitude_deg=instrument.site_longitude_deg,
+            latitude_deg=instrument.site_latitude_deg,
+        )
+        zenith = {"visit": raw.visit, "altitude_deg": altitude_deg, "parallactic_angle_deg": angle_deg}
+        rows["visit_zenith"] = [zenith]
     return Outputs(rows=rows, n_pix=raw.image.size)
 
 
@@ -118,9 +130,9 @@ def measure_footprint(wcs, shape):
 INGEST = Stage(
     "ingest",
     key=("path",),
-    version=1,
+    version=2,
     writes=("raw",),
-    inserts=("band", "visit", "detector"),
+    inserts=("band", "visit", "detector", "visit_zenith"),
     run=ingest,
     config=IngestConfig,
 )

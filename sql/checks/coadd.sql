@@ -55,3 +55,18 @@ HAVING count(visit) <> n_input
 -- name: overlap_has_patch
 -- Every overlap names a patch that exists.
 SELECT tract, patch, visit FROM patch_overlap ANTI JOIN patch USING (tract, patch)
+
+-- name: prediction_is_unique
+-- An exposure has one predicted depth for a template, which exists.
+SELECT template_id, visit, detector, count(*) AS n
+FROM template_prediction GROUP BY template_id, visit, detector HAVING count(*) > 1
+UNION ALL
+SELECT template_id, visit, detector, 0 FROM template_prediction ANTI JOIN template USING (template_id)
+
+-- name: curve_has_one_choice
+-- Of the cuts that auto weighed, one was taken.
+SELECT template_id, count(*) FILTER (WHERE is_chosen) AS n_chosen
+FROM template_curve
+WHERE template_id IN (SELECT template_id FROM template_prediction)
+GROUP BY template_id
+HAVING count(*) FILTER (WHERE is_chosen) > 1

@@ -46,3 +46,18 @@ WHERE ra < 0 OR ra >= 360 OR dec < -90 OR dec > 90 OR ra_err <= 0 OR dec_err <= 
 -- name: primary_means_five
 -- A DIASource is primary exactly if its score is 5 or more.
 SELECT dia_source_id, score, is_primary FROM dia_source WHERE is_primary <> (abs(score) >= 5)
+
+-- name: sample_has_diffim
+-- Every cell belongs to a diffim, which has 16 of them.
+SELECT visit, detector, count(*) AS n_cell, count(diffim.visit) AS n_with_diffim
+FROM diffim_sample LEFT JOIN diffim USING (visit, detector)
+GROUP BY visit, detector
+HAVING count(*) <> 16 OR count(diffim.visit) <> 16
+
+-- name: registration_has_diffim
+-- Every registration belongs to one diffim, and a diffim with cells has one.
+SELECT visit, detector, count(*) AS n FROM diffim_registration GROUP BY visit, detector HAVING count(*) > 1
+UNION ALL
+SELECT visit, detector, 0 FROM diffim_registration ANTI JOIN diffim USING (visit, detector)
+UNION ALL
+SELECT DISTINCT visit, detector, 0 FROM diffim_sample ANTI JOIN diffim_registration USING (visit, detector)

@@ -63,3 +63,9 @@ LEFT JOIN calibrated USING (band)
 LEFT JOIN subtracted USING (band)
 LEFT JOIN detected USING (band)
 ORDER BY band
+
+-- name: distrusted
+-- Difference images to distrust, those with most reasons first.
+SELECT visit, detector, band, reason, value, lowest, highest, meaning
+FROM diffim_distrust
+ORDER BY count(*) OVER (PARTITION BY visit, detector) DESC, visit, detector, reason

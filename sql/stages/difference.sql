@@ -80,7 +80,7 @@ WITH star AS (
         AND NOT is_bad
         AND psf_flux_njy > 20 * psf_flux_err_njy
 )
-SELECT x, y
+SELECT x, y, psf_flux_njy
 FROM star
 WHERE NOT is_blended OR n_isolated < 100
 ORDER BY psf_flux_njy DESC, source_id

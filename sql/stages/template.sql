@@ -11,20 +11,27 @@ ORDER BY patch_overlap.tract, visit.band
 
 -- name: candidates
 -- Every calibrated exposure of a tract and band, with a veto where seeing alone would deceive: cloudy and nearly empty
--- exposures, trailed ones, and those with bad positions. The medians are those of the band.
+-- exposures, trailed ones, and those with bad positions. The medians are those of the band; the transparency is relative
+-- to the better exposures, electrons for each nJy and second.
 WITH exposure AS (
     SELECT
         calexp.visit,
         calexp.detector,
+        corner_ra,
+        corner_dec,
         psf_fwhm_pix,
         psf_fwhm_det_pix,
         psf_effective_area_pix,
         pixel_scale_arcsec,
         sky_noise_e * njy_per_e AS sky_noise_njy,
+        sky_e * njy_per_e / pixel_scale_arcsec ** 2 AS sky_njy_arcsec2,
+        1 / (njy_per_e * exposure_s) AS throughput,
         depth_5sigma_mag,
         sqrt(psf_e1 ** 2 + psf_e2 ** 2) AS ellipticity,
         sqrt((1 - ellipticity) / (1 + ellipticity)) AS psf_axis_ratio,
-        astrom_rms_arcsec
+        astrom_rms_arcsec,
+        n_source,
+        fraction_masked
     FROM calexp
     JOIN visit USING (visit)
     WHERE visit.band = $band
@@ -38,16 +45,28 @@ WITH exposure AS (
 ),
 
 typical AS (
-    SELECT median(depth_5sigma_mag) AS depth_5sigma_mag, median(astrom_rms_arcsec) AS astrom_rms_arcsec
+    SELECT
+        median(depth_5sigma_mag) AS depth_5sigma_mag,
+        median(astrom_rms_arcsec) AS astrom_rms_arcsec,
+        median(n_source) AS n_source,
+        quantile_cont(throughput, 0.75) AS throughput
     FROM exposure
 )
 
 SELECT
     exposure.*,
+    exposure.throughput / typical.throughput AS transparency,
     CASE
         WHEN exposure.depth_5sigma_mag < typical.depth_5sigma_mag - $max_depth_loss_mag
             THEN format('too shallow: 5 sigma depth {:.2f} mag, the median is {:.2f}',
                 exposure.depth_5sigma_mag, typical.depth_5sigma_mag)
+        WHEN transparency < $min_transparency
+            THEN format('clouds: transparency {:.2f}, the limit is {:.2f}', transparency, $min_transparency)
+        WHEN exposure.n_source < $min_source_ratio * typical.n_source
+            THEN format('nearly empty: {:d} sources, the median is {:.0f}', exposure.n_source, typical.n_source)
+        WHEN fraction_masked > $max_fraction_masked
+            THEN format('masked: {:.0f}% of the pixels, the limit is {:.0f}%',
+                100 * fraction_masked, 100 * $max_fraction_masked)
         WHEN ellipticity > $max_ellipticity
             THEN format('PSF ellipticity {:.2f}, the limit is {:.2f}', ellipticity, $max_ellipticity)
         WHEN exposure.astrom_rms_arcsec > $max_astrom_rms_ratio * typical.astrom_rms_arcsec
@@ -56,24 +75,6 @@ SELECT
     END AS veto
 FROM exposure, typical
 ORDER BY psf_fwhm_det_pix, exposure.visit, exposure.detector
-
--- name: chosen
--- The cut: what the candidates of the band become at a seeing limit.
-SELECT
-    visit,
-    detector,
-    psf_fwhm_pix,
-    psf_fwhm_det_pix,
-    depth_5sigma_mag,
-    veto IS NULL AND psf_fwhm_det_pix <= $max_psf_fwhm_pix AS selected,
-    CASE
-        WHEN veto IS NOT NULL THEN veto
-        WHEN psf_fwhm_det_pix <= $max_psf_fwhm_pix
-            THEN format('FWHM {:.2f} pix, within {:.2f}', psf_fwhm_det_pix, $max_psf_fwhm_pix)
-        ELSE format('FWHM {:.2f} pix, above {:.2f}', psf_fwhm_det_pix, $max_psf_fwhm_pix)
-    END AS reason
-FROM candidate
-ORDER BY psf_fwhm_det_pix, visit, detector
 
 -- name: limit_of_quantile
 -- The seeing limit that lets this part of the unvetoed exposures pass, two at least.
@@ -86,11 +87,25 @@ FROM (
 
 -- name: inputs
 -- What was decided for a template.
-SELECT template_input.*, calexp.psf_fwhm_pix, calexp.psf_fwhm_det_pix, calexp.depth_5sigma_mag
+SELECT template_input.* EXCLUDE (template_id), calexp.psf_fwhm_pix, calexp.psf_fwhm_det_pix, calexp.depth_5sigma_mag
 FROM template_input
 LEFT JOIN calexp USING (visit, detector)
 WHERE template_id = $template_id
 ORDER BY calexp.psf_fwhm_det_pix, visit, detector
+
+-- name: curve
+-- The cuts that were weighed for a template.
+SELECT * EXCLUDE (template_id)
+FROM template_curve
+WHERE template_id = $template_id
+ORDER BY max_psf_fwhm_pix, quantity NULLS FIRST, quantity_limit
+
+-- name: depth
+-- What was foretold of the difference images of the templates in force, and what they reached.
+SELECT *
+FROM template_depth
+WHERE $band IS NULL OR list_contains($band, band)
+ORDER BY tract, band, visit, detector
 
 -- name: in_force
 -- The decisions in force.

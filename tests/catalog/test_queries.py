@@ -4,6 +4,7 @@ import pytest
 
 from dbpipe.catalog import connection, migrations, queries
 from dbpipe.errors import CatalogError
+from dbpipe.export import apply_views
 
 
 def test_a_file_gives_its_queries_by_name(tmp_path):
@@ -31,6 +32,7 @@ def test_an_empty_catalogue_breaks_no_rule(path):
     """Every check runs on the present schema, begins with its rule in words, and finds nothing in an empty survey."""
     with connection.memory() as catalog:
         migrations.migrate(catalog)
+        apply_views(catalog)
         for name, query in queries.load(path).items():
             assert query.startswith("-- ") and query.splitlines()[0].endswith("."), name
             assert catalog.execute(query).fetchall() == [], name
@@ -41,6 +43,7 @@ def test_reports_run_on_an_empty_catalogue(name):
     """Every report runs on the present schema."""
     with connection.memory() as catalog:
         migrations.migrate(catalog)
+        apply_views(catalog)
         for query in queries.load_named("reports", name).values():
             values = dict.fromkeys(queries.parameters(query), 1)
             assert catalog.execute(query, values).fetchall() == []

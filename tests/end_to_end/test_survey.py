@@ -1,10 +1,13 @@
 """A whole survey, from raw frames to the exported DIASources, on a simulated sky."""
 
+import sys
+
 import pandas as pd
 import pytest
 import small_survey
 
 import dbpipe
+from dbpipe import cli
 from dbpipe.catalog.queries import load_named
 from dbpipe.export import export
 from dbpipe.simulate.judge import judge, read_truth
@@ -57,3 +60,34 @@ def test_one_worker_gives_the_rows_of_two_and_a_second_run_has_nothing_to_do(sma
     again = small_survey.process(small_sky, tmp_path / "one", n_worker=1)
     assert [summary.n_unit for summary in again] == [0] * len(first)
     assert small_survey.differing(one, small_survey.content(tmp_path / "one")) == []
+
+
+def command(monkeypatch, capsys, *arguments):
+    """Run the command line in this process and return (exit code, stdout)."""
+    monkeypatch.setattr(sys, "argv", ["dbpipe", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return ended.value.code or 0, capsys.readouterr().out
+
+
+def test_every_difference_image_is_sampled_and_as_deep_as_foretold(survey):
+    """Each has 16 cells and a registration to a hundredth of a pixel, and its depth was predicted to 0.05 mag."""
+    n_visit = sum(small_survey.N_VISIT.values())
+    cells = survey.sql("SELECT count(*), count(DISTINCT visit), avg(score_std) FROM diffim_sample").fetchall()
+    assert cells[0][:2] == (16 * n_visit, n_visit) and cells[0][2] == pytest.approx(1.0, abs=0.05)
+    rows = survey.sql("SELECT shift_pix, depth_difference_mag, zenith_deg FROM diffim_quality").fetchall()
+    assert len(rows) == n_visit and max(abs(row[0]) for row in rows) < 0.05
+    assert max(abs(row[1]) for row in rows) < 0.05 and None not in {row[2] for row in rows}
+
+
+def test_the_commands_show_quality(small_root, monkeypatch, capsys, tmp_path):
+    """status counts the images to distrust that check lists; template shows and draws predicted and reached depth."""
+    with dbpipe.open(small_root) as opened:
+        ((n,),) = opened.sql("SELECT count(DISTINCT visit) FROM diffim_distrust").fetchall()
+    code, out = command(monkeypatch, capsys, "check", small_root)
+    assert code == 0 and "Healthy" in out and ("images to distrust" in out) == (n > 0)
+    code, out = command(monkeypatch, capsys, "status", small_root)
+    assert (f"{n} of {sum(small_survey.N_VISIT.values())} difference images are to be distrusted" in out) == (n > 0)
+    code, out = command(monkeypatch, capsys, "template", small_root, "--plot", tmp_path / "cuts.png")
+    assert code == 0 and "measured minus predicted depth of 5 difference images" in out
+    assert (tmp_path / "cuts.png").read_bytes()[:4] == b"\x89PNG"

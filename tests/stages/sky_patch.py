@@ -7,7 +7,7 @@ from imaging.point_sources import gaussian_psf
 
 from dbpipe.imaging.mask import DETECTED
 from dbpipe.imaging.psf import PsfModel
-from dbpipe.io.exposure import Exposure
+from dbpipe.io.exposure import Exposure, read_exposure
 from dbpipe.sky.skymap import Tract, patch_wcs
 from dbpipe.sky.wcs import pixel_to_sky, sky_to_pixel, tan_wcs
 from dbpipe.stages.coadd import CoaddConfig, coadd
@@ -94,6 +94,13 @@ def coadd_warps(units, warps, *, path="coadd.fits", config=None):
     return made
 
 
+def star_flux(unit, x, y):
+    """Return the catalogue flux [nJy] of stars at pixel positions of an exposure."""
+    ra, dec, flux = star_catalogue()
+    star_x, star_y = sky_to_pixel(read_exposure(unit["path"]).wcs, ra, dec)
+    return flux[np.hypot(star_x - x[:, None], star_y - y[:, None]).argmin(axis=1)]
+
+
 def difference_inputs(unit, units, warps, made, x, y, *, path="coadd.fits"):
     """Return the named inputs of the difference stage."""
     coadd_inputs = [
@@ -112,5 +119,5 @@ def difference_inputs(unit, units, warps, made, x, y, *, path="coadd.fits"):
         "coadds": pa.table({"patch": [PATCH["patch"]], "path": [path]}),
         "coadd_inputs": pa.Table.from_pylist(coadd_inputs),
         "own_warps": pa.Table.from_pylist(own, schema=schema),
-        "stars": pa.table({"x": x, "y": y}),
+        "stars": pa.table({"x": x, "y": y, "psf_flux_njy": star_flux(unit, x, y)}),
     }
