@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dbpipe.catalog.queries import load_named
-from dbpipe.imaging.completeness import FluxQuality, HalfPoint, fit_half_point, measure_fluxes
+from dbpipe.imaging.completeness import FluxQuality, HalfPoint, fit_half_magnitude, fit_half_point, measure_fluxes
 
 STRONG_SNR = 7.0
 """True S/N above which a source should be found, and its flux is free of what the threshold selects."""
@@ -53,14 +53,15 @@ def measure(sources, band, place):
     """Return the `Recovery` of some injected sources."""
     strong = sources[sources.true_snr > STRONG_SNR]
     measured = strong[strong.is_recovered]
-    depth = fit_half_point(-sources.true_mag, sources.is_recovered, width=0.25)
     true = ("true_flux_njy", "true_flux_err_njy")
     return Recovery(
         band=band,
         place=place,
         n=len(sources),
         half_snr=fit_half_point(sources.true_snr, sources.is_recovered, width=1.0),
-        half_mag=depth and HalfPoint(-depth.value, depth.err, depth.ceiling),
+        half_mag=fit_half_magnitude(
+            sources.true_flux_njy, sources.is_recovered, flux_err_njy=float(sources.true_flux_err_njy.median())
+        ),
         n_strong=len(strong),
         completeness=float(strong.is_recovered.mean()) if len(strong) else np.nan,
         detected=float(strong.is_detected.mean()) if len(strong) else np.nan,

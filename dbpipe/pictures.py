@@ -194,11 +194,13 @@ def draw_injection(path, sources, *, snr_edges=(2, 3, 3.5, 4, 4.5, 5, 5.5, 6, 6.
     axes[2].plot(u, np.exp(-(u**2) / 2) / np.sqrt(2 * np.pi), color=GREY, ls="--", label="normal")
     axes[0].axvline(5.0, color=GREY, ls=":")
     axes[3].axhline(1.0, color=GREY, lw=0.8)
+    snr = np.linspace(7, 20, 60)
+    axes[3].plot(snr, 1.0 + 1.0 / snr**2, color=GREY, ls="--", label="expected: the place is fitted")
     axes[0].set(xlabel="true S/N", ylabel="fraction recovered", ylim=(-0.04, 1.08))
     axes[1].set(xlabel="true AB magnitude", ylim=(-0.04, 1.08))
     axes[2].set(xlabel="(measured - true) / error, S/N > 7", ylabel="density")
     axes[3].set(xlabel="true S/N", ylabel="measured / true flux, median")
-    for ax in (axes[0], axes[2]):
+    for ax in (axes[0], axes[2], axes[3]):
         ax.legend(fontsize=9)
     figure.suptitle("Injected sources", fontsize=11)
     return _save(figure, path)
@@ -221,4 +223,4 @@ def _draw_ratio(ax, snr, ratio, style, *, edges=(7, 8, 10, 12, 14, 16, 20)):
         mine = ratio[(snr >= low) & (snr < high)]
         if len(mine) > 2:
             error = 1.2533 * mine.std() / np.sqrt(len(mine))  # of the median of a normal distribution
-            ax.errorbar(0.5 * (low + high), mine.median(), error, **style)
+            ax.errorbar(0.5 * (low + high), mine.median(), error, **style | {"label": None})

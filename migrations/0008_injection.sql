@@ -41,7 +41,7 @@ COMMENT ON COLUMN injected_source.y IS '[pix] true place, first pixel centre is 
 COMMENT ON COLUMN injected_source.true_flux_njy IS '[nJy] flux put in';
 COMMENT ON COLUMN injected_source.true_flux_err_njy IS '[nJy] error that its PSF flux should have, from the variance of the difference at its place and its own light';
 COMMENT ON COLUMN injected_source.true_snr IS '[] true_flux over true_flux_err';
-COMMENT ON COLUMN injected_source.is_confused IS '[] the difference image has a DIASource there without injection, of either sign: not counted';
+COMMENT ON COLUMN injected_source.is_confused IS '[] the difference image has a DIASource of either sign there without injection, within 1 FWHM, or 2.5 FWHM of a primary one: not counted';
 COMMENT ON COLUMN injected_source.is_detected IS '[] a primary DIASource is there, flagged or not';
 COMMENT ON COLUMN injected_source.is_recovered IS '[] a primary DIASource is there that no flag speaks against';
 COMMENT ON COLUMN injected_source.psf_flux_njy IS '[nJy] measured PSF flux of the DIASource there, primary or fainter; NULL if there is none';

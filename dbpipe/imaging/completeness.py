@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import norm
 
-from dbpipe.units import MAD_TO_SIGMA
+from dbpipe.units import MAD_TO_SIGMA, ab_magnitude
 
 _LN_WIDTH_SIGMA = 1.0
 """Weak prior on the logarithm of the width: keeps it finite where found and lost do not overlap."""
@@ -34,7 +34,7 @@ def fit_half_point(value, found, *, width):
     Parameters
     ----------
     value : (n,) float array
-        S/N, or any measure that grows with brightness: give magnitudes with their sign turned.
+        S/N or flux: what noise adds to. For magnitudes there is `fit_half_magnitude`.
     found : (n,) bool array
     width : float
         Expected w, in the unit of the value; the fit may differ from it by a factor of several.
@@ -42,7 +42,7 @@ def fit_half_point(value, found, *, width):
     Returns
     -------
     HalfPoint, or None where the data do not say: all or none found, fewer than 8, half never reached, or the point
-    beyond the values or less certain than half of their range.
+    beyond the values or its error more than a fifth of it.
     """
     value, found = np.asarray(value, float), np.asarray(found, bool)
     if len(value) < 8 or found.all() or not found.any():
@@ -59,10 +59,17 @@ def fit_half_point(value, found, *, width):
         return None
     point = _half(start + best.x * scale)
     err = _half_err(cost, best.x, lambda scaled: _half(start + scaled * scale))
-    span = np.ptp(value)
-    if err is None or err > 0.5 * span or not value.min() <= point <= value.max():
+    if err is None or err > 0.2 * abs(point) or not value.min() <= point <= value.max():
         return None
     return HalfPoint(float(point), float(err), float(ceiling))
+
+
+def fit_half_magnitude(flux_njy, found, *, flux_err_njy):
+    """Fit the AB magnitude at which half of the sources are found, from fluxes and their typical error [nJy]."""
+    half = fit_half_point(flux_njy, found, width=flux_err_njy)
+    if half is None:
+        return None
+    return HalfPoint(ab_magnitude(half.value), 2.5 / np.log(10.0) * half.err / half.value, half.ceiling)
 
 
 def _first_guess(value, found):

@@ -13,7 +13,7 @@ import numpy as np
 
 from dbpipe.errors import DataError
 from dbpipe.imaging import mask as bits
-from dbpipe.imaging.completeness import fit_half_point, measure_fluxes
+from dbpipe.imaging.completeness import fit_half_magnitude, fit_half_point, measure_fluxes
 from dbpipe.imaging.detection import detect_sources
 from dbpipe.imaging.dia_fit import forced_flux
 from dbpipe.imaging.inject import (
@@ -34,7 +34,6 @@ from dbpipe.stage import Outputs, Skip, Stage
 from dbpipe.stages.calibrate import CalibrateConfig
 from dbpipe.stages.detect import DETECT, DetectConfig, measure_difference
 from dbpipe.stages.difference import DIFFERENCE, DifferenceConfig, subtract_template, template_for
-from dbpipe.units import AB_ZERO_POINT_NJY_MAG
 
 NO_DEFECT = ("flag_template_rejected",)
 """Flags that do not speak against a source: the view dia_source_clean forgives the same."""
@@ -80,7 +79,9 @@ class _Original:
     exposure: object
     difference: object
     template: object
-    candidate_inputs: dict
+    static_sources: dict
+    kernel_stars: dict
+    real_sources: dict
     difference_unit: dict
     detect_unit: dict
     inputs: dict
@@ -121,11 +122,9 @@ def _read(unit, inputs, units):
         exposure=exposure,
         difference=read_difference(unit["path"]),
         template=template_for(exposure, units["difference"][0], named["difference"]),
-        candidate_inputs={
-            name: {c: inputs[key][c].to_numpy(zero_copy_only=False) for c in inputs[key].column_names}
-            for name, key in (("sources", "static_sources"), ("kernel_stars", "difference.stars"))
-        }
-        | {"real": np.column_stack([inputs["real_sources"][c].to_numpy() for c in "xy"])},
+        static_sources=_columns(inputs["static_sources"]),
+        kernel_stars=_columns(inputs["difference.stars"]),
+        real_sources=_columns(inputs["real_sources"]),
         difference_unit=units["difference"][0],
         detect_unit=units["detect"][0],
         inputs=named,
@@ -137,6 +136,20 @@ def _settings(kind, text):
     """Return the settings of a stage as the record of the run has them; JSON knows no tuples."""
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(text).items()}
     return kind(**values)
+
+
+def _columns(table):
+    return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
+
+
+def _is_confused(x, y, real, fwhm_pix):
+    """Return whether each place is within reach of what the difference image shows without injection."""
+    confused = np.zeros(len(x), bool)
+    for reach in np.unique(real["reach_fwhm"]):
+        those = real["reach_fwhm"] == reach
+        place = np.column_stack([x, y])
+        confused |= match_places(place, real["x"][those], real["y"][those], radius_pix=float(reach) * fwhm_pix) >= 0
+    return confused
 
 
 def _one_round(original, unit, rng, config):
@@ -158,13 +171,12 @@ def _one_round(original, unit, rng, config):
     found = measure_difference(copy.image, copy.detect_unit, original.inputs["detect"], original.settings["detect"])
     forced, forced_err = _forced(copy.image, x, y, fwhm)
     before, _ = _forced(real, x, y, fwhm)
-    is_confused = match_places(np.column_stack([x, y]), *original.candidate_inputs["real"].T, radius_pix=fwhm) >= 0
     ra, dec = pixel_to_sky(real.wcs, x, y)
     njy = unit["njy_per_e"]
     return {
         "place": place, "ra": ra, "dec": dec, "x": x, "y": y,
         "true_flux_njy": flux * njy, "true_flux_err_njy": err * njy, "true_snr": flux / err,
-        "is_confused": is_confused,
+        "is_confused": _is_confused(x, y, original.real_sources, fwhm),
         "forced_flux_njy": forced * njy, "forced_flux_err_njy": forced_err * njy, "flux_before_njy": before * njy,
         **_matched(found, x, y, radius_pix=config.match_radius_fwhm * fwhm, wcs=real.wcs, shape=real.mask.shape),
     }  # fmt: skip
@@ -176,8 +188,8 @@ def _choose_places(original, rng, config):
     n_source = math.ceil(nx * ny / (config.spacing_fwhm * fwhm) ** 2)
     candidates = find_candidates(
         original.difference.mask,
-        sources=original.candidate_inputs["sources"],
-        kernel_stars=original.candidate_inputs["kernel_stars"],
+        sources=original.static_sources,
+        kernel_stars=original.kernel_stars,
         fwhm_pix=fwhm,
         kernel_star_fraction=config.kernel_star_fraction,
         n_blank=20 * n_source,
@@ -271,8 +283,8 @@ def _summary(unit, columns):
     blank = counted & (np.array(columns["place"]) == "blank")
     strong = counted & (snr > STRONG_SNR)
     half = fit_half_point(snr[blank], recovered[blank], width=1.0)
-    magnitude = AB_ZERO_POINT_NJY_MAG - 2.5 * np.log10(columns["true_flux_njy"][blank])
-    depth = fit_half_point(-magnitude, recovered[blank], width=0.25)
+    flux, flux_err = (columns[name][blank] for name in ("true_flux_njy", "true_flux_err_njy"))
+    depth = fit_half_magnitude(flux, recovered[blank], flux_err_njy=np.median(flux_err)) if blank.any() else None
     true = ("true_flux_njy", "true_flux_err_njy")
     quality, forced = (
         measure_fluxes(*(columns[c][chosen] for c in (f"{name}_flux_njy", f"{name}_flux_err_njy", *true)))
@@ -287,7 +299,7 @@ def _summary(unit, columns):
         "n_blank": int(blank.sum()),
         "snr_50": half and half.value,
         "snr_50_err": half and half.err,
-        "depth_50_mag": depth and -depth.value,
+        "depth_50_mag": depth and depth.value,
         "depth_50_mag_err": depth and depth.err,
         "n_above_7": int(strong.sum()),
         "completeness_above_7": float(recovered[strong].mean()) if strong.any() else None,

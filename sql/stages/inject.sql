@@ -44,8 +44,9 @@ WHERE visit = $visit
 ORDER BY source_id
 
 -- name: real_sources
--- What the difference image shows without injection.
-SELECT x, y
+-- What the difference image shows without injection, and how far it reaches: a primary source spoils the PSF fits
+-- around it, a fainter one only stands at its own place.
+SELECT x, y, CASE WHEN is_primary THEN 2.5 ELSE 1.0 END AS reach_fwhm
 FROM dia_source
 WHERE visit = $visit
     AND detector = $detector

@@ -1,10 +1,14 @@
 """A whole survey, from raw frames to the exported DIASources, on a simulated sky."""
 
+import shutil
+import sys
+
 import pandas as pd
 import pytest
 import small_survey
 
 import dbpipe
+from dbpipe import cli
 from dbpipe.catalog.queries import load_named
 from dbpipe.export import export
 from dbpipe.simulate.judge import judge, read_truth
@@ -57,3 +61,28 @@ def test_one_worker_gives_the_rows_of_two_and_a_second_run_has_nothing_to_do(sma
     again = small_survey.process(small_sky, tmp_path / "one", n_worker=1)
     assert [summary.n_unit for summary in again] == [0] * len(first)
     assert small_survey.differing(one, small_survey.content(tmp_path / "one")) == []
+
+
+def test_injected_sources_leave_no_trace_but_their_own(small_root, tmp_path, monkeypatch, capsys):
+    """One image is injected and reported; every other table stays as it was, no rule breaks, and again is 0 units."""
+    root = tmp_path / "injected"
+    shutil.copytree(small_root, root)
+    before = small_survey.content(root)
+    visit = before["diffim"][0][0]
+    command = ["dbpipe", "inject", str(root), "--where", f"visit = {visit}", "--workers", "1"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code in (0, None)
+    assert "blank" in capsys.readouterr().out
+    assert small_survey.differing(before, small_survey.content(root)) == [
+        "injected_source",
+        "injection_summary",
+        "unit",
+    ]
+    with dbpipe.open(root) as survey:
+        assert [finding for finding in survey.check() if finding.n_row] == []
+        answer = survey.sql("SELECT visit, n_injected > 10 FROM difference_image WHERE n_injected IS NOT NULL")
+        assert answer.fetchall() == [(visit, True)]
+    with dbpipe.open(root, read_only=False) as survey:
+        assert survey.inject(where=f"visit = {visit}", n_worker=1).n_unit == 0
