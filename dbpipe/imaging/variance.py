@@ -62,7 +62,8 @@ def model_variance(image, sky_e, read_noise_e, *, significance=3.0):
 def model_variance_of_copy(variance, image, copy, *, significance=3.0):
     """Model the variance of a copy of an image to which light was added, from the variance of the image.
 
-    Without sky and read noise at hand, what `model_variance` gave the image tells what it would give the copy.
+    Without sky and read noise at hand, what `model_variance` gave the image tells what it would give the copy: exactly,
+    but for counts so close to the threshold that the variance does not tell whether it has them.
 
     Parameters
     ----------

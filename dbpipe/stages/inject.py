@@ -5,19 +5,13 @@ that was measured: errors of these are not seen. Everything after that is done a
 functions with the same settings.
 """
 
-import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from dbpipe.errors import DataError
-from dbpipe.imaging import mask as bits
 from dbpipe.imaging.completeness import fit_half_magnitude, fit_half_point, measure_fluxes
-from dbpipe.imaging.detection import detect_sources
-from dbpipe.imaging.dia_fit import forced_flux
 from dbpipe.imaging.inject import (
-    add_point_sources,
     draw_snr,
     match_places,
     paint_point_sources,
@@ -25,15 +19,11 @@ from dbpipe.imaging.inject import (
     spread_places,
 )
 from dbpipe.imaging.inject_places import find_candidates
-from dbpipe.imaging.psf_spline import spline_coefficients
-from dbpipe.imaging.variance import model_variance_of_copy
-from dbpipe.io.difference import read_difference
-from dbpipe.io.exposure import read_exposure
 from dbpipe.sky.wcs import pixel_scale_arcsec, pixel_to_sky
 from dbpipe.stage import Outputs, Skip, Stage
-from dbpipe.stages.calibrate import CalibrateConfig
-from dbpipe.stages.detect import DETECT, DetectConfig, measure_difference
-from dbpipe.stages.difference import DIFFERENCE, DifferenceConfig, subtract_template, template_for
+from dbpipe.stages.detect import DETECT, measure_difference
+from dbpipe.stages.difference import DIFFERENCE
+from dbpipe.stages.injected_copy import copy_with, flux_at, read_original, subtract_copy
 
 NO_DEFECT = ("flag_template_rejected",)
 """Flags that do not speak against a source: the view dia_source_clean forgives the same."""
@@ -60,7 +50,7 @@ class InjectConfig:
     """Part that is put near bright stars."""
     star_fraction: float = 0.15
     """Part that is put on stars, as variable ones; the rest is put on blank sky."""
-    kernel_star_fraction: float = 0.1
+    kernel_star_fraction: float = 0.05
     """Largest part of the stars of the matching kernel that a source may touch in one copy."""
     snr: tuple[float, float] = (2.0, 20.0)
     """Range of the true S/N."""
@@ -72,22 +62,6 @@ class InjectConfig:
     """A source is found if a DIASource is within this distance, in FWHM: 1.2 standard deviations of the PSF."""
 
 
-@dataclass(frozen=True)
-class _Original:
-    """What the copies are made from, and what they are made with."""
-
-    exposure: object
-    difference: object
-    template: object
-    static_sources: dict
-    kernel_stars: dict
-    real_sources: dict
-    difference_unit: dict
-    detect_unit: dict
-    inputs: dict
-    settings: dict
-
-
 def inject(unit, inputs, config):
     """Make copies with sources, subtract, detect, and compare with what was put in."""
     versions = {"difference": unit["difference_version"], "detect": unit["detect_version"]}
@@ -96,7 +70,7 @@ def inject(unit, inputs, config):
         return Skip("the difference image is out of date: `dbpipe run` first", versions)
     if units["difference"][0]["template_id"] != unit["template_id"]:
         return Skip("a new template is decided: `dbpipe run` first", {"template_id": unit["template_id"]})
-    original = _read(unit, inputs, units)
+    original = read_original(unit, inputs, units)
     parts = []
     for number in range(config.rounds):
         rng = np.random.default_rng([config.seed, unit["visit"], unit["detector"], number])
@@ -109,37 +83,6 @@ def inject(unit, inputs, config):
         rows={"injected_source": columns, "injection_summary": [_summary(unit, columns)]},
         n_pix=original.exposure.image.size * config.rounds,
     )
-
-
-def _read(unit, inputs, units):
-    exposure = read_exposure(units["difference"][0]["path"])
-    named = {
-        stage: {k.partition(".")[2]: v for k, v in inputs.items() if k.startswith(f"{stage}.")}
-        for stage in ("difference", "detect")
-    }
-    kinds = {"difference": DifferenceConfig, "detect": DetectConfig, "calibrate": CalibrateConfig}
-    return _Original(
-        exposure=exposure,
-        difference=read_difference(unit["path"]),
-        template=template_for(exposure, units["difference"][0], named["difference"]),
-        static_sources=_columns(inputs["static_sources"]),
-        kernel_stars=_columns(inputs["difference.stars"]),
-        real_sources=_columns(inputs["real_sources"]),
-        difference_unit=units["difference"][0],
-        detect_unit=units["detect"][0],
-        inputs=named,
-        settings={name: _settings(kind, unit[f"{name}_settings"]) for name, kind in kinds.items()},
-    )
-
-
-def _settings(kind, text):
-    """Return the settings of a stage as the record of the run has them; JSON knows no tuples."""
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(text).items()}
-    return kind(**values)
-
-
-def _columns(table):
-    return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
 
 
 def _is_confused(x, y, real, fwhm_pix):
@@ -167,10 +110,10 @@ def _one_round(original, unit, rng, config):
         return {"x": x}
     light = paint_point_sources(real.variance.shape, psf=original.exposure.psf, x=x, y=y, flux=flux)
     err = predict_flux_err(real.variance, real.mask, psf_field=real.psf_field, x=x, y=y, light=light)
-    copy = _subtract(_copy_with(original, x, y, flux, rng), original)
+    copy = subtract_copy(copy_with(original, x, y, flux, rng), original)
     found = measure_difference(copy.image, copy.detect_unit, original.inputs["detect"], original.settings["detect"])
-    forced, forced_err = _forced(copy.image, x, y, fwhm)
-    before, _ = _forced(real, x, y, fwhm)
+    forced, forced_err = flux_at(copy.image, x, y, fwhm)
+    before, _ = flux_at(real, x, y, fwhm)
     ra, dec = pixel_to_sky(real.wcs, x, y)
     njy = unit["njy_per_e"]
     return {
@@ -199,48 +142,6 @@ def _choose_places(original, rng, config):
     wanted = {name: round(value * n_source) for name, value in part.items()}
     wanted["blank"] = n_source - sum(wanted.values())
     return spread_places(candidates, wanted, separation_pix=config.separation_fwhm * fwhm)
-
-
-def _copy_with(original, x, y, flux, rng):
-    """Return the exposure with the sources in image, variance and footprints, as calibration would have seen them."""
-    exposure = original.exposure
-    image = add_point_sources(exposure.image, exposure.mask, psf=exposure.psf, x=x, y=y, flux=flux, rng=rng)
-    variance = model_variance_of_copy(exposure.variance, exposure.image, image)
-    footprints = detect_sources(
-        image, variance, (exposure.mask & bits.BAD) != 0,
-        threshold_sigma=original.settings["calibrate"].detection_sigma,
-    ).footprints  # fmt: skip
-    mask = exposure.mask | np.where(footprints, np.uint16(bits.DETECTED), np.uint16(0))
-    return replace(exposure, image=image, variance=variance, mask=mask)
-
-
-@dataclass(frozen=True)
-class _Copy:
-    """The difference image of a copy, and its unit for detection."""
-
-    image: object
-    detect_unit: dict
-
-
-def _subtract(exposure, original):
-    """Subtract the template from a copy of the exposure, as the stage does."""
-    made = subtract_template(
-        exposure, original.template, original.difference_unit,
-        original.inputs["difference"], original.settings["difference"],
-    )  # fmt: skip
-    if isinstance(made, Skip):
-        raise DataError(f"with sources put in, {made.reason}", **made.numbers)
-    numbers = {k: v for k, v in made.rows["diffim"][0].items() if k in original.detect_unit}
-    return _Copy(made.files["diffim"].as_read(exposure), original.detect_unit | numbers)
-
-
-def _forced(image, x, y, fwhm_pix):
-    """Return PSF flux and error on a difference image at given places."""
-    stamps = np.array([image.psf_field.at(*place) for place in zip(x, y, strict=True)])
-    return forced_flux(
-        image.difference, image.variance, image.mask,
-        psf_spline=spline_coefficients(stamps), x=x, y=y, radius_pix=min(2.5 * fwhm_pix, stamps.shape[-1] // 2),
-    )[:2]  # fmt: skip
 
 
 def _matched(found, x, y, *, radius_pix, wcs, shape):

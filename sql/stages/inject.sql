@@ -29,18 +29,19 @@ JOIN run AS measured_run ON measured_run.run_id = measured.run_id
 ORDER BY diffim.visit, diffim.detector
 
 -- name: static_sources
--- What is there: stars and galaxies of the exposure that are well measured, and every bright or saturated star.
+-- What is there: stars and galaxies of the exposure that are well measured, and every bright or saturated star. Not the
+-- faintest: those are in the list because the noise of this exposure lifted them, and so is what is found on them.
 SELECT
     x,
     y,
     CASE WHEN is_saturated OR is_star THEN 'star' ELSE 'galaxy' END AS kind,
     coalesce(sqrt((ixx_pix2 + iyy_pix2) / 2), 0) AS size_pix,
-    NOT (is_saturated OR is_edge OR is_bad) AND psf_flux_njy > 10 * psf_flux_err_njy AS is_clean,
+    NOT (is_saturated OR is_edge OR is_bad) AND psf_flux_njy > 20 * psf_flux_err_njy AS is_clean,
     is_saturated OR (is_star AND psf_flux_njy > 100 * psf_flux_err_njy) AS is_bright_star
 FROM source
 WHERE visit = $visit
     AND detector = $detector
-    AND (is_saturated OR psf_flux_njy > 10 * psf_flux_err_njy)
+    AND (is_saturated OR psf_flux_njy > 20 * psf_flux_err_njy)
 ORDER BY source_id
 
 -- name: real_sources
