@@ -78,8 +78,20 @@ def offer_work(connection, stage, config, *, options=None, statements=None):
 
 
 def stage_queries(stage):
-    """Return the named queries of a stage's SQL file."""
-    return queries.load_named("stages", stage.name)
+    """Return the named queries of a stage's SQL file, and those of other files that its inputs name."""
+    found = dict(queries.load_named("stages", stage.name))
+    for name in stage.inputs:
+        other, dot, query_name = name.partition(".")
+        if dot:
+            found[name] = queries.load_named("stages", other)[query_name]
+            if query_name == "work":
+                found[name] = _one_row(found[name], stage.key)
+    return found
+
+
+def _one_row(work, key):
+    """Narrow a work query to the unit of a key."""
+    return f"SELECT * FROM (\n{work}\n) WHERE " + " AND ".join(f"{name} = ${name}" for name in key)
 
 
 def fetch_work(connection, query, parameters):

@@ -238,3 +238,59 @@ def draw_light_curve(path, mjd_tai, flux_njy, flux_err_njy, band, *, title="", t
     ax.set_title(title + ("" if truth is None else " (bars: truth)"), fontsize=11)
     ax.legend(fontsize=9, title="band")
     return _save(figure, path)
+
+
+def draw_injection(path, sources, *, snr_edges=(2, 3, 3.5, 4, 4.5, 5, 5.5, 6, 6.5, 7, 8, 10, 13, 20), mag_step=0.25):
+    """Draw completeness against S/N and magnitude, pulls and flux ratios of injected sources, band by band.
+
+    Parameters
+    ----------
+    sources : DataFrame
+        band, true_snr, true_mag, true_flux_njy, is_recovered, psf_flux_njy, psf_flux_err_njy
+    """
+    figure, axes = _new_figure(15.0, 4.0, n_panel=4)
+    magnitude = sources.true_mag
+    mag_edges = np.arange(np.floor(magnitude.min()), np.ceil(magnitude.max()) + mag_step, mag_step)
+    for name, mine in sources.groupby("band"):
+        style = {"color": BAND_COLOUR.get(name, OTHER_COLOUR), "label": f"{name} ({len(mine)})", "ms": 4, "capsize": 2}
+        style["fmt"] = BAND_MARK.get(name, OTHER_MARK)
+        _draw_fraction(axes[0], mine.true_snr, mine.is_recovered, snr_edges, style)
+        _draw_fraction(axes[1], mine.true_mag, mine.is_recovered, mag_edges, style)
+        measured = mine[mine.is_recovered & (mine.true_snr > 7.0)]
+        pull = (measured.psf_flux_njy - measured.true_flux_njy) / measured.psf_flux_err_njy
+        axes[2].hist(pull, np.arange(-5, 5.1, 0.5), density=True, histtype="step", color=style["color"], lw=1.5)
+        _draw_ratio(axes[3], measured.true_snr, measured.psf_flux_njy / measured.true_flux_njy, style)
+    u = np.linspace(-5, 5, 101)
+    axes[2].plot(u, np.exp(-(u**2) / 2) / np.sqrt(2 * np.pi), color=GREY, ls="--", label="normal")
+    axes[0].axvline(5.0, color=GREY, ls=":")
+    axes[3].axhline(1.0, color=GREY, lw=0.8)
+    snr = np.linspace(7, 20, 60)
+    axes[3].plot(snr, 1.0 + 1.0 / snr**2, color=GREY, ls="--", label="expected: the place is fitted")
+    axes[0].set(xlabel="true S/N", ylabel="fraction recovered", ylim=(-0.04, 1.08))
+    axes[1].set(xlabel="true AB magnitude", ylim=(-0.04, 1.08))
+    axes[2].set(xlabel="(measured - true) / error, S/N > 7", ylabel="density")
+    axes[3].set(xlabel="true S/N", ylabel="measured / true flux, median")
+    for ax in (axes[0], axes[2], axes[3]):
+        ax.legend(fontsize=9)
+    figure.suptitle("Injected sources", fontsize=11)
+    return _save(figure, path)
+
+
+def _draw_fraction(ax, value, found, edges, style):
+    """Draw the fraction found in bins, with binomial errors."""
+    n, _ = np.histogram(value, edges)
+    n_found, _ = np.histogram(value[found], edges)
+    seen = n > 0
+    shrunk = (n_found + 1.0) / (n + 2.0)  # Laplace's rule: an error bar also at 0 and 1
+    error = np.sqrt(shrunk * (1.0 - shrunk) / np.maximum(n, 1))
+    middle = 0.5 * (np.array(edges)[1:] + np.array(edges)[:-1])
+    ax.errorbar(middle[seen], (n_found / np.maximum(n, 1))[seen], error[seen], **style)
+
+
+def _draw_ratio(ax, snr, ratio, style, *, edges=(7, 8, 10, 12, 14, 16, 20)):
+    """Draw the median of flux ratios in bins, with its error."""
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        mine = ratio[(snr >= low) & (snr < high)]
+        if len(mine) > 2:
+            error = 1.2533 * mine.std() / np.sqrt(len(mine))  # of the median of a normal distribution
+            ax.errorbar(0.5 * (low + high), mine.median(), error, **style | {"label": None})

@@ -23,6 +23,8 @@ from dbpipe.worker import Done, work
 
 STAGES = ("ingest", "calibrate", "skymap", "template", "warp", "coadd", "difference", "detect")
 """The order of things. ``template`` is a decision, taken by `dbpipe.templates` in the parent; the rest are stages."""
+ON_REQUEST = ("inject",)
+"""Stages that run only when they are asked for by name."""
 
 _LIBRARIES = ("duckdb", "pyarrow", "numpy", "scipy", "astropy", "sep", "numba", "astroscrappy", "hpgeom")
 
@@ -39,7 +41,7 @@ def sections():
     from dbpipe.io.refcat import RefcatColumns  # workers import this module too, and have no use for astropy's tables
 
     found = {}
-    for name in STAGES:
+    for name in STAGES + ON_REQUEST:
         if name == "template":
             found[name] = importlib.import_module("dbpipe.templates").TemplateConfig
         else:
@@ -149,9 +151,9 @@ def run_all(connection, settings, *, run_id, pool, root, to=None, options=None, 
 
 def stage_names(to=None):
     """Return the names of what `run_all` goes through."""
-    names = STAGES[1:]
     if to is None:
-        return names
+        return STAGES[1:]
+    names = STAGES[1:] + ON_REQUEST
     if to not in names:
         raise ConfigError(f"no stage {to!r} to run to; the stages are {', '.join(names)}")
     return names[: names.index(to) + 1]

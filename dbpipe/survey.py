@@ -242,6 +242,24 @@ class Survey:
                 report=report,
             )
 
+    def inject(self, *, where=None, n_worker=None, retry_failed=False, report=None):
+        """Put sources of known flux into copies of the exposures and find them again; returns the `Summary`.
+
+        Only difference images that are there are looked at; their sources, files and tables stay as they are.
+        Arguments as for `run`.
+        """
+        with self._run_record() as run_id, WorkerPool(self.root, n_worker) as pool:
+            return pipeline.run_stage(
+                self.connection,
+                pipeline.load_stage("inject"),
+                self.settings["inject"],
+                run_id=run_id,
+                pool=pool,
+                root=self.root,
+                options=Options(where=where, retry_failed=retry_failed),
+                report=report,
+            )
+
     def templates(self, *, band=None):
         """Return the template decisions in force, a list of `dbpipe.templates.Decision`."""
         return templates.in_force(self.connection, band=band)

@@ -201,14 +201,14 @@ def _propose(connection, config, target, how, value):
     connection.register("candidate", candidates)
     try:
         if how == "sql":
-            exposures, limit = _chosen_by_sql(connection, rows, value)
+            exposures = _chosen_by_sql(connection, rows, value)
         else:
             cut = _cut(connection, how, value, weighed, config, rows)
             if cut is None:
                 n_vetoed = len(candidates) - candidates["veto"].null_count
                 message = f"too few {target['band']} exposures for a template"
                 raise NoTemplate(message, n_exposure=len(candidates), n_vetoed=n_vetoed, n_required=2)
-            exposures, limit = _chosen_by_cut(rows, cut), cut.max_psf_fwhm_pix
+            exposures = _chosen_by_cut(rows, cut)
     finally:
         connection.unregister("candidate")
     if not any(row["selected"] for row in exposures):
@@ -279,8 +279,7 @@ def _chosen_by_sql(connection, candidates, select):
         selected = (row["visit"], row["detector"]) in wanted
         reason = "chosen by the SELECT" if selected else "not chosen by the SELECT"
         exposures.append({**row, "selected": selected, "reason": reason})
-    widest = max((row["psf_fwhm_det_pix"] for row in exposures if row["selected"]), default=math.nan)
-    return exposures, widest
+    return exposures
 
 
 def _predicted_depth(candidates, exposures):

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import dbpipe
-from dbpipe.cli import ask, check, make, work
+from dbpipe.cli import ask, check, inject, make, work
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,6 +56,7 @@ for _command in (
     check.status,
     check.check,
     check.gc,
+    inject.inject,
     ask.sql,
     ask.schema,
     ask.config,

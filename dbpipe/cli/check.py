@@ -9,7 +9,7 @@ from dbpipe.catalog.checks import write_example
 from dbpipe.catalog.queries import load_named
 from dbpipe.cli.console import console, describe, print_table, writing
 from dbpipe.cli.work import SurveyArgument
-from dbpipe.pipeline import STAGES
+from dbpipe.pipeline import ON_REQUEST, STAGES
 from dbpipe.survey import Survey
 
 DISTRUST = "distrust.diffim"
@@ -60,7 +60,7 @@ def _print_stages(opened):
     known = {row["stage"]: row for row in opened.fetch(load_named("reports", "status")["stages"]).to_pylist()}
     due = opened.count_due()
     rows = []
-    for name in STAGES:
+    for name in STAGES + tuple(name for name in ON_REQUEST if name in known):
         if name == "template":
             continue
         row = known.get(name, {"done": 0, "skipped": 0, "failed": 0, "last_at": None})

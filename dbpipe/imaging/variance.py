@@ -56,8 +56,37 @@ def model_variance(image, sky_e, read_noise_e, *, significance=3.0):
     variance : (ny, nx) float32 array [electron2], everywhere >= read_noise_e^2
     """
     blank = np.maximum(np.asarray(sky_e, np.float32), np.float32(0)) + np.float32(read_noise_e**2)
+    return blank + _significant(_smooth_counts(image), blank, significance)
+
+
+def model_variance_of_copy(variance, image, copy, *, significance=3.0):
+    """Model the variance of a copy of an image to which light was added, from the variance of the image.
+
+    Without sky and read noise at hand, what `model_variance` gave the image tells what it would give the copy: exactly,
+    but for counts so close to the threshold that the variance does not tell whether it has them.
+
+    Parameters
+    ----------
+    variance : (ny, nx) float32 array [electron2], `model_variance` of the image
+    image, copy : (ny, nx) float arrays [electron]
+
+    Returns
+    -------
+    (ny, nx) float32 array [electron2], that of the image where the copy is the same
+    """
+    before, after = _smooth_counts(image), _smooth_counts(copy)
+    without = variance - before
+    threshold = (significance * _NOISE_FACTOR) * np.sqrt(np.maximum(without, np.float32(0)))
+    counted = np.where((before > threshold) & (without > 0), before, np.float32(0))
+    return variance + (_significant(after, variance - counted, significance) - counted)
+
+
+def _smooth_counts(image):
     counts = np.asarray(image, np.float32)
     for axis in (0, 1):
         counts = ndimage.correlate1d(counts, _COEFFICIENTS, axis=axis, mode="nearest")
-    threshold = (significance * _NOISE_FACTOR) * np.sqrt(blank)
-    return blank + np.where(counts > threshold, counts, np.float32(0))
+    return counts
+
+
+def _significant(counts, blank, significance):
+    return np.where(counts > (significance * _NOISE_FACTOR) * np.sqrt(blank), counts, np.float32(0))

@@ -1,6 +1,6 @@
 """Difference images on disk."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy.wcs import WCS
@@ -45,6 +45,12 @@ class Difference:
             "PSF": self.psf_field.kernels,
         }
         Planes(arrays, self.wcs, self.metadata | {"PSFBLOCK": self.psf_field.block_pix}).write(path)
+
+    def as_read(self, exposure):
+        """Return it as `read_difference` would: planes without gaps in memory, and the science image with its PSF."""
+        names = ("difference", "variance", "mask", "score", "template")
+        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in names}
+        return replace(self, **arrays, science=exposure.image, science_psf=exposure.psf)
 
 
 def read_difference(path):

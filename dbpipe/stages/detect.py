@@ -62,6 +62,11 @@ class DetectConfig:
 def detect(unit, inputs, config):
     """Find the peaks of the score image and measure them on the difference, the science image and the template."""
     image = read_difference(unit["path"])
+    return Outputs(rows={"dia_source": measure_difference(image, unit, inputs, config)}, n_pix=image.difference.size)
+
+
+def measure_difference(image, unit, inputs, config):
+    """Return the columns of the sources of a difference image, read from a file or just made."""
     ny, nx = image.difference.shape
     psf = image.psf_field.at((nx - 1) / 2, (ny - 1) / 2)
     size = psf_size(psf)
@@ -85,7 +90,7 @@ def detect(unit, inputs, config):
         threshold=config.keep_score,
         splitting=Splitting(config.split_score, config.keep_score, config.split_model_error),
     )
-    columns = {
+    return {
         **_unit_columns(unit, len(keep)),
         **_position_columns(image.wcs, fit),
         **_flux_columns(fit, score, unit["njy_per_e"], config),
@@ -100,7 +105,6 @@ def detect(unit, inputs, config):
             fraction=config.bright_star_fraction,
         ),
     }
-    return Outputs(rows={"dia_source": columns}, n_pix=image.difference.size)
 
 
 def _stamps(psf_field, x, y):

@@ -44,16 +44,18 @@ class DifferenceConfig:
 def difference(unit, inputs, config):
     """Assemble the template without this exposure, match, subtract, whiten and score."""
     exposure = read_exposure(unit["path"])
+    return subtract_template(exposure, template_for(exposure, unit, inputs), unit, inputs, config)
+
+
+def template_for(exposure, unit, inputs):
+    """Assemble the template of an exposure from the inputs of its unit."""
     tract = Tract(*(unit[k] for k in ("tract", "tract_ra", "tract_dec", "pixel_scale_arcsec", "patch_size_pix")))
-    own = inputs["own_warps"].to_pylist()
-    template = make_template(
-        exposure,
-        unit,
-        tract=tract,
-        coadds=inputs["coadds"].to_pylist(),
-        coadd_inputs=inputs["coadd_inputs"].to_pylist(),
-        own_warps=own,
-    )
+    rows = {name: inputs[name].to_pylist() for name in ("coadds", "coadd_inputs", "own_warps")}
+    return make_template(exposure, unit, tract=tract, **rows)
+
+
+def subtract_template(exposure, template, unit, inputs, config):
+    """Match, subtract, whiten and score one exposure, or a copy of it with other pixels."""
     if template.coverage < config.min_coverage:
         return Skip(
             "the template covers too little of the exposure",
@@ -85,7 +87,7 @@ def difference(unit, inputs, config):
         metadata={"CALEXP": unit["path"], "BUNIT": "electron", "NJYPERE": unit["njy_per_e"]},
     )
     row = _key(unit) | _summary(unit, result, template, config) | _quality(unit, result, score, blank, unusable)
-    row["leave_one_out"] = bool(own)
+    row["leave_one_out"] = inputs["own_warps"].num_rows > 0
     weights = [
         _key(unit) | {"template_visit": v, "template_detector": d, "weight": w}
         for (v, d), w in sorted(template.weights.items())

@@ -1,5 +1,6 @@
 """A whole survey, from raw frames to the exported DIASources, on a simulated sky."""
 
+import shutil
 import sys
 
 import pandas as pd
@@ -91,3 +92,28 @@ def test_the_commands_show_quality(small_root, monkeypatch, capsys, tmp_path):
     code, out = command(monkeypatch, capsys, "template", small_root, "--plot", tmp_path / "cuts.png")
     assert code == 0 and "measured minus predicted depth of 5 difference images" in out
     assert (tmp_path / "cuts.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_injected_sources_leave_no_trace_but_their_own(small_root, tmp_path, monkeypatch, capsys):
+    """One image is injected and reported; every other table stays as it was, no rule breaks, and again is 0 units."""
+    root = tmp_path / "injected"
+    shutil.copytree(small_root, root)
+    before = small_survey.content(root)
+    visit = before["diffim"][0][0]
+    command = ["dbpipe", "inject", str(root), "--where", f"visit = {visit}", "--workers", "1"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code in (0, None)
+    assert "blank" in capsys.readouterr().out
+    assert small_survey.differing(before, small_survey.content(root)) == [
+        "injected_source",
+        "injection_summary",
+        "unit",
+    ]
+    with dbpipe.open(root) as survey:
+        assert [finding for finding in survey.check() if finding.n_row] == []
+        answer = survey.sql("SELECT visit, n_injected > 10 FROM difference_image WHERE n_injected IS NOT NULL")
+        assert answer.fetchall() == [(visit, True)]
+    with dbpipe.open(root, read_only=False) as survey:
+        assert survey.inject(where=f"visit = {visit}", n_worker=1).n_unit == 0

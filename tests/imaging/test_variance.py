@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from starfield import moffat_stamp
 
-from dbpipe.imaging.variance import measure_white_noise, model_variance
+from dbpipe.imaging.variance import measure_white_noise, model_variance, model_variance_of_copy
 
 
 def _pulls(signal, n=40, seed=1):
@@ -52,3 +52,24 @@ def test_white_noise_is_measured_beneath_a_crowded_field():
 def test_white_noise_needs_pixels():
     """Where nothing is usable no noise is claimed."""
     assert measure_white_noise(np.ones((8, 8)), np.ones((8, 8), bool)) == 0.0
+
+
+def test_variance_of_a_copy_is_that_of_its_own_model():
+    """Light that is added changes the variance as if the copy had been modelled itself, and only around it.
+
+    At the threshold the variance of a pixel does not tell whether its counts are in it: of the pixels that the light
+    reaches some have those counts once too much or too few.
+    """
+    rng = np.random.default_rng(6)
+    image = rng.normal(0.0, 12.0, (120, 120)) + 0.0
+    image[20:61, 20:61] += 20000.0 * moffat_stamp(3.5, size=41)
+    copy = image.copy()
+    for corner, flux in ((15, 3000.0), (70, 400.0)):
+        copy[corner : corner + 41, 70:111] += flux * moffat_stamp(3.5, size=41)
+    before, truth = (model_variance(pixels.astype(np.float32), 130.0, 4.0) for pixels in (image, copy))
+    after = model_variance_of_copy(before, image.astype(np.float32), copy.astype(np.float32))
+    reached = truth != before
+    wrong = ~np.isclose(after, truth, rtol=1e-5)
+    assert wrong.sum() < 0.05 * reached.sum()
+    assert (np.abs(after - truth) <= 3.0 * np.sqrt(before)).all()
+    assert (after[:, :60] == before[:, :60]).all() and (after != before).sum() > 50
