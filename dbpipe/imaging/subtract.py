@@ -99,7 +99,7 @@ def basis_for(reference_fwhm_pix, target_fwhm_pix, degree, max_size_pix):
     return make_basis(sigma[: len(degree)], degree, 2 * half + 1)
 
 
-def subtract(science, template, *, psf, template_power, star_x, star_y, settings):
+def subtract(science, template, *, psf, template_power, star_x, star_y, settings, science_power=1.0):
     """Match, subtract and whiten.
 
     Parameters
@@ -109,6 +109,7 @@ def subtract(science, template, *, psf, template_power, star_x, star_y, settings
     template_power : (FFT_SIZE, FFT_SIZE) float array, shape of the template's noise power, mean 1
     star_x, star_y : (n,) positions of isolated stars, brightest first [pix]
     settings : KernelSettings
+    science_power : like template_power, or 1: the noise of an image that was not resampled is white
 
     Returns
     -------
@@ -155,6 +156,7 @@ def subtract(science, template, *, psf, template_power, star_x, star_y, settings
         science_variance=levels[0],
         template_variance=levels[1],
         template_power=template_power,
+        science_power=science_power,
         convolved=convolved,
         filter_size_pix=FILTER_SIZE_PIX,
         block_pix=BLOCK_PIX,
