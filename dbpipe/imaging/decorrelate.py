@@ -2,8 +2,8 @@
 
 The noise of S - K * T has power N(k) = P_S(k) + |K(k)|^2 P_T(k); that of K * S - T, |K(k)|^2 P_S(k) + P_T(k).  The
 filter psi(k) = sqrt(c / N(k)) makes it white (Reiss & Lupton, DMTN-021, eq. 2, with the real noise power P_T of the
-template, and P_S of a science image that was resampled, in the place of white ones).  What a point source of flux 1 becomes is PSF_S [* K] * psi; the filter is scaled so that
-this has unit sum, hence fluxes of the result are fluxes.
+template, and P_S of a science image that was resampled, in the place of white ones).  What a point source of flux 1
+becomes is PSF_S [* K] * psi; the filter is scaled so that this has unit sum, hence fluxes of the result are fluxes.
 
 Convolving the science image can push the noise at high frequencies below any use; the filter stops at a floor there
 and the result is white only where the PSF has power.  The variance claimed is therefore the noise power weighted by

@@ -18,6 +18,11 @@ from dbpipe.units import MAD_TO_SIGMA
 RIDGE = 1e-9
 """Added to the diagonal of the normalised equations: keeps degenerate terms at zero."""
 
+N_STAR_TILTED = 60
+"""Stars that allow to judge them with a kernel that changes over the image."""
+N_FOLD = 4
+"""Parts of the stars that are judged by the others in turn."""
+
 
 @dataclass(frozen=True)
 class KernelBasis:
@@ -202,7 +207,9 @@ class KernelFit:
 def fit_kernel(equations, basis, *, shape, kernel_order, sum_order, background_order, is_control, clip_sigma=4.0):
     """Solve for the spatially varying kernel, leaving out stars that do not fit or that have varied.
 
-    Stars are judged with a kernel that is the same everywhere: a flexible one would follow a variable star.
+    Stars are judged with a kernel that is the same everywhere: a flexible one would follow a variable star.  Where
+    they are many, it changes linearly over the image, else all stars of a corner might seem to vary; the kernel that
+    judges a star has then not seen it.
 
     Parameters
     ----------
@@ -227,8 +234,9 @@ def fit_kernel(equations, basis, *, shape, kernel_order, sum_order, background_o
         kept = good & ~is_control
         if kept.sum() < 3:
             raise DataError("too few stars for a matching kernel", n_star=int(kept.sum()), n_required=3)
-        stiff = solve_kernel(equations, basis, kept, (0, 0, background_order), shape)
-        better = _fits(equations, stiff, kept, clip_sigma)
+        better = (equations.n_pix > 0) & _agree(
+            _judge(equations, basis, kept, background_order, shape), kept, clip_sigma
+        )
         # never leave out more than half: then it is the model that is wrong
         if np.array_equal(better, good) or better.sum() < 0.5 * len(good):
             break
@@ -238,10 +246,24 @@ def fit_kernel(equations, basis, *, shape, kernel_order, sum_order, background_o
     return KernelFit(model, kept, star_chi2(equations, model), is_control & good)
 
 
-def _fits(equations, model, kept, clip_sigma):
-    """Tell which stars agree with a model in flux and shape, against the scatter of the kept ones."""
-    good = equations.n_pix > 0
-    for measure in (flux_residual(equations, model), star_chi2(equations, model)):
+def _judge(equations, basis, kept, background_order, shape):
+    """Return the flux residual and the reduced chi2 (2, n_star) of every star under a kernel made of the kept ones."""
+    if kept.sum() < N_STAR_TILTED:
+        stiff = solve_kernel(equations, basis, kept, (0, 0, background_order), shape)
+        return np.stack([flux_residual(equations, stiff), star_chi2(equations, stiff)])
+    judged = np.empty((2, len(kept)))
+    fold = np.arange(len(kept)) % N_FOLD
+    for k in range(N_FOLD):
+        unseen = solve_kernel(equations, basis, kept & (fold != k), (1, 0, background_order), shape)
+        part = equations.take(np.flatnonzero(fold == k))
+        judged[:, fold == k] = flux_residual(part, unseen), star_chi2(part, unseen)
+    return judged
+
+
+def _agree(judged, kept, clip_sigma):
+    """Tell which stars agree with their model, in flux and in chi2, against the scatter of the kept ones."""
+    good = np.ones(len(kept), bool)
+    for measure in judged:
         centre = np.median(measure[kept])
         width = MAD_TO_SIGMA * np.median(np.abs(measure[kept] - centre))
         good &= measure - centre < clip_sigma * max(width, 1e-3 * abs(centre))

@@ -160,7 +160,7 @@ def _quality(unit, result, score, blank, unusable):
 DIFFERENCE = Stage(
     "difference",
     key=("visit", "detector"),
-    version=11,
+    version=12,
     writes=("diffim", "diffim_input"),
     run=difference,
     config=DifferenceConfig,

@@ -12,11 +12,13 @@ with cfitsio's development files (libcfitsio-dev), and from the root of this rep
 Both codes see the same pixels, the same masks, the same stars for their kernels (a quarter of the stars is kept from
 both) and are searched by the same peak finder with the same PSF model.  HOTPANTS has the noise image that it writes.
 
-Columns: direction of the convolution; chi2 per pixel of held-out stars within 2 FWHM: median of all, and of the
-brightest quarter; blank-sky standard deviation of the score; correlation of adjacent pixels; false detections at 5
-sigma per square degree on blank sky and on all sky (sources that did not change included), for both signs together;
-true S/N (in the science image) at which half of the injected sources are found at 5 sigma, and if the threshold is
-5 times the blank-sky standard deviation, as one would set it who measures it; CPU seconds.
+Columns: direction of the convolution (t, template; i or s, science image); chi2 per pixel of held-out stars within
+2 FWHM: median of all, and of the brightest quarter; blank-sky width of the score; correlation of adjacent pixels;
+false detections at 5 sigma per square degree, both signs together, on blank sky and on all sky (sources that did not
+change included), and on all sky if the threshold is 5 times the blank-sky width, as one would set it who measures it;
+true S/N (in the science image) at which half of the injected sources are found at 5 sigma and at that threshold;
+fraction found between S/N 6 and 8; CPU seconds.  The line above a table gives the half point that the best linear
+filter could reach, from the PSFs and the noise of both images.
 """
 
 import argparse
@@ -31,20 +33,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from astropy.io import fits
-from one_pair import Side, calibrate_side, raw_image, subtract_sides
+from one_pair import calibrate_side, raw_image, subtract_sides
 from scipy.optimize import minimize
 from scipy.special import ndtr
 from scipy.stats import norm
 
 from dbpipe.imaging import mask as bits
 from dbpipe.imaging.convolve import KernelField, block_centres
+from dbpipe.imaging.noise import kernel_transfer
 from dbpipe.imaging.peaks import find_peaks, score_response
 from dbpipe.imaging.score import blank_statistics, score_image
 from dbpipe.simulate.exposure import simulate_exposure
 from dbpipe.simulate.scene import Density, make_survey
 from dbpipe.simulate.sky import offset_position
 from dbpipe.simulate.visits import FULL_WELL_E, PIXEL_SCALE_ARCSEC, READ_NOISE_E
-from dbpipe.units import FWHM_PER_SIGMA
+from dbpipe.units import FWHM_PER_SIGMA, MAD_TO_SIGMA
 
 SKY_E = 700.0
 SPACING_PIX = 56
@@ -191,23 +194,31 @@ def judge(result, pair, science, template, held_out):
     clear = valid & ~_discs(shape, pair.injected.x, pair.injected.y, 3.0 * fwhm)
     detected = ((science.plane.mask | template.plane.mask) & bits.DETECTED) != 0
     blank = clear & ~detected
-    std, lag1 = blank_statistics(score.score, result.difference, blank)
-    peaks = find_peaks(
-        score.score, science.plane.mask, response=score_response(result.psf.at(shape[1] / 2, shape[0] / 2)), threshold=4.0
-    )
+    _, lag1 = blank_statistics(score.score, result.difference, blank)
+    # not a clipped deviation, which would flatter a score that is too wide
+    width = MAD_TO_SIGMA * np.median(np.abs(score.score[blank] - np.median(score.score[blank])))
+    response = score_response(result.psf.at(shape[1] / 2, shape[0] / 2))
+    peaks = find_peaks(score.score, science.plane.mask, response=response, threshold=4.0)
     chi2 = _held_out_chi2(result, valid, science.star_x[held_out], science.star_y[held_out], 2.0 * fwhm)
-    high = np.abs(peaks.score) >= 5.0
-    n_blank, n_all = (int(np.sum(where[peaks.y[high], peaks.x[high]])) for where in (blank, clear))
-    deg2 = (PIXEL_SCALE_ARCSEC / 3600.0) ** 2
     return {
-        "code": result.name, "chi2": np.median(chi2), "chi2_bright": np.median(chi2[: len(chi2) // 4]),
-        "n_star": len(chi2), "score_std": std, "lag1": lag1,
-        "false_blank_deg2": n_blank / (blank.sum() * deg2), "n_blank": n_blank,
-        "false_all_deg2": n_all / (clear.sum() * deg2), "n_all": n_all,
-        "snr50": half_point(pair.injected, peaks, valid, 5.0), "snr50_std": half_point(pair.injected, peaks, valid, 5.0 * std),
-        "found_6_8": found_fraction(pair.injected, peaks, valid, (6.0, 8.0)), "masked": 1.0 - valid.mean(),
+        "code": result.name,
+        "chi2": np.median(chi2),
+        "chi2_bright": np.median(chi2[: len(chi2) // 4]),
+        "score_std": width,
+        "lag1": lag1,
+        "false_blank": _false_per_deg2(peaks, blank, 5.0),
+        "false_all": _false_per_deg2(peaks, clear, 5.0),
+        "false_all_std": _false_per_deg2(peaks, clear, 5.0 * width),
+        "snr50": half_point(pair.injected, peaks, valid, 5.0),
+        "snr50_std": half_point(pair.injected, peaks, valid, 5.0 * width),
+        "found_6_8": found_fraction(pair.injected, peaks, valid, (6.0, 8.0)),
         "cpu_s": result.cpu_s,
-    }  # fmt: skip
+    }
+
+
+def _false_per_deg2(peaks, where, threshold):
+    high = np.abs(peaks.score) >= threshold
+    return np.sum(where[peaks.y[high], peaks.x[high]]) / (where.sum() * (PIXEL_SCALE_ARCSEC / 3600.0) ** 2)
 
 
 def _discs(shape, x, y, radius_pix):
@@ -268,6 +279,18 @@ def expected_false(fwhm_pix):
     return 2.0 * per_pix * (3600.0 / PIXEL_SCALE_ARCSEC) ** 2
 
 
+def ideal_half_point(science, template):
+    """Return the true S/N in the science image of a source that has 5 sigma in the best possible difference.
+
+    For known PSFs and white noise its (S/N)^2 is the sum over frequencies of F^2 P_S^2 / (s_S^2 + s_T^2 P_S^2 / P_T^2)
+    (Zackay, Ofek & Gal-Yam 2016 ApJ 830 27, eq. 12); without the template's term it is that of the science image.
+    """
+    ny, nx = science.plane.image.shape
+    p_s, p_t = (np.abs(kernel_transfer(side.psf.at(nx / 2, ny / 2), 96)) ** 2 for side in (science, template))
+    v_s, v_t = (float(np.median(side.plane.variance)) for side in (science, template))
+    return 5.0 * math.sqrt(np.sum(p_s / v_s) / np.sum(p_s / (v_s + v_t * p_s / np.maximum(p_t, 1e-12))))
+
+
 def compare(binary, science_arcsec, template_arcsec, *, n_exposure, size_pix, seed):
     """Return the table of one seeing order."""
     pair = simulate_pair(science_arcsec, template_arcsec, n_exposure=n_exposure, size_pix=size_pix, seed=seed)
@@ -281,7 +304,8 @@ def compare(binary, science_arcsec, template_arcsec, *, n_exposure, size_pix, se
     print(
         f"science {science.plane.fwhm_pix:.2f} pix, template {template.plane.fwhm_pix:.2f} pix, mean of {n_exposure}, "
         f"{len(stars)} stars fitted, {len(held_out)} held out, {len(pair.injected)} sources; Kaiser's expectation "
-        f"{expected_false(science.plane.fwhm_pix):.0f} false per square degree, both signs"
+        f"{expected_false(science.plane.fwhm_pix):.0f} false per square degree, both signs; best half point "
+        f"{ideal_half_point(science, template):.2f}"
     )
     return pd.DataFrame([judge(result, pair, science, template, held_out) for result in results])
 
