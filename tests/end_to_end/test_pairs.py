@@ -95,8 +95,8 @@ def test_planted_sources_are_found(goto):
 def test_little_else_is_left(goto):
     """Beside flagged residuals of bright stars and sources that the template lacks, at most 15 remain unexplained.
 
-    Measured: 35 pieces of the planted sources, 153 flagged, 39 like the planted ones but not on the list, 14 in large
-    galaxies (planted ones too, by their looks), 10 others.
+    Measured: 35 pieces of the planted sources, 153 flagged (143 of them at bright stars), 39 that the template
+    lacks but are not on the list (four pieces of a satellite's trail among them), 14 in large galaxies, 10 others.
     """
     result, _, _, sources, planted = goto
     kind = sort_goto(result, sources, planted)
