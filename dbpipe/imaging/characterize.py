@@ -16,6 +16,7 @@ from dbpipe.imaging.stars import (
     find_stellar_locus,
     is_star_like,
     select_psf_stars,
+    tilt_locus,
 )
 from dbpipe.units import FWHM_PER_SIGMA, MAD_TO_SIGMA
 
@@ -74,8 +75,9 @@ def find_star_candidates(image, variance, unusable, *, detections, noise_e, n_st
             shapes.sigma, signal_to_noise, single if single.sum() >= 10 else alone, n_star_min=n_star_min
         )
         sigma = locus.sigma_pix
+    locus = tilt_locus(locus, shapes.sigma, shapes.x, shapes.y, single if single.sum() >= 10 else alone)
     share = crowding(shapes.x, shapes.y, detections.flux, fwhm_pix=FWHM_PER_SIGMA * sigma)
-    star = is_star_like(shapes.sigma, signal_to_noise, locus)
+    star = is_star_like(shapes.sigma, signal_to_noise, locus, x=shapes.x, y=shapes.y)
     return StarCandidates(shapes, locus, signal_to_noise, share, clean, star)
 
 

@@ -1,9 +1,9 @@
 """Whiten the noise of a difference image and say which PSF and variance belong to the result.
 
-The noise of S - K * T has power N(k) = s^2 + |K(k)|^2 P_T(k); that of K * S - T, s^2 |K(k)|^2 + P_T(k).  The filter
-psi(k) = sqrt(c / N(k)) makes it white (Reiss & Lupton, DMTN-021, eq. 2, with the template's real noise power P_T in
-the place of a white one).  What a point source of flux 1 becomes is PSF_S [* K] * psi; the filter is scaled so that
-this has unit sum, hence fluxes of the result are fluxes.
+The noise of S - K * T has power N(k) = P_S(k) + |K(k)|^2 P_T(k); that of K * S - T, |K(k)|^2 P_S(k) + P_T(k).  The
+filter psi(k) = sqrt(c / N(k)) makes it white (Reiss & Lupton, DMTN-021, eq. 2, with the real noise power P_T of the
+template, and P_S of a science image that was resampled, in the place of white ones).  What a point source of flux 1
+becomes is PSF_S [* K] * psi; the filter is scaled so that this has unit sum, hence fluxes of the result are fluxes.
 
 Convolving the science image can push the noise at high frequencies below any use; the filter stops at a floor there
 and the result is white only where the PSF has power.  The variance claimed is therefore the noise power weighted by
@@ -42,7 +42,16 @@ class Whitening:
 
 
 def whiten_field(
-    kernel, psfs, *, science_variance, template_variance, template_noise, convolved, filter_size_pix, block_pix
+    kernel,
+    psfs,
+    *,
+    science_variance,
+    template_variance,
+    template_noise,
+    convolved,
+    filter_size_pix,
+    block_pix,
+    science_power=1.0,
 ):
     """Make the whitening filter of each block.
 
@@ -56,6 +65,7 @@ def whiten_field(
     convolved : "template" or "science", the side that the kernel is applied to
     filter_size_pix : int, odd
     block_pix : int
+    science_power : like template_power, or 1 for white noise
 
     Returns
     -------
@@ -69,12 +79,12 @@ def whiten_field(
         for i in range(n_x):
             k = kernel_transfer(kernel[j, i], FFT_SIZE)
             template_power = template_noise.at(j, i)
-            on_science, on_template = np.ones_like(template_power), template_power
+            on_science, on_template = science_power * np.ones_like(template_power), template_power
             point = kernel_transfer(psfs[j, i], FFT_SIZE)
             if convolved == "template":
                 on_template = np.abs(k) ** 2 * template_power
             else:
-                on_science, point = np.abs(k) ** 2, point * k
+                on_science, point = np.abs(k) ** 2 * on_science, point * k
             noise = science_variance[j, i] * on_science + template_variance[j, i] * on_template
             stamp = _centred(1.0 / np.sqrt(noise + POWER_FLOOR * noise.max()), filter_size_pix)
             psi = kernel_transfer(stamp, FFT_SIZE)

@@ -270,12 +270,11 @@ class KernelFit:
     y: np.ndarray
 
 
-def fit_kernel(
-    equations, start, basis, *, shape, kernel_order, sum_order, background_order, is_control, clip_sigma=4.0
-):
+def fit_kernel(equations, start, basis, *, shape, kernel_order, sum_order, background_order, is_control):
     """Solve for the spatially varying kernel, leaving out stars that do not fit or that have varied.
 
-    Stars are judged with a kernel that is the same everywhere: a flexible one would follow a variable star.
+    Stars are judged with a correction that is the same everywhere: a flexible one would follow a variable star.  The
+    start kernel has the variation over the image that the PSF models know.
 
     Parameters
     ----------

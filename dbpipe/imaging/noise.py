@@ -121,6 +121,29 @@ def autocovariance(power, half):
     return full[centre - half : centre + half + 1, centre - half : centre + half + 1]
 
 
+def measure_power(image, blank, *, half, size):
+    """Measure the shape of the noise power on blank sky, for an image whose history is not known.
+
+    Parameters
+    ----------
+    image : (ny, nx) float array
+    blank : (ny, nx) bool array, pixels that show nothing but noise
+    half : int, largest lag of the correlation [pix]; what is correlated further is sky, not noise
+    size : int, side of the frequency grid
+
+    Returns
+    -------
+    (size, size) float array in FFT order, mean 1
+    """
+    padded = [n + half for n in image.shape]
+    field = np.where(blank, image - np.mean(image[blank]), 0.0)
+    products, pairs = (np.fft.irfft2(np.abs(np.fft.rfft2(a, padded)) ** 2, padded) for a in (field, blank))
+    lags = np.arange(-half, half + 1)
+    lags = np.ix_(lags, lags)
+    power = power_of(products[lags] / np.maximum(pairs[lags], 1.0))(*frequencies(size))
+    return power / power.mean()
+
+
 def power_of(stamp):
     """Return a callable (kx, ky) -> P(k) that evaluates an autocovariance stamp at any frequency.
 

@@ -1,6 +1,6 @@
 """Which sources are stars, by size, and which of them may make the PSF model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -19,6 +19,13 @@ class StellarLocus:
     """Scatter of ln(size) of bright stars about it."""
     n_star: int
     """Bright sources on the ridge."""
+    plane: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """ln(size / sigma_pix) at pixel (0, 0) and its change per pixel in x and y."""
+
+    def sigma_at(self, x, y):
+        """Return the size of a star at positions (n,) [pix]."""
+        start, along_x, along_y = self.plane
+        return self.sigma_pix * np.exp(start + along_x * x + along_y * y)
 
 
 def find_stellar_locus(sigma_pix, signal_to_noise, candidate, *, n_star_min=3, half_width=0.12):
@@ -56,11 +63,48 @@ def find_stellar_locus(sigma_pix, signal_to_noise, candidate, *, n_star_min=3, h
     return StellarLocus(float(np.exp(centre)), float(max(scatter, 0.01)), int(near.sum()))
 
 
-def is_star_like(sigma_pix, signal_to_noise, locus, *, n_sigma=3.5):
-    """Return which sources have the size of a star within its error, about 1.2 / SN in ln(size)."""
+def tilt_locus(locus, sigma_pix, x, y, candidate, *, half_width=0.12):
+    """Let the size of a star change linearly over the image, where one size cannot hold all stars.
+
+    From the stars of the common size the plane grows outward: it is fitted to the sources near it, and those near the
+    new plane are fitted again.  It is kept if it changes by more than twice the ridge's half width across the sources
+    and holds a fifth more of them than one size does; otherwise the locus stays as it is.
+
+    Parameters
+    ----------
+    locus : StellarLocus
+    sigma_pix, x, y : (n,) float arrays [pix], NaN where unmeasured
+    candidate : (n,) bool array, bright sources whose size can be trusted
+    half_width : float, as in `find_stellar_locus`
+
+    Returns
+    -------
+    StellarLocus
+    """
+    usable = candidate & (sigma_pix > 0.5)
+    log_size = np.log(sigma_pix[usable] / locus.sigma_pix)
+    design = np.column_stack([np.ones(usable.sum()), x[usable], y[usable]])
+    level = near = np.abs(log_size) < half_width
+    if level.sum() < 10:
+        return locus
+    for _ in range(30):
+        plane = np.linalg.lstsq(design[near], log_size[near], rcond=None)[0]
+        closer = np.abs(log_size - design @ plane) < half_width
+        if closer.sum() < 10 or np.array_equal(closer, near):
+            break
+        near = closer
+    if near.sum() < 1.2 * level.sum() or np.ptp(design @ plane) < 2.0 * half_width:
+        return locus
+    residual = (log_size - design @ plane)[near]
+    scatter = MAD_TO_SIGMA * float(np.median(np.abs(residual - np.median(residual))))
+    return replace(locus, scatter=max(scatter, 0.01), n_star=int(near.sum()), plane=tuple(plane.tolist()))
+
+
+def is_star_like(sigma_pix, signal_to_noise, locus, *, x, y, n_sigma=3.5):
+    """Return which sources have the size of a star there within its error, about 1.2 / SN in ln(size)."""
     with np.errstate(invalid="ignore", divide="ignore"):
         tolerance = n_sigma * np.hypot(locus.scatter, 1.2 / signal_to_noise)
-        return np.abs(np.log(sigma_pix / locus.sigma_pix)) < tolerance
+        return np.abs(np.log(sigma_pix / locus.sigma_at(x, y))) < tolerance
 
 
 def crowding(x, y, flux, *, fwhm_pix):

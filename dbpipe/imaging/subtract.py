@@ -118,7 +118,7 @@ def basis_for(target_fwhm_pix, degree, max_size_pix):
     return make_basis(sigma[: len(degree)], degree, 2 * half + 1)
 
 
-def subtract(science, template, *, template_noise, star_x, star_y, settings):
+def subtract(science, template, *, template_noise, star_x, star_y, settings, science_power=1.0):
     """Match, subtract and whiten.
 
     Parameters
@@ -127,6 +127,8 @@ def subtract(science, template, *, template_noise, star_x, star_y, settings):
     template_noise : NoiseField, shape of the template's noise power per block of BLOCK_PIX
     star_x, star_y : (n,) positions of isolated stars, brightest first [pix]
     settings : KernelSettings
+    science_power : (FFT_SIZE, FFT_SIZE) float array in FFT order, mean 1: shape of the science image's noise power; or
+        1, since the noise of an image that was not resampled is white
 
     Returns
     -------
@@ -143,7 +145,7 @@ def subtract(science, template, *, template_noise, star_x, star_y, settings):
         raise DataError("no pixel has both science and template", n_pix=int(unusable.size))
     convolved, basis, start = choose_direction(science, template, settings=settings)
     reference, target = (template, science) if convolved == "template" else (science, template)
-    power = template_noise.overall if convolved == "template" else np.ones((FFT_SIZE, FFT_SIZE))
+    power = template_noise.overall if convolved == "template" else science_power * np.ones((FFT_SIZE, FFT_SIZE))
     fit = _fit(reference, target, unusable, star_x, star_y, basis, start, power, settings)
     field = fit.model.field(BLOCK_PIX)
     matched = convolve(reference.image, field)
@@ -172,6 +174,7 @@ def subtract(science, template, *, template_noise, star_x, star_y, settings):
         science_variance=levels[0],
         template_variance=levels[1],
         template_noise=template_noise,
+        science_power=science_power,
         convolved=convolved,
         filter_size_pix=FILTER_SIZE_PIX,
         block_pix=BLOCK_PIX,

@@ -330,7 +330,7 @@ def _source_rows(key, sources, reference, pairs, calexp):
 CALIBRATE = Stage(
     "calibrate",
     key=("visit", "detector"),
-    version=4,
+    version=5,
     writes=("calexp", "source"),
     run=calibrate,
     config=CalibrateConfig,

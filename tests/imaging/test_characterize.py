@@ -12,7 +12,7 @@ from dbpipe.imaging.centroids import measure_windowed
 from dbpipe.imaging.characterize import characterize, find_star_candidates, is_clean, touches
 from dbpipe.imaging.detection import detect_sources
 from dbpipe.imaging.psf import measure_psf
-from dbpipe.imaging.stars import find_stellar_locus
+from dbpipe.imaging.stars import find_stellar_locus, is_star_like, tilt_locus
 from dbpipe.imaging.variance import model_variance
 
 
@@ -69,6 +69,33 @@ def test_locus_is_the_stars_not_the_galaxies():
     assert locus.sigma_pix == pytest.approx(1.8, rel=0.02)
     with pytest.raises(DataError, match="too few stars"):
         find_stellar_locus(sigma[:2], np.ones(2), np.ones(2, bool))
+
+
+def grown_field(growth, seed=7):
+    """Return size, x, y and which are stars: 150 stars whose size grows by a factor over x, among 100 galaxies."""
+    rng = np.random.default_rng(seed)
+    x, y = rng.uniform(0, 1800, (2, 250))
+    is_star = np.arange(250) < 150
+    sigma = 1.4 * growth ** (x / 1800) * np.where(is_star, rng.normal(1.0, 0.02, 250), rng.uniform(1.3, 3.0, 250))
+    return sigma, x, y, is_star
+
+
+@pytest.mark.parametrize("growth", [1.8, 1.05])
+def test_stars_are_found_although_their_size_changes_over_the_image(growth):
+    """Where stars at one side are 1.8 times as large as at the other, 95% are found, with few galaxies."""
+    sigma, x, y, is_star = grown_field(growth)
+    bright = np.full(250, 100.0)
+    everything = np.ones(250, bool)
+    locus = tilt_locus(find_stellar_locus(sigma, bright, everything), sigma, x, y, everything)
+    chosen = is_star_like(sigma, bright, locus, x=x, y=y)
+    assert chosen[is_star].mean() > 0.95 and chosen[~is_star].mean() < 0.05
+
+
+def test_a_nearly_constant_size_stays_constant():
+    """A change of the size that one locus holds leaves the locus as it is."""
+    sigma, x, y, _ = grown_field(1.05)
+    locus = find_stellar_locus(sigma, np.full(250, 100.0), np.ones(250, bool))
+    assert tilt_locus(locus, sigma, x, y, np.ones(250, bool)) is locus
 
 
 def test_blank_frame_has_no_stars():

@@ -107,3 +107,31 @@ def test_blocks_are_spread_over_the_image():
     """Every pixel has the value of its block."""
     image = spread(np.array([[1.0, 2.0], [3.0, 4.0]]), (5, 6), 3)
     assert image[2, 2] == 1 and image[2, 3] == 2 and image[3, 0] == 3 and image[4, 5] == 4
+
+
+def test_a_science_image_that_was_resampled_is_whitened_too():
+    """With the science image's own noise power in the filter, its correlation goes and the score has unit width."""
+    tap = np.array([[0.02, 0.1, 0.02], [0.1, 0.9, 0.1], [0.02, 0.1, 0.02]])
+    power = noise.kernel_power(tap, FFT_SIZE)
+    whitening = whiten_field(
+        KERNEL[None, None],
+        PSF[None, None],
+        science_variance=np.full((1, 1), S_SIGMA**2),
+        template_variance=np.zeros((1, 1)),
+        template_noise=noise.uniform_noise(np.ones((FFT_SIZE, FFT_SIZE)), (1, 1)),
+        science_power=power / power.mean(),
+        convolved="template",
+        filter_size_pix=31,
+        block_pix=2048,
+    )
+    power_of_score = []
+    for seed in range(4):  # one field knows the width to 0.5% only
+        raw = fftconvolve(np.random.default_rng(seed).normal(size=(SIZE, SIZE)), tap, mode="same")
+        raw *= S_SIGMA / np.sqrt(np.sum(tap**2))
+        white = convolve(raw.astype(np.float32), whitening.filter)[40:-40, 40:-40]
+        everywhere = np.ones(white.shape, bool)
+        assert abs(blank_statistics(white, white, everywhere)[1]) < 0.01
+        variance = np.full(white.shape, whitening.science_gain[0, 0] * S_SIGMA**2, np.float32)
+        score = score_image(white, variance, ~everywhere, whitening.psf).score
+        power_of_score.append(np.mean(score[20:-20, 20:-20] ** 2))
+    assert np.sqrt(np.mean(power_of_score)) == pytest.approx(1.0, abs=0.01)

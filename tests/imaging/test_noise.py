@@ -66,3 +66,15 @@ def test_white_noise_is_one_everywhere():
     """The autocovariance of power 1 is a single one at lag zero."""
     stamp = noise.autocovariance(np.ones((32, 32)), 3)
     assert stamp[3, 3] == pytest.approx(1.0) and np.abs(stamp).sum() == pytest.approx(1.0)
+
+
+def test_power_is_measured_between_the_sources():
+    """The power of noise of which a fifth is hidden comes out to 3% of its maximum, with a mean of 1."""
+    rng = np.random.default_rng(8)
+    kernel = moffat_psf(2.2, None, 9)
+    field = fftconvolve(rng.normal(size=(620, 660)), kernel, mode="valid")
+    blank = rng.random(field.shape) > 0.2
+    expected = noise.kernel_power(kernel, 32)
+    measured = noise.measure_power(np.where(blank, field + 5.0, 1e5), blank, half=6, size=32)
+    assert measured.mean() == pytest.approx(1.0)
+    np.testing.assert_allclose(measured, expected / expected.mean(), atol=0.03 * expected.max() / expected.mean())
