@@ -13,6 +13,7 @@ from dbpipe.imaging.convolve import KernelField, block_centres, convolve, core_r
 from dbpipe.imaging.decorrelate import Whitening, spread, whiten_field
 from dbpipe.imaging.kernel import KernelFit, fit_kernel, make_basis, star_equations
 from dbpipe.imaging.kernel_choice import choose_kernel
+from dbpipe.imaging.wings import MAX_STARS, Profile, Stars, flux_from_wings, measure_wings, subtract_wings
 from dbpipe.units import FWHM_PER_SIGMA
 
 BLOCK_PIX = 128
@@ -67,6 +68,8 @@ class Subtraction:
     whitening : Whitening
     fit : KernelFit
     convolved : "template" or "science"
+    wings : Profile, what stars had left beyond the reach of the kernel, per flux; it is taken out
+    bright : Stars, brightest first
     science_noise, template_noise : float, sky noise of the two sides before convolution [flux units of the science]
     """
 
@@ -77,6 +80,8 @@ class Subtraction:
     whitening: Whitening
     fit: KernelFit
     convolved: str
+    wings: Profile
+    bright: Stars
     science_noise: float
     template_noise: float
 
@@ -99,7 +104,7 @@ def basis_for(reference_fwhm_pix, target_fwhm_pix, degree, max_size_pix):
     return make_basis(sigma[: len(degree)], degree, 2 * half + 1)
 
 
-def subtract(science, template, *, psf, template_power, star_x, star_y, settings):
+def subtract(science, template, *, psf, template_power, star_x, star_y, bright, settings):
     """Match, subtract and whiten.
 
     Parameters
@@ -108,6 +113,7 @@ def subtract(science, template, *, psf, template_power, star_x, star_y, settings
     psf : object with ``at_many(x, y) -> (n, size, size)``, PSF of the science image
     template_power : (FFT_SIZE, FFT_SIZE) float array, shape of the template's noise power, mean 1
     star_x, star_y : (n,) positions of isolated stars, brightest first [pix]
+    bright : Stars, those whose wings may matter, flux NaN where the star is saturated
     settings : KernelSettings
 
     Returns
@@ -144,10 +150,14 @@ def subtract(science, template, *, psf, template_power, star_x, star_y, settings
         field = KernelField(field.kernels / ratio, field.block_pix)
         template = Plane(template.image / ratio, template.variance / ratio**2, template.mask, template.fwhm_pix)
     unusable = (mask & planes.UNUSABLE) != 0
-    sky = _residual_sky(residual, unusable | ((mask & planes.DETECTED) != 0))
+    bright = _with_fluxes(bright, science, psf)
+    wings, light = _wings(residual, science.variance + template.variance, unusable, bright, science.fwhm_pix)
+    residual -= light
+    sky = _residual_sky(residual, mask)
     residual -= sky
+    light += sky
     if convolved == "template":
-        matched += sky
+        matched += light
     levels = [_block_levels(v, unusable, BLOCK_PIX) for v in (science.variance, template.variance)]
     whitening = whiten_field(
         field.kernels,
@@ -173,17 +183,42 @@ def subtract(science, template, *, psf, template_power, star_x, star_y, settings
         whitening=whitening,
         fit=fit,
         convolved=convolved,
+        wings=wings,
+        bright=bright,
         science_noise=float(np.sqrt(np.median(levels[0]))),
         template_noise=float(np.sqrt(np.median(levels[1]))),
     )
 
 
-def _residual_sky(residual, excluded):
+def _with_fluxes(stars, science, psf):
+    """Fill in the fluxes of saturated stars, drop what has none, and order by brightness."""
+    unusable = (science.mask & planes.UNUSABLE) != 0
+    unknown = ~np.isfinite(stars.flux)
+    flux = np.array(stars.flux, float)
+    flux[unknown] = flux_from_wings(
+        science.image, science.variance, unusable, psf, x=stars.x[unknown], y=stars.y[unknown]
+    )
+    known = np.flatnonzero(flux > 0)
+    return Stars(stars.x, stars.y, flux).take(known[np.argsort(-flux[known], kind="stable")])
+
+
+def _wings(residual, variance, unusable, bright, fwhm_pix):
+    """Return the profile of the wings that the kernel has left, and their light in the image."""
+    profile = measure_wings(residual, variance, unusable, bright.take(slice(MAX_STARS)), fwhm_pix=fwhm_pix)
+    noise = float(np.sqrt(np.median(variance[~unusable][::7])))
+    return profile, subtract_wings(residual, profile, bright, noise=noise, inner_pix=fwhm_pix)
+
+
+def _residual_sky(residual, mask):
     """Smooth background of the residual.
 
     Both sides had their own sky subtracted, each with its own error; a star's stamp is too small to see that.
     What is left shifts every score: at 1% of the sky noise per pixel, by a tenth of a sigma.
+    Sources are left out, but not what fills most of a bin: a nebula, of which the two skies took their parts.
     """
+    detected = (mask & planes.DETECTED) != 0
+    fills = ndimage.uniform_filter(detected.astype(np.float32), SKY_BIN_PIX, mode="nearest") > 0.5
+    excluded = ((mask & planes.UNFIT) != 0) | (detected & ~fills)
     if excluded.all():
         return np.zeros(residual.shape, np.float32)
     return smooth_level(residual.astype(np.float32), ~excluded, SKY_BIN_PIX)

@@ -12,8 +12,10 @@ from dbpipe.imaging.homogenise import fit_homogenisation_kernel
 from dbpipe.imaging.mask import DETECTED, UNUSABLE
 from dbpipe.imaging.score import score_image
 from dbpipe.imaging.subtract import KernelSettings, Plane, subtract
+from dbpipe.imaging.wings import Stars
 
 STAMP = 41
+NO_STARS = Stars(np.empty(0), np.empty(0), np.empty(0))
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ def subtract_pair(pair, **settings):
         template_power=pair.template_power,
         star_x=pair.x,
         star_y=pair.y,
+        bright=NO_STARS,
         settings=KernelSettings(**settings),
     )
     unusable = (result.mask & UNUSABLE) != 0
