@@ -1,18 +1,17 @@
 """Satellites' streaks: straight lines of even light, much longer than any star is wide.
 
-Found with a fast discrete Radon transform (Goetz & Druckmueller 1996 Pattern Recognition 29 711; Nir, Zackay & Ofek
-2018 AJ 156 229, sect. 3, for streaks of any length) of the binned image whose pixels are clipped, so that no star
-weighs more than a piece of a streak, and then held against the image at full resolution: what is a streak has the same
-light all along, is as wide as the PSF or more, and its sky is the same on both sides.
+Found with a fast Radon transform of the binned image whose pixels are clipped, so that no star weighs more than a piece
+of a streak, and then held against the image at full resolution: what is a streak has the same light all along, is as
+wide as the PSF or more, and its sky is the same on both sides.
 """
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from scipy import ndimage
 
+from dbpipe.imaging.radon import strongest_line
 from dbpipe.units import FWHM_PER_SIGMA, MAD_TO_SIGMA
 
 CLIP_SIGMA = 3.0
@@ -20,6 +19,8 @@ CLIP_SIGMA = 3.0
 MEDIAN_LOSS = math.sqrt(0.5 * math.pi)
 """Standard error of a median over that of a mean."""
 MAX_CANDIDATES = 12
+LONGEST_GROWTH = 4.0
+"""Length of a streak over that of the line by which it was found; lines are found in lengths of powers of two."""
 NEIGHBOURHOOD_BINS = 11
 """Side of the box whose mean is sky, nebula or galaxy."""
 CHUNK_SNR = 8.0
@@ -102,6 +103,9 @@ def find_streaks(image, variance, unusable, *, fwhm_pix, limits=None):
             break
         ends = [(value + 0.5) * bin_pix - 0.5 for value in (line.x0, line.y0, line.x1, line.y1)]
         streak = _confirm(image, variance, unusable, ends, line.snr, fwhm_pix, limits)
+        # of a real one half its length or more stood out at once
+        if streak is not None and streak.length_pix > LONGEST_GROWTH * math.hypot(ends[2] - ends[0], ends[3] - ends[1]):
+            streak = None
         if streak is not None:
             found.append(streak)
         _forget(bins, line, streak, bin_pix, fwhm_pix)
@@ -147,82 +151,6 @@ def _clipped_bins(image, variance, unusable, bin_pix):
     weight = np.maximum(ndimage.uniform_filter(seen.astype(np.float32), NEIGHBOURHOOD_BINS), 0.05)
     bins = (bins - ndimage.uniform_filter(bins, NEIGHBOURHOOD_BINS) / weight) * seen
     return (bins / np.std(bins[seen])).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line through the bins, with the S/N of their sum."""
-
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-    snr: float
-
-
-def strongest_line(bins, min_bins):
-    """Return the line of the largest sum over the root of its number of bins, or None if the image is too small."""
-    best = None
-    for transposed in (False, True):
-        for flipped in (False, True):
-            view = bins.T if transposed else bins
-            view = view[:, ::-1] if flipped else view
-            snr, x0, y0, x1, y1 = _search(np.ascontiguousarray(view), min_bins)
-            if flipped:
-                x0, x1 = view.shape[1] - 1 - x0, view.shape[1] - 1 - x1
-            if transposed:
-                x0, y0, x1, y1 = y0, x0, y1, x1
-            if snr > 0 and (best is None or snr > best.snr):
-                best = Line(x0, y0, x1, y1, snr)
-    return best
-
-
-def _search(bins, min_bins):
-    """Search the lines that lean right by at most 45 degrees."""
-    ny, nx = bins.shape
-    n = 1 << (ny - 1).bit_length()
-    strips = np.zeros((n, 1, n + nx), np.float32)  # lines may come in from the left
-    strips[:ny, 0, n:] = bins
-    best = (0.0, 0.0, 0.0, 0.0, 0.0)
-    height = 1
-    while height < n:
-        strips = _fold(strips)
-        height *= 2
-        if height >= min_bins:
-            strip, shift, x, value = _largest(strips)
-            snr = value / math.sqrt(min(height, ny))
-            if snr > best[0]:
-                bottom = strip * height
-                best = (snr, float(x - n), float(bottom), float(x - n + shift), float(bottom + height - 1))
-    return best
-
-
-@njit(cache=True)
-def _fold(strips):
-    """Join neighbouring strips: sums along lines that shift by s over twice the height, s = 0 .. 2 height - 1."""
-    n, height, width = strips.shape
-    joined = np.zeros((n // 2, 2 * height, width), np.float32)
-    for k in range(n // 2):
-        for shift in range(2 * height):
-            low, step = shift // 2, (shift + 1) // 2
-            first, second, out = strips[2 * k, low], strips[2 * k + 1, low], joined[k, shift]
-            for x in range(width - step):
-                out[x] = first[x] + second[x + step]
-            for x in range(width - step, width):
-                out[x] = first[x]
-    return joined
-
-
-@njit(cache=True)
-def _largest(strips):
-    n, height, width = strips.shape
-    best, where_k, where_s, where_x = np.float32(-1e30), 0, 0, 0
-    for k in range(n):
-        for s in range(height):
-            for x in range(width):
-                if strips[k, s, x] > best:
-                    best, where_k, where_s, where_x = strips[k, s, x], k, s, x
-    return where_k, where_s, where_x, best
 
 
 def _forget(bins, line, streak, bin_pix, fwhm_pix):

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from dbpipe.errors import DataError
 from dbpipe.imaging import mask as planes
-from dbpipe.imaging.background import smooth_level
+from dbpipe.imaging.background import block_medians, smooth_level
 from dbpipe.imaging.convolve import KernelField, block_centres, convolve, core_radius_pix
 from dbpipe.imaging.decorrelate import Whitening, spread, whiten_field
 from dbpipe.imaging.kernel import KernelFit, fit_kernel, make_basis, star_equations
@@ -19,6 +19,9 @@ from dbpipe.units import FWHM_PER_SIGMA
 BLOCK_PIX = 128
 FILTER_SIZE_PIX = 31
 SKY_BIN_PIX = 64
+NEBULA_BIN_PIX = 32
+"""Where a source fills more than half of a sky bin it is a nebula, of which the skies of the two sides took their
+parts; the residual's level is then its median in bins of this side, sources and all."""
 SHARPENING_LIMIT = 1.45
 """Template FWHM over science FWHM up to which the template is convolved.  With the template's own noise power in the
 filter, a mild sharpening is as clean as a blurring (its noise at high frequencies is known to be small) and the
@@ -214,14 +217,15 @@ def _residual_sky(residual, mask):
 
     Both sides had their own sky subtracted, each with its own error; a star's stamp is too small to see that.
     What is left shifts every score: at 1% of the sky noise per pixel, by a tenth of a sigma.
-    Sources are left out, but not what fills most of a bin: a nebula, of which the two skies took their parts.
     """
-    detected = (mask & planes.DETECTED) != 0
-    fills = ndimage.uniform_filter(detected.astype(np.float32), SKY_BIN_PIX, mode="nearest") > 0.5
-    excluded = ((mask & planes.UNFIT) != 0) | (detected & ~fills)
-    if excluded.all():
+    unfit, detected = (mask & planes.UNFIT) != 0, (mask & planes.DETECTED) != 0
+    if (unfit | detected).all():
         return np.zeros(residual.shape, np.float32)
-    return smooth_level(residual.astype(np.float32), ~excluded, SKY_BIN_PIX)
+    sky = smooth_level(residual.astype(np.float32), ~(unfit | detected), SKY_BIN_PIX)
+    fills = ndimage.uniform_filter(detected.astype(np.float32), SKY_BIN_PIX, mode="nearest") > 0.5
+    if fills.any():
+        sky += np.where(fills, block_medians(residual - sky, unfit, NEBULA_BIN_PIX), np.float32(0.0))
+    return sky
 
 
 def _kernel_sum(fit):

@@ -1,9 +1,8 @@
-"""What bright stars leave in a difference: wings that the matching kernel cannot reach, and the scatter of the rest.
+"""What bright stars leave in a difference beyond the reach of the matching kernel: the wings of their PSFs.
 
 The kernel is fitted to stamps of two FWHM and has no larger reach; beyond it the wings of exposure and template differ
 by what their PSFs differ.  Per unit of flux this is the same for every star of the image, so it is measured on all of
-them in rings and taken out.  What is left differs from star to star and is noise: a part of the star's flux, measured
-ring by ring, that a point source there may be wrong by.
+them in rings and taken out.
 """
 
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 RING_EDGES_FWHM = (1.0, 1.3, 1.6, 2.0, 2.4, 2.8, 3.3, 3.9, 4.6, 5.4, 6.4, 7.6, 9.0, 11.0, 13.5, 17.0, 21.0)
-NOISE_EDGES_FWHM = (0.0, 0.5, 1.0, 1.5, 2.0, 2.6, 3.3, 4.2, 5.4, 7.0, 9.0)
 MAX_RADIUS_PIX = 120
 MAX_STARS = 60
 MIN_STARS = 3
@@ -91,7 +89,7 @@ def measure_wings(residual, variance, unusable, stars, *, fwhm_pix):
     Profile
         Of surface brightness per flux [1 / pix2]; zero where it is not significant.
     """
-    edges = _edges(RING_EDGES_FWHM, fwhm_pix)
+    edges = ring_edges(RING_EDGES_FWHM, fwhm_pix)
     light, error = _ring_medians(residual, variance, unusable, stars, edges)
     flux = stars.flux[:, None]
     error = np.sqrt(error**2 + np.square(ONE_STAR_LIMIT * light))
@@ -116,86 +114,18 @@ def subtract_wings(image, profile, stars, *, noise, inner_pix):
         if not seen.size:
             continue
         reach = profile.edges_pix[min(seen[-1] + 2, len(profile.edges_pix) - 1)]
-        window, radius = _radius(image.shape, x, y, reach)
+        window, radius = window_radius(image.shape, x, y, reach)
         light[window] += np.where((radius >= inner_pix) & (radius < reach), flux * profile.at(radius), 0.0)
     return light
 
 
-def measure_star_noise(score, flux_err, stars, *, fwhm_pix):
-    """Measure which part of a star's flux a point source at some distance from it is wrong by.
-
-    The score of pure noise has a variance of 1; what it has more, around stars that did not change, is
-    (part x flux / flux_err)^2.  A star counts with three standard deviations at most: it may have varied.
-
-    Parameters
-    ----------
-    score, flux_err : (ny, nx) float arrays, 0 where there is no score
-    stars : Stars
-    fwhm_pix : float
-
-    Returns
-    -------
-    Profile
-        Of the part of the flux; zero with fewer than three stars.
-    """
-    edges = _edges(NOISE_EDGES_FWHM, fwhm_pix)
-    excess, own = _excess(score, flux_err, stars, edges)
-    value = [_common_variance(excess[:, b], own[:, b]) for b in range(len(edges) - 1)]
-    return Profile(edges, np.sqrt(value))
-
-
-def own_star_noise(score, flux_err, star, common):
-    """Return the profile of one star: what is common to all, or beyond its core what itself shows if that is more.
-
-    A saturated star outshines those that `measure_star_noise` has seen, and need not be like them.
-    """
-    excess, _ = _excess(score, flux_err, star, common.edges_pix)
-    own = np.sqrt(np.maximum(np.nan_to_num(excess[0]), 0.0))
-    beyond = common.edges_pix[:-1] >= common.edges_pix[np.searchsorted(NOISE_EDGES_FWHM, 2.0)]
-    return Profile(common.edges_pix, np.where(beyond, np.maximum(own, common.value), common.value))
-
-
-def _excess(score, flux_err, stars, edges):
-    """Return the square of the part of the flux that each star shows, and that of its noise, (n_star, n_ring)."""
-    excess, own = np.full((2, len(stars.x), len(edges) - 1), np.nan)
-    for k, (x, y, flux) in enumerate(zip(stars.x, stars.y, stars.flux, strict=True)):
-        window, radius = _radius(score.shape, x, y, edges[-1])
-        for b in range(len(edges) - 1):
-            ring = (radius >= edges[b]) & (radius < edges[b + 1]) & (flux_err[window] > 0)
-            if ring.any():
-                level = np.square(flux_err[window][ring] / flux)
-                power = np.square(score[window][ring])
-                # a transient or a neighbour in the ring counts little; 25 medians of chi2 are 3.4 sigma
-                variance = np.mean(np.minimum(power, 25.0 * np.median(power)))
-                own[k, b] = np.median(level)
-                excess[k, b] = (variance - 1.0) * own[k, b]
-    return excess, own
-
-
-def star_noise(shape, profile, stars, *, faintest):
-    """Return the error of the flux of a point source that stars add, (ny, nx) float32: the largest of any star.
-
-    Parameters
-    ----------
-    shape : (ny, nx)
-    profile : Profile of `measure_star_noise`
-    stars : Stars
-    faintest : float, errors below are left out [image unit]
-    """
-    noise = np.zeros(shape, np.float32)
-    for x, y, flux in zip(stars.x, stars.y, stars.flux, strict=True):
-        if flux * profile.value.max(initial=0.0) > faintest:
-            window, radius = _radius(shape, x, y, profile.edges_pix[-1])
-            noise[window] = np.maximum(noise[window], flux * profile.at(radius))
-    return noise
-
-
-def _edges(edges_fwhm, fwhm_pix):
+def ring_edges(edges_fwhm, fwhm_pix):
+    """Return edges of rings in pixels, as far as stars are looked after."""
     edges = np.asarray(edges_fwhm) * fwhm_pix
     return edges[edges <= MAX_RADIUS_PIX]
 
 
-def _radius(shape, x, y, reach):
+def window_radius(shape, x, y, reach):
     """Return the window of an image around a place, and the distance of its pixels from it."""
     window, _ = _windows(shape, x, y, int(np.ceil(reach)))
     rows, columns = np.ogrid[window]
@@ -216,7 +146,7 @@ def _ring_medians(residual, variance, unusable, stars, edges):
     """Return the median surface brightness in rings around stars and its error, (n_star, n_ring); NaN where unseen."""
     light, error = np.full((2, len(stars.x), len(edges) - 1), np.nan)
     for k, (x, y) in enumerate(zip(stars.x, stars.y, strict=True)):
-        window, radius = _radius(residual.shape, x, y, edges[-1])
+        window, radius = window_radius(residual.shape, x, y, edges[-1])
         usable = ~unusable[window] & (radius >= edges[0]) & (radius < edges[-1])
         ring = np.searchsorted(edges, radius[usable], side="right") - 1
         order = np.argsort(ring, kind="stable")
@@ -241,25 +171,3 @@ def _clipped_mean(value, error):
     enough = (weight > 0).sum(axis=0) >= MIN_STARS
     total = np.maximum(weight.sum(axis=0), 1e-300)
     return np.where(enough, (weight * value).sum(axis=0) / total, 0.0), 1.0 / np.sqrt(total)
-
-
-def _common_variance(excess, own):
-    """Return the variance that all stars share beyond their own noise; 0 with too few stars.
-
-    Each star is one draw: its weight follows from what is expected of it, never from what it shows.
-
-    Parameters
-    ----------
-    excess : (n,) square of what the star shows less its own noise, NaN where unseen
-    own : (n,) variance of its own noise
-    """
-    seen = np.isfinite(excess)
-    if seen.sum() < MIN_STARS:
-        return 0.0
-    excess, own = excess[seen], own[seen]
-    common = max(float(np.median(excess)), 0.0)
-    for _ in range(10):
-        expected = own + common
-        clipped = np.minimum(excess, 9.0 * expected)
-        common = max(float(np.average(clipped, weights=1.0 / np.square(expected))), 0.0)
-    return common

@@ -8,8 +8,9 @@ import numpy as np
 from dbpipe.errors import DataError
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging.score import Score, blank_statistics, score_image
+from dbpipe.imaging.star_noise import measure_star_noise, own_star_noise, star_noise
 from dbpipe.imaging.subtract import KernelSettings, Plane, subtract
-from dbpipe.imaging.wings import MAX_STARS, Stars, measure_star_noise, own_star_noise, star_noise
+from dbpipe.imaging.wings import MAX_STARS, Stars
 from dbpipe.io.difference import Difference
 from dbpipe.io.exposure import read_exposure
 from dbpipe.sky.skymap import Tract
