@@ -15,7 +15,7 @@ def measure_star_noise(score, flux_err, stars, *, fwhm_pix):
     """Measure which part of a star's flux a point source at some distance from it is wrong by.
 
     The score of pure noise has a variance of 1; what it has more, around stars that did not change, is
-    (part x flux / flux_err)^2.  A star counts with three standard deviations at most: it may have varied.
+    (part x flux / flux_err)^2.  Stars beyond three standard deviations are left out: they may have varied.
 
     Parameters
     ----------
@@ -97,6 +97,6 @@ def _common_variance(excess, own):
     common = max(float(np.median(excess)), 0.0)
     for _ in range(10):
         expected = own + common
-        clipped = np.minimum(excess, 9.0 * expected)
-        common = max(float(np.average(clipped, weights=1.0 / np.square(expected))), 0.0)
+        kept = excess <= 9.0 * expected
+        common = max(float(np.average(excess[kept], weights=1.0 / np.square(expected[kept]))), 0.0)
     return common

@@ -43,7 +43,7 @@ class StreakLimits:
     max_step : float, difference of the sky on the two sides, in units of the streak's height
     """
 
-    min_snr: float = 8.0
+    min_snr: float = 10.0
     min_brightness_snr: float = 15.0
     min_length_fwhm: float = 20.0
     min_inside_fwhm: float = 60.0
@@ -211,7 +211,7 @@ def _confirm(image, variance, unusable, ends, snr, fwhm_pix, limits):
         return None
     for reach_fwhm in (2.0, 1.2):
         band = _cut_band(image, variance, unusable, _recentred(band, reach_fwhm * fwhm_pix), half)
-    n_chunk = int(np.clip((snr / CHUNK_SNR) ** 2, 6, len(band.values) / (2.0 * fwhm_pix)))
+    n_chunk = int(np.clip((snr / CHUNK_SNR) ** 2, 8, len(band.values) / (2.0 * fwhm_pix)))
     edges = np.linspace(0, len(band.values), n_chunk + 1).astype(int)
     profiles = np.array([_profile(band.values[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)])
     light = _light(profiles, fwhm_pix)

@@ -226,7 +226,7 @@ def _quality(unit, result, score, blank, unusable):
 DIFFERENCE = Stage(
     "difference",
     key=("visit", "detector"),
-    version=12,
+    version=13,
     writes=("diffim", "diffim_input"),
     run=difference,
     config=DifferenceConfig,

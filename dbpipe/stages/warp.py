@@ -56,8 +56,6 @@ def warp_exposure(unit, inputs, config):
     # a filled gap spoils little beyond itself; what is saturated or outside spoils all that the kernel reaches
     mask = grow_bits(warped.mask, 1, bits=planes.BAD | planes.COSMIC_RAY)
     mask = grow_bits(mask, core_radius_pix(middle.kernel), bits=planes.SATURATED | planes.NO_DATA | planes.STREAK)
-    # the charge of a bleed is a hundred times any sky: all that the kernel reaches is spoiled
-    mask[grow_bits(warped.mask, config.kernel_size_pix // 2, bits=planes.BLEED) & planes.BLEED != 0] |= planes.SATURATED
     power = _noise_power(exposure, frame, wide, middle.kernel)
     cut = covered.slices_in(wide)
     good = (mask[cut] & planes.UNUSABLE) == 0

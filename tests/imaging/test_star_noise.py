@@ -43,3 +43,16 @@ def test_a_star_worse_than_others_has_its_own_noise():
     own = own_star_noise(score, np.full(score.shape, 1000.0), star, common)
     assert own.value[0] == 1e-4
     assert own.value[-1] == pytest.approx(np.sqrt(24.0) * 1000.0 / 1e7, rel=0.05)
+
+
+def test_variable_stars_are_no_noise():
+    """One star in eight that changes by ten times what constant stars leave does not change the measured part much."""
+    rng = np.random.default_rng(5)
+    stars = Stars(*rng.uniform(40, SIZE - 40, (2, 64)), np.full(64, 1e6))
+    score = rng.normal(0.0, 1.0, (SIZE, SIZE))
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    for k in range(64):
+        core = np.hypot(columns - stars.x[k], rows - stars.y[k]) < 1.5 * FWHM
+        score[core] += rng.normal() * (0.003 if k % 8 else 0.03) * 1e6 / 300.0
+    profile = measure_star_noise(score, np.full(score.shape, 300.0), stars, fwhm_pix=FWHM)
+    assert profile.value[0] == pytest.approx(0.003, rel=0.4)
