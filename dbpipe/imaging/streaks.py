@@ -18,7 +18,7 @@ CLIP_SIGMA = 3.0
 """No bin weighs more than this."""
 MEDIAN_LOSS = math.sqrt(0.5 * math.pi)
 """Standard error of a median over that of a mean."""
-MAX_CANDIDATES = 12
+MAX_CANDIDATES = 8
 LONGEST_GROWTH = 4.0
 """Length of a streak over that of the line by which it was found; lines are found in lengths of powers of two."""
 NEIGHBOURHOOD_BINS = 11
