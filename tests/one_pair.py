@@ -17,6 +17,7 @@ from dbpipe.imaging.noise import measure_power, uniform_noise
 from dbpipe.imaging.psf import measure_psf
 from dbpipe.imaging.score import score_image
 from dbpipe.imaging.subtract import BLOCK_PIX, KernelSettings, Plane, subtract
+from dbpipe.imaging.wings import Stars
 from dbpipe.io.fits import RawImage
 from dbpipe.stages.calibrate import CalibrateConfig, clean_pixels, flag_after_detection
 from dbpipe.units import MAD_TO_SIGMA
@@ -136,7 +137,8 @@ def subtract_sides(science, template, *, stars=slice(None), template_power=None,
     result = subtract(
         science.plane, template.plane, template_noise=uniform_noise(power, _blocks(science.plane)),
         science_power=science_power,
-        star_x=science.star_x[stars], star_y=science.star_y[stars], settings=KernelSettings(**settings),
+        star_x=science.star_x[stars], star_y=science.star_y[stars],
+        bright=Stars(science.bright_x, science.bright_y, science.bright_flux), settings=KernelSettings(**settings),
     )  # fmt: skip
     unusable = (result.mask & bits.UNUSABLE) != 0
     return result, score_image(result.difference, result.variance, unusable, result.whitening.psf), unusable

@@ -1,4 +1,4 @@
-"""Pixels that are not sky: dead lines, charge bleeds, halos of saturated stars."""
+"""Pixels that are not sky: dead lines, charge bleeds, surroundings of saturated stars."""
 
 import math
 
@@ -73,6 +73,31 @@ def _box_grow(flag, grow_x, grow_y):
         for dx in range(-grow_x, grow_x + 1):
             grown[np.clip(rows + dy, 0, ny - 1), np.clip(columns + dx, 0, nx - 1)] = True
     return grown
+
+
+def find_bleeds(saturated):
+    """Return which saturated pixels are charge that left its star, whatever the direction.
+
+    The star is the largest disc that fits into a connected saturated area; what is further away than twice its radius
+    is bleed.
+
+    Parameters
+    ----------
+    saturated : (ny, nx) bool array
+
+    Returns
+    -------
+    (ny, nx) bool array
+    """
+    bleed = np.zeros(saturated.shape, bool)
+    labels, _ = ndimage.label(saturated, structure=np.ones((3, 3)))
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        area = labels[box] == number
+        depth = ndimage.distance_transform_edt(np.pad(area, 1))[1:-1, 1:-1]
+        row, column = np.unravel_index(np.argmax(depth), depth.shape)
+        rows, columns = np.ogrid[: area.shape[0], : area.shape[1]]
+        bleed[box] |= area & (np.hypot(rows - row, columns - column) > 2.0 * depth[row, column])
+    return bleed
 
 
 def find_halos(saturated, fwhm_pix, *, halo_scale=0.75):

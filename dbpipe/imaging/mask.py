@@ -14,8 +14,15 @@ DETECTED = 32
 REJECTED = 64
 """An input of the template was rejected here."""
 
+STREAK = 128
+"""Under the light of a satellite."""
+BLEED = 256
+"""Charge that left a saturated star, along a row or column; SATURATED as well."""
+
 UNUSABLE = BAD | SATURATED | COSMIC_RAY | NO_DATA
 """Pixels whose value means nothing."""
+UNFIT = UNUSABLE | STREAK
+"""Pixels whose value is not the sky's alone: they make no PSF, no zero point and no template."""
 
 NAMES = {
     "BAD": BAD,
@@ -25,4 +32,6 @@ NAMES = {
     "NEAR_SATURATED": NEAR_SATURATED,
     "DETECTED": DETECTED,
     "REJECTED": REJECTED,
+    "STREAK": STREAK,
+    "BLEED": BLEED,
 }

@@ -8,12 +8,13 @@ from scipy import ndimage
 
 from dbpipe.errors import DataError
 from dbpipe.imaging import mask as planes
-from dbpipe.imaging.background import smooth_level
+from dbpipe.imaging.background import block_medians, smooth_level
 from dbpipe.imaging.convolve import KernelField, block_centres, convolve, core_radius_pix
 from dbpipe.imaging.decorrelate import FFT_SIZE, Whitening, spread, whiten_field
 from dbpipe.imaging.kernel import KernelFit, fit_kernel, make_basis, star_equations
 from dbpipe.imaging.kernel_choice import choose_kernel
 from dbpipe.imaging.start_kernel import fit_start_kernel
+from dbpipe.imaging.wings import MAX_STARS, Profile, Stars, flux_from_wings, measure_wings, subtract_wings
 from dbpipe.units import FWHM_PER_SIGMA
 
 BLOCK_PIX = 128
@@ -22,6 +23,9 @@ SKY_BIN_PIX = 64
 MAX_MATCH_RESIDUAL = 0.02
 """Error of the PSF match, rms over rms, up to which the template is convolved.  The noise of the result is white then,
 and a mild sharpening is as clean as a blurring; what cannot be sharpened so well would ring."""
+NEBULA_BIN_PIX = 32
+"""Where a source fills more than half of a sky bin it is a nebula, of which the skies of the two sides took their
+parts; the residual's level is then its median in bins of this side, sources and all."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ class Subtraction:
     whitening : Whitening
     fit : KernelFit
     convolved : "template" or "science"
+    wings : Profile, what stars had left beyond the reach of the kernel, per flux; it is taken out
+    bright : Stars, brightest first
     science_noise, template_noise : float, sky noise of the two sides before convolution [flux units of the science]
     """
 
@@ -79,6 +85,8 @@ class Subtraction:
     whitening: Whitening
     fit: KernelFit
     convolved: str
+    wings: Profile
+    bright: Stars
     science_noise: float
     template_noise: float
 
@@ -118,7 +126,7 @@ def basis_for(target_fwhm_pix, degree, max_size_pix):
     return make_basis(sigma[: len(degree)], degree, 2 * half + 1)
 
 
-def subtract(science, template, *, template_noise, star_x, star_y, settings, science_power=1.0):
+def subtract(science, template, *, template_noise, star_x, star_y, bright, settings, science_power=1.0):
     """Match, subtract and whiten.
 
     Parameters
@@ -126,6 +134,7 @@ def subtract(science, template, *, template_noise, star_x, star_y, settings, sci
     science, template : Plane, on one pixel grid
     template_noise : NoiseField, shape of the template's noise power per block of BLOCK_PIX
     star_x, star_y : (n,) positions of isolated stars, brightest first [pix]
+    bright : Stars, those whose wings may matter, flux NaN where the star is saturated
     settings : KernelSettings
     science_power : (FFT_SIZE, FFT_SIZE) float array in FFT order, mean 1: shape of the science image's noise power; or
         1, since the noise of an image that was not resampled is white
@@ -163,10 +172,14 @@ def subtract(science, template, *, template_noise, star_x, star_y, settings, sci
         field = KernelField(field.kernels / ratio, field.block_pix)
         template = replace(template, image=template.image / ratio, variance=template.variance / ratio**2)
     unusable = (mask & planes.UNUSABLE) != 0
-    sky = _residual_sky(residual, unusable | ((mask & planes.DETECTED) != 0))
+    bright = _with_fluxes(bright, science, science.psf)
+    wings, light = _wings(residual, science.variance + template.variance, unusable, bright, science.fwhm_pix)
+    residual -= light
+    sky = _residual_sky(residual, mask)
     residual -= sky
+    light += sky
     if convolved == "template":
-        matched += sky
+        matched += light
     levels = [_block_levels(v, unusable, BLOCK_PIX) for v in (science.variance, template.variance)]
     whitening = whiten_field(
         field.kernels,
@@ -193,20 +206,46 @@ def subtract(science, template, *, template_noise, star_x, star_y, settings, sci
         whitening=whitening,
         fit=fit,
         convolved=convolved,
+        wings=wings,
+        bright=bright,
         science_noise=float(np.sqrt(np.median(levels[0]))),
         template_noise=float(np.sqrt(np.median(levels[1]))),
     )
 
 
-def _residual_sky(residual, excluded):
+def _with_fluxes(stars, science, psf):
+    """Fill in the fluxes of saturated stars, drop what has none, and order by brightness."""
+    unusable = (science.mask & planes.UNUSABLE) != 0
+    unknown = ~np.isfinite(stars.flux)
+    flux = np.array(stars.flux, float)
+    flux[unknown] = flux_from_wings(
+        science.image, science.variance, unusable, psf, x=stars.x[unknown], y=stars.y[unknown]
+    )
+    known = np.flatnonzero(flux > 0)
+    return Stars(stars.x, stars.y, flux).take(known[np.argsort(-flux[known], kind="stable")])
+
+
+def _wings(residual, variance, unusable, bright, fwhm_pix):
+    """Return the profile of the wings that the kernel has left, and their light in the image."""
+    profile = measure_wings(residual, variance, unusable, bright.take(slice(MAX_STARS)), fwhm_pix=fwhm_pix)
+    noise = float(np.sqrt(np.median(variance[~unusable][::7])))
+    return profile, subtract_wings(residual, profile, bright, noise=noise, inner_pix=fwhm_pix)
+
+
+def _residual_sky(residual, mask):
     """Smooth background of the residual.
 
     Both sides had their own sky subtracted, each with its own error; a star's stamp is too small to see that.
     What is left shifts every score: at 1% of the sky noise per pixel, by a tenth of a sigma.
     """
-    if excluded.all():
+    unfit, detected = (mask & planes.UNFIT) != 0, (mask & planes.DETECTED) != 0
+    if (unfit | detected).all():
         return np.zeros(residual.shape, np.float32)
-    return smooth_level(residual.astype(np.float32), ~excluded, SKY_BIN_PIX)
+    sky = smooth_level(residual.astype(np.float32), ~(unfit | detected), SKY_BIN_PIX)
+    fills = ndimage.uniform_filter(detected.astype(np.float32), SKY_BIN_PIX, mode="nearest") > 0.5
+    if fills.any():
+        sky += np.where(fills, block_medians(residual - sky, unfit, NEBULA_BIN_PIX), np.float32(0.0))
+    return sky
 
 
 def _kernel_sum(fit):

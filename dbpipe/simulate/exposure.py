@@ -46,6 +46,7 @@ def simulate_exposure(visit, sky, dead_boxes, rng):
     stars, galaxies, variables = (_in_image(table, visit) for table in _tables(visit, sky))
     expected = sky_level(visit)
     if visit.has_light:
+        _draw_nebula(expected, sky.nebula, visit)
         _draw_galaxies(expected, galaxies, visit)
         add_sources(expected, stars.x, stars.y, stars.flux_e, visit.psf)
     background = ndimage.uniform_filter(expected, AROUND_PIX, mode="nearest")
@@ -95,12 +96,26 @@ def _draw_galaxies(image, galaxies, visit):
     if len(galaxies) == 0:
         return
     weight, covariance = galaxy_gaussians(galaxies)
+    parts = _in_pixels(covariance, visit)
+    add_sources(image, galaxies.x, galaxies.y, galaxies.flux_e, visit.psf, shape_weight=weight, shape_covariance=parts)
+
+
+def _draw_nebula(image, nebula, visit):
+    if len(nebula) == 0:
+        return
+    x, y = sky_to_pixel(visit, nebula.ra, nebula.dec)
+    parts = _in_pixels(nebula[["var_ee", "var_en", "var_nn"]].to_numpy()[:, None, :], visit)
+    flux_e = electrons(flux_njy(nebula.mag), visit)
+    add_sources(image, x, y, flux_e, visit.psf, shape_weight=np.ones((len(nebula), 1)), shape_covariance=parts)
+
+
+def _in_pixels(covariance, visit):
+    """Turn covariances ee, en, nn (..., 3) [arcsec^2] into xx, xy, yy [pix^2] of a visit."""
     ee, en, nn = np.moveaxis(covariance, -1, 0)
     to_pixel = np.linalg.inv(visit.cd_matrix()) / 3600.0
     on_sky = np.stack([np.stack([ee, en], -1), np.stack([en, nn], -1)], -2)
     in_pixels = to_pixel @ on_sky @ to_pixel.T
-    parts = np.stack([in_pixels[..., 0, 0], in_pixels[..., 0, 1], in_pixels[..., 1, 1]], -1)
-    add_sources(image, galaxies.x, galaxies.y, galaxies.flux_e, visit.psf, shape_weight=weight, shape_covariance=parts)
+    return np.stack([in_pixels[..., 0, 0], in_pixels[..., 0, 1], in_pixels[..., 1, 1]], -1)
 
 
 def _visitors(visit, rng):

@@ -7,7 +7,14 @@ import pandas as pd
 
 from dbpipe.errors import ConfigError
 from dbpipe.simulate.light_curves import light_curves
-from dbpipe.simulate.sky import PM_REFERENCE_YEARS_BEFORE, Field, make_galaxies, make_stars
+from dbpipe.simulate.sky import (
+    PM_REFERENCE_YEARS_BEFORE,
+    Field,
+    make_bright_star,
+    make_galaxies,
+    make_nebula,
+    make_stars,
+)
 from dbpipe.simulate.variables import make_objects
 from dbpipe.simulate.visits import DITHER_ARCSEC, PIXEL_SCALE_ARCSEC, plan_visits
 from dbpipe.units import JULIAN_YEAR_DAY
@@ -15,6 +22,8 @@ from dbpipe.units import JULIAN_YEAR_DAY
 SKY_SCENES = {
     "static": "stars and galaxies, but nothing changes",
     "noise_only": "no source at all: sky and noise",
+    "nebula": "clouds of glowing gas, some with edges, brighter than the sky where they are thickest",
+    "bright_star": "a star of 12th magnitude near the middle: it bleeds across the chip",
 }
 PIXEL_TROUBLE = {
     "cosmic_rays": "every visit is hit",
@@ -35,6 +44,7 @@ FILE_TROUBLE = {
 }
 SCENES = (*SKY_SCENES, *PIXEL_TROUBLE, *VISIT_TROUBLE, *FILE_TROUBLE)
 """Every name that a scene may contain."""
+N_NEBULA_CLOUD = 6
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,8 @@ class Sky:
     field: Field
     stars: pd.DataFrame
     galaxies: pd.DataFrame
+    nebula: pd.DataFrame
+    """Gaussian clouds, see `make_nebula`; no rows without one."""
     objects: pd.DataFrame
     curves: pd.DataFrame
 
@@ -100,7 +112,9 @@ def make_survey(n_per_band, *, ra, dec, size_pix, scene, density, seed):
     side = 2.0 * DITHER_ARCSEC + 1.02 * PIXEL_SCALE_ARCSEC * float(np.hypot(*size_pix))
     middle = 0.5 * (visits[0].mjd_mid_tai + visits[-1].mjd_mid_tai)
     field = Field(ra, dec, side, middle - PM_REFERENCE_YEARS_BEFORE * JULIAN_YEAR_DAY)
-    return visits, _make_sky(field, visits, scene=scene, density=density, rng=sky_rng)
+    sky = _make_sky(field, visits, scene=scene, density=density, rng=sky_rng)
+    # from a stream of its own: everything else is as without it
+    return visits, _add_guests(sky, scene, np.random.default_rng([seed, 6]))
 
 
 def _give_trouble(visits, extra, scene, main_band, rng):
@@ -142,4 +156,13 @@ def _make_sky(field, visits, *, scene, density, rng):
     objects, lenses = make_objects(field, galaxies, counts, (mjd[0], mjd[-1]), rng)
     galaxies = pd.concat([galaxies, lenses], ignore_index=True) if len(lenses) else galaxies
     curves = light_curves(objects, [visit.obsid for visit in visits], [visit.band for visit in visits], mjd)
-    return Sky(field, stars, galaxies, objects, curves)
+    return Sky(field, stars, galaxies, make_nebula(field, 0, rng), objects, curves)
+
+
+def _add_guests(sky, scene, rng):
+    """Return the sky with the bright star and the nebula that the scene has."""
+    if "bright_star" in scene:
+        sky = replace(sky, stars=pd.concat([sky.stars, make_bright_star(sky.field, sky.stars, rng)], ignore_index=True))
+    if "nebula" in scene:
+        sky = replace(sky, nebula=make_nebula(sky.field, N_NEBULA_CLOUD, rng))
+    return sky

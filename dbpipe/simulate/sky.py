@@ -17,6 +17,10 @@ STAR_MAG_RANGE = (14.0, 25.0)
 STAR_COUNT_SLOPE = 0.22
 """d log10(N) / d mag in r, about the slope of the halo and disc at high latitude."""
 SATURATED_STAR_MAG = 15.2
+BRIGHT_STAR_MAG = 12.0
+NEBULA_MAG_ARCSEC2 = 20.5
+"""Surface brightness of the thickest cloud of a nebula: as bright as a moonless sky in r, and more."""
+NEBULA_SIGMA_ARCSEC = (3.0, 25.0)
 GALAXY_MAG_RANGE = (17.0, 26.5)
 GALAXY_COUNT_SLOPE = 0.33
 """d log10(N) / d mag in r (Metcalfe et al. 2001 MNRAS 323 795)."""
@@ -77,6 +81,37 @@ def make_stars(field, n, rng):
     direction = rng.uniform(0.0, 2.0 * np.pi, n)
     motion = {"pm_ra_cosdec": speed * np.sin(direction), "pm_dec": speed * np.cos(direction)}
     return pd.DataFrame({"star_id": np.arange(1, n + 1), "ra": ra, "dec": dec, **magnitudes, **motion})
+
+
+def make_bright_star(field, stars, rng):
+    """Make one star of 12th magnitude in every band, in the middle third of the field; a row like those of `stars`."""
+    ra, dec = field.random_positions(1, rng, margin_arcsec=0.33 * field.side_arcsec)
+    magnitudes = {f"mag_{band}": BRIGHT_STAR_MAG for band in bands.NAMES}
+    star_id = int(stars.star_id.max()) + 1 if len(stars) else 1
+    row = {"star_id": star_id, "ra": ra[0], "dec": dec[0], **magnitudes, "pm_ra_cosdec": 0.0, "pm_dec": 0.0}
+    return pd.DataFrame([row])[stars.columns]
+
+
+def make_nebula(field, n, rng):
+    """Make n Gaussian clouds of gas, long ones of a few arcseconds' width among them: those are its edges.
+
+    Returns
+    -------
+    DataFrame with ra, dec, mag (in every band), var_ee, var_en, var_nn [arcsec^2]
+    """
+    ra, dec = field.random_positions(n, rng)
+    width, length = np.sort(np.exp(rng.uniform(*np.log(NEBULA_SIGMA_ARCSEC), (n, 2))), axis=1).T
+    angle = rng.uniform(0.0, np.pi, n)
+    sin, cos = np.sin(angle), np.cos(angle)
+    peak = NEBULA_MAG_ARCSEC2 + np.arange(n) * 0.4
+    return pd.DataFrame({
+        "ra": ra,
+        "dec": dec,
+        "mag": peak - 2.5 * np.log10(2.0 * np.pi * width * length),
+        "var_ee": (length * sin) ** 2 + (width * cos) ** 2,
+        "var_en": (length**2 - width**2) * sin * cos,
+        "var_nn": (length * cos) ** 2 + (width * sin) ** 2,
+    })  # fmt: skip
 
 
 def star_positions(stars, field, mjd_tai):

@@ -16,10 +16,11 @@ from dbpipe.imaging.characterize import (
     touches,
 )
 from dbpipe.imaging.cosmic_rays import find_cosmic_rays
-from dbpipe.imaging.defects import find_dead_pixels, find_halos, grow_saturated
+from dbpipe.imaging.defects import find_bleeds, find_dead_pixels, find_halos, grow_saturated
 from dbpipe.imaging.detection import detect_sources
 from dbpipe.imaging.photometry import aperture_fluxes, depth_5sigma_mag, fit_aperture_correction, fit_zero_point
 from dbpipe.imaging.psf import measure_psf
+from dbpipe.imaging.streaks import Streak, find_streaks, streak_mask
 from dbpipe.imaging.variance import measure_white_noise, model_variance
 from dbpipe.io.exposure import Exposure
 from dbpipe.io.fits import read_raw
@@ -50,6 +51,8 @@ class CalibrateConfig:
     """Look for cosmic rays; not needed where another program took them out, or a simulation has none."""
     cosmic_ray_sigma: float = 5.0
     """Threshold of the cosmic-ray search, in standard deviations."""
+    find_streaks: bool = True
+    """Look for satellites."""
     halo_scale: float = 0.5
     """Radius of a saturated star's halo beyond two FWHM, in square roots of the saturated area."""
     psf_size_pix: int = 41
@@ -89,6 +92,7 @@ class CleanPixels:
     median_sky_e: float
     noise_e: float
     read_noise_e: float
+    streaks: tuple[Streak, ...] = ()
 
     @property
     def is_bad(self):
@@ -97,7 +101,7 @@ class CleanPixels:
 
     @property
     def unusable(self):
-        return (self.mask & bits.UNUSABLE) != 0
+        return (self.mask & bits.UNFIT) != 0
 
 
 def calibrate(unit, inputs, config):
@@ -133,7 +137,12 @@ def calibrate(unit, inputs, config):
         pixels.image, pixels.variance, pixels.mask, solution.wcs, measured.psf, _metadata(unit, raw, calexp)
     )
     key = {"visit": unit["visit"], "detector": unit["detector"]}
-    rows = {"calexp": [{**key, **calexp}], "source": _source_rows(key, sources, reference, pairs, calexp)}
+    rows = {
+        "calexp": [{**key, **calexp}],
+        "source": _source_rows(key, sources, reference, pairs, calexp),
+    }
+    if pixels.streaks:
+        rows["streak"] = _streak_rows(key, pixels.streaks, solution.wcs, calexp)
     return Outputs(rows=rows, files={"calexp": exposure}, n_pix=pixels.image.size)
 
 
@@ -148,6 +157,7 @@ def clean_pixels(raw, bleed, config):
     read_noise_e = _effective_read_noise(raw, image, bad | saturated, sky.median_e)
     variance = model_variance(image, sky.level, read_noise_e)
     mask = np.uint16(bits.BAD) * bad + np.uint16(bits.SATURATED) * saturated
+    mask += np.uint16(bits.BLEED) * find_bleeds(saturated)
     return CleanPixels(image, variance, mask, sky.level, sky.median_e, sky.noise_e, read_noise_e)
 
 
@@ -162,7 +172,7 @@ def _effective_read_noise(raw, image, unusable, sky_e):
 
 
 def flag_after_detection(pixels, detections, config):
-    """Add footprints, halos and cosmic rays to the mask, which need the seeing, and find the stars."""
+    """Add footprints, halos, streaks and cosmic rays to the mask, which need the seeing, and find the stars."""
 
     def candidates_of(unusable):
         return find_star_candidates(
@@ -174,16 +184,21 @@ def flag_after_detection(pixels, detections, config):
     mask = pixels.mask.copy()
     mask[detections.footprints] |= bits.DETECTED
     mask[find_halos((mask & bits.SATURATED) != 0, fwhm_pix, halo_scale=config.halo_scale)] |= bits.NEAR_SATURATED
+    streaks = ()
+    if config.find_streaks:
+        doubtful = (mask & (bits.UNUSABLE | bits.NEAR_SATURATED)) != 0
+        streaks = tuple(find_streaks(pixels.image, pixels.variance, doubtful, fwhm_pix=fwhm_pix))
+        mask[streak_mask(mask.shape, streaks)] |= bits.STREAK
     if config.find_cosmic_rays:
         # edges of bleeds look like cosmic rays, and halos are flagged anyway
         hit = find_cosmic_rays(
-            pixels.image, (mask & (bits.UNUSABLE | bits.NEAR_SATURATED)) != 0,
+            pixels.image, (mask & (bits.UNFIT | bits.NEAR_SATURATED)) != 0,
             sky_e=pixels.sky_e, read_noise_e=pixels.read_noise_e, sigma=config.cosmic_ray_sigma,
         )  # fmt: skip
         mask[hit] |= bits.COSMIC_RAY
-        if hit.any():
-            candidates = candidates_of((mask & bits.UNUSABLE) != 0)
-    return replace(pixels, mask=mask), candidates
+    if (mask & (bits.COSMIC_RAY | bits.STREAK)).any():
+        candidates = candidates_of((mask & bits.UNFIT) != 0)
+    return replace(pixels, mask=mask, streaks=streaks), candidates
 
 
 def _check_psf(shape, config):
@@ -287,7 +302,7 @@ def _summarize(pixels, measured, shape, solution, zero_point, sources):
         "depth_5sigma_mag": depth_5sigma_mag(pixels.noise_e, shape.effective_area_pix, zero_point.njy_per_e),
         "astrom_rms_arcsec": solution.rms_arcsec, "n_astrom_star": solution.n_star, "sip_order": solution.sip_order,
         "wcs_offset_arcsec": solution.offset_arcsec, "wcs_rotation_deg": solution.rotation_deg,
-        "n_source": len(sources["x"]), "fraction_masked": float(pixels.unusable.mean()),
+        "n_source": len(sources["x"]), "fraction_masked": float(np.mean((pixels.mask & bits.UNUSABLE) != 0)),
         "n_cosmic_ray_pix": int(np.count_nonzero(pixels.mask & bits.COSMIC_RAY)),
         "n_saturated_pix": int(np.count_nonzero(pixels.mask & bits.SATURATED)),
     }  # fmt: skip
@@ -327,11 +342,30 @@ def _source_rows(key, sources, reference, pairs, calexp):
     }
 
 
+def _streak_rows(key, streaks, wcs, calexp):
+    """Return the rows of the streak table."""
+    scale, factor = calexp["pixel_scale_arcsec"], calexp["njy_per_e"]
+    rows = []
+    for number, streak in enumerate(streaks):
+        ra, dec = pixel_to_sky(wcs, np.array([streak.x0, streak.x1]), np.array([streak.y0, streak.y1]))
+        rows.append({
+            **key, "streak_number": number,
+            "x0": streak.x0, "y0": streak.y0, "x1": streak.x1, "y1": streak.y1,
+            "ra0": ra[0], "dec0": dec[0], "ra1": ra[1], "dec1": dec[1],
+            "length_arcsec": streak.length_pix * scale, "fwhm_arcsec": streak.fwhm_pix * scale,
+            "mask_width_arcsec": 2.0 * streak.mask_half_width_pix * scale,
+            "brightness_njy_per_arcsec": streak.brightness * factor / scale,
+            "brightness_err_njy_per_arcsec": streak.brightness_err * factor / scale,
+            "line_snr": streak.snr,
+        })  # fmt: skip
+    return rows
+
+
 CALIBRATE = Stage(
     "calibrate",
     key=("visit", "detector"),
-    version=5,
-    writes=("calexp", "source"),
+    version=6,
+    writes=("calexp", "source", "streak"),
     run=calibrate,
     config=CalibrateConfig,
     inputs=("refcat",),

@@ -105,7 +105,7 @@ def _mask(warps, window, mean, used, rejected):
         bits = _read_plane(w, "MASK", window)
         mask |= bits & planes.DETECTED
         # nothing went in, but there is an image: say what is wrong with it
-        spoiled = empty & ((bits & planes.NO_DATA) == 0)
+        spoiled = empty & ((bits & planes.NO_DATA) == 0) & ((bits & planes.UNUSABLE) != 0)
         mask[spoiled] = (mask[spoiled] | (bits[spoiled] & planes.UNUSABLE)) & ~np.uint16(planes.NO_DATA)
         n_halo += ok & ((bits & planes.NEAR_SATURATED) != 0)
     mask[2 * n_halo > used.sum(axis=0)] |= planes.NEAR_SATURATED
@@ -148,7 +148,7 @@ def _read_stack(warps, window):
     usable = np.zeros(stack.shape, bool)
     for k, w in enumerate(warps):
         stack[k] = _read_plane(w, "IMAGE", window)
-        usable[k] = (_read_plane(w, "MASK", window) & planes.UNUSABLE) == 0
+        usable[k] = (_read_plane(w, "MASK", window) & planes.UNFIT) == 0
     return stack, usable
 
 
@@ -200,7 +200,7 @@ def _input_row(unit, row, number, weight, offset, usable, rejected):
 COADD = Stage(
     "coadd",
     key=("template_id", "tract", "patch"),
-    version=10,
+    version=11,
     writes=("coadd", "coadd_input"),
     run=coadd,
     config=CoaddConfig,

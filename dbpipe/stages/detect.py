@@ -241,6 +241,7 @@ def _mask_columns(mask, fit, radius_pix, fwhm_pix):
         "flag_saturated": (centre & bit.SATURATED) != 0,
         "flag_near_saturated": (centre & bit.NEAR_SATURATED) != 0,
         "flag_bad": (centre & bit.BAD) != 0,
+        "flag_streak": (core & bit.STREAK) != 0,
         "flag_cosmic_ray": (centre & bit.COSMIC_RAY) != 0,
         "flag_no_template": (core & bit.NO_DATA) != 0,
         "flag_template_rejected": (centre & bit.REJECTED) != 0,
@@ -250,7 +251,7 @@ def _mask_columns(mask, fit, radius_pix, fwhm_pix):
 DETECT = Stage(
     "detect",
     key=("visit", "detector"),
-    version=5,
+    version=6,
     writes=("dia_source",),
     run=detect,
     config=DetectConfig,

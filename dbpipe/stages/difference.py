@@ -1,7 +1,7 @@
 """Subtract the template from one calibrated exposure."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -9,8 +9,10 @@ from dbpipe.errors import DataError
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging.cells import sample_cells
 from dbpipe.imaging.registration import measure_shifts, register
-from dbpipe.imaging.score import blank_statistics, score_image
+from dbpipe.imaging.score import Score, blank_statistics, score_image
+from dbpipe.imaging.star_noise import measure_star_noise, own_star_noise, star_noise
 from dbpipe.imaging.subtract import KernelSettings, Plane, subtract
+from dbpipe.imaging.wings import MAX_STARS, Stars
 from dbpipe.io.difference import Difference
 from dbpipe.io.exposure import read_exposure
 from dbpipe.sky.skymap import Tract
@@ -39,6 +41,9 @@ class DifferenceConfig:
     """Model error of bright stars in the fit, as a fraction of their flux."""
     convolve: str = "auto"
     """Which side to convolve: auto, template or science."""
+    halo_noise: float = 3.0
+    """A saturated star's halo ends where what it leaves in the flux of a point source is below this many sigma of all
+    other noise; further out it is in the variance and nothing more."""
 
 
 def difference(unit, inputs, config):
@@ -69,11 +74,16 @@ def subtract_template(exposure, template, unit, inputs, config):
         template_noise=template.noise,
         star_x=star_x,
         star_y=star_y,
+        bright=_bright_stars(inputs["bright_stars"], unit["njy_per_e"]),
         settings=_settings(config),
     )
     unusable = (result.mask & planes.UNUSABLE) != 0
     score = score_image(result.difference, result.variance, unusable, result.whitening.psf)
-    blank = ~unusable & (result.mask & planes.DETECTED == 0) & (score.flux_err > 0)
+    star_part = measure_star_noise(
+        score.score, score.flux_err, result.bright.take(slice(MAX_STARS)), fwhm_pix=science.fwhm_pix
+    )
+    result, score = _with_star_noise(result, score, star_part, config)
+    blank = (result.mask & (planes.UNFIT | planes.DETECTED) == 0) & (score.flux_err > 0)
     if blank.sum() < 1000:
         raise DataError("no blank sky to measure the noise on", n_blank_pix=int(blank.sum()), n_required=1000)
     product = Difference(
@@ -87,7 +97,7 @@ def subtract_template(exposure, template, unit, inputs, config):
         metadata={"CALEXP": unit["path"], "BUNIT": "electron", "NJYPERE": unit["njy_per_e"]},
     )
     row = _key(unit) | _summary(unit, result, template, config) | _quality(unit, result, score, blank, unusable)
-    row["leave_one_out"] = inputs["own_warps"].num_rows > 0
+    row |= _star_columns(result, star_part) | {"leave_one_out": inputs["own_warps"].num_rows > 0}
     weights = [
         _key(unit) | {"template_visit": v, "template_detector": d, "weight": w}
         for (v, d), w in sorted(template.weights.items())
@@ -98,6 +108,62 @@ def subtract_template(exposure, template, unit, inputs, config):
         files={"diffim": product},
         n_pix=exposure.image.size,
     )
+
+
+def _bright_stars(rows, njy_per_e):
+    x, y, flux = (rows[name].to_numpy(zero_copy_only=False).astype(float) for name in ("x", "y", "flux_njy"))
+    return Stars(x, y, np.where(rows["is_saturated"].to_numpy(zero_copy_only=False), np.nan, flux / njy_per_e))
+
+
+def _with_star_noise(result, score, part, config):
+    """Add what stars leave to the noise, and mark as halo where that of a saturated star outweighs the rest."""
+    shape = score.score.shape
+    sky_err = float(np.median(score.flux_err[::7, ::7]))
+    added = star_noise(shape, part, result.bright, faintest=0.05 * sky_err)
+    from_saturated = _saturated_star_noise(result, score, part)
+    added = np.maximum(added, from_saturated)
+    ratio = np.divide(added, score.flux_err, out=np.zeros(shape, np.float32), where=score.flux_err > 0)
+    factor = np.sqrt(1.0 + np.square(ratio))
+    mask = result.mask.copy()
+    if part.value.any():
+        # measured, and therefore better than the disc that calibration drew by the saturated area
+        mask &= ~np.uint16(planes.NEAR_SATURATED)
+        mask[from_saturated > config.halo_noise * np.maximum(score.flux_err, sky_err)] |= planes.NEAR_SATURATED
+    changed = replace(result, variance=result.variance * np.square(factor), mask=mask)
+    return changed, Score(score.score / factor, score.flux_err * factor)
+
+
+def _saturated_star_noise(result, score, part):
+    """Return the error that saturated stars add to fluxes, (ny, nx) float32."""
+    ny, nx = shape = score.score.shape
+    y, x = (np.floor(v + 0.5).astype(int) for v in (result.bright.y, result.bright.x))
+    saturated = ((result.mask & planes.SATURATED) != 0)[y.clip(0, ny - 1), x.clip(0, nx - 1)]
+    noise = np.zeros(shape, np.float32)
+    for k in np.flatnonzero(saturated):
+        star = result.bright.take(slice(k, k + 1))
+        own = own_star_noise(score.score, score.flux_err, star, part)
+        noise = np.maximum(noise, star_noise(shape, own, star, faintest=0.0))
+    return noise
+
+
+def _star_columns(result, part):
+    """What stars left, and which fraction of the image is flagged for what."""
+    edges, wings = result.wings.edges_pix, result.wings.value
+
+    def fraction(bits):
+        return float(np.mean((result.mask & bits) != 0))
+
+    halo = (result.mask & planes.NEAR_SATURATED != 0) & (result.mask & planes.SATURATED == 0)
+    return {
+        "n_bright_star": len(result.bright.x),
+        "wing_fraction": float(np.sum(wings * np.pi * np.diff(np.square(edges)))),
+        "star_noise_fraction": float(part.value[0]),
+        "fraction_saturated": fraction(planes.SATURATED),
+        "fraction_bleed": fraction(planes.BLEED),
+        "fraction_halo": float(np.mean(halo)),
+        "fraction_streak": fraction(planes.STREAK),
+        "fraction_star_flagged": fraction(planes.SATURATED | planes.NEAR_SATURATED),
+    }
 
 
 def _key(unit):
@@ -184,9 +250,9 @@ def _sampled(unit, stars, exposure, result, score, blank):
 DIFFERENCE = Stage(
     "difference",
     key=("visit", "detector"),
-    version=16,
+    version=17,
     writes=("diffim", "diffim_input", "diffim_sample", "diffim_registration"),
     run=difference,
     config=DifferenceConfig,
-    inputs=("coadds", "coadd_inputs", "own_warps", "stars"),
+    inputs=("coadds", "coadd_inputs", "own_warps", "stars", "bright_stars"),
 )

@@ -234,6 +234,7 @@ INJECT = Stage(
         "difference.coadd_inputs",
         "difference.own_warps",
         "difference.stars",
+        "difference.bright_stars",
         "detect.work",
         "detect.stars",
     ),

@@ -56,7 +56,7 @@ def warp_exposure(unit, inputs, config):
     image = convolve(warped.image, kernels)
     # a filled gap spoils little beyond itself; what is saturated or outside spoils all that the kernel reaches
     mask = grow_bits(warped.mask, 1, bits=planes.BAD | planes.COSMIC_RAY)
-    mask = grow_bits(mask, core_radius_pix(middle.kernel), bits=planes.SATURATED | planes.NO_DATA)
+    mask = grow_bits(mask, core_radius_pix(middle.kernel), bits=planes.SATURATED | planes.NO_DATA | planes.STREAK)
     power = _noise_power(exposure, frame, wide, middle.kernel)
     cut = covered.slices_in(wide)
     good = (mask[cut] & planes.UNUSABLE) == 0
@@ -159,7 +159,7 @@ def _noise_power(exposure, frame, window, kernel):
 WARP = Stage(
     "warp",
     key=("template_id", "tract", "patch", "visit", "detector"),
-    version=6,
+    version=7,
     writes=("warp",),
     run=warp_exposure,
     config=WarpConfig,

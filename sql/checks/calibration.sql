@@ -39,3 +39,7 @@ SELECT visit, detector, n_source, count(source_id) AS n_row
 FROM calexp LEFT JOIN source USING (visit, detector)
 GROUP BY visit, detector, n_source
 HAVING count(source_id) <> n_source
+
+-- name: streak_has_calexp
+-- Every streak belongs to a calexp.
+SELECT DISTINCT visit, detector FROM streak ANTI JOIN calexp USING (visit, detector)

@@ -85,3 +85,12 @@ FROM star
 WHERE NOT is_blended OR n_isolated < 100
 ORDER BY psf_flux_njy DESC, source_id
 LIMIT 400
+
+-- name: bright_stars
+-- Stars whose wings or residuals may be seen, saturated ones without a flux.
+SELECT x, y, psf_flux_njy AS flux_njy, is_saturated
+FROM source
+WHERE visit = $visit
+    AND detector = $detector
+    AND (is_saturated OR (is_star AND psf_flux_njy > 200 * psf_flux_err_njy))
+ORDER BY source_id

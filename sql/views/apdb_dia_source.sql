@@ -49,7 +49,8 @@ SELECT
     CAST(s.flag_edge AS BOOLEAN) AS pixelFlags_edge,
     CAST(s.flag_no_template AS BOOLEAN) AS pixelFlags_nodata,
     CAST(s.flag_saturated AS BOOLEAN) AS pixelFlags_saturated,
-    CAST(s.flag_near_saturated AS BOOLEAN) AS pixelFlags_suspect
+    CAST(s.flag_near_saturated AS BOOLEAN) AS pixelFlags_suspect,
+    CAST(s.flag_streak AS BOOLEAN) AS pixelFlags_streak
 FROM dia_source AS s
 JOIN visit AS v USING (visit);
 COMMENT ON VIEW DiaSource IS 'DIASources with APDB names: one row per detection on a difference image';
@@ -102,3 +103,4 @@ COMMENT ON COLUMN DiaSource.pixelFlags_edge IS '[] within the PSF stamp of the e
 COMMENT ON COLUMN DiaSource.pixelFlags_nodata IS '[] part of its PSF has no data';
 COMMENT ON COLUMN DiaSource.pixelFlags_saturated IS '[] on a saturated pixel or bleed of science or template';
 COMMENT ON COLUMN DiaSource.pixelFlags_suspect IS '[] in the halo of a saturated star';
+COMMENT ON COLUMN DiaSource.pixelFlags_streak IS '[] on a satellite''s streak';

@@ -9,6 +9,7 @@ WHERE is_primary
     AND NOT flag_near_saturated
     AND NOT flag_bad
     AND NOT flag_cosmic_ray
+    AND NOT flag_streak
     AND NOT flag_no_template
     AND NOT flag_dipole
     AND NOT flag_fit_failed

@@ -13,8 +13,10 @@ from dbpipe.imaging.mask import DETECTED, UNUSABLE
 from dbpipe.imaging.psf import UniformPsf
 from dbpipe.imaging.score import score_image
 from dbpipe.imaging.subtract import BLOCK_PIX, KernelSettings, Plane, subtract
+from dbpipe.imaging.wings import Stars
 
 STAMP = 41
+NO_STARS = Stars(np.empty(0), np.empty(0), np.empty(0))
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ def subtract_pair(pair, **settings):
         template_noise=pair.template_noise,
         star_x=pair.x,
         star_y=pair.y,
+        bright=NO_STARS,
         settings=KernelSettings(**settings),
     )
     unusable = (result.mask & UNUSABLE) != 0

@@ -1,8 +1,9 @@
 """Dead pixels, bleeds and halos."""
 
 import numpy as np
+import pytest
 
-from dbpipe.imaging.defects import find_dead_pixels, find_halos, grow_saturated
+from dbpipe.imaging.defects import find_bleeds, find_dead_pixels, find_halos, grow_saturated
 
 
 def test_dead_lines_are_found_along_rows_and_columns():
@@ -34,3 +35,21 @@ def test_halo_grows_with_the_saturated_area():
     near = find_halos(mask, 4.0)
     small, large = near[:100, :100].sum(), near[100:, 100:].sum()
     assert near[mask].all() and large > 3 * small > 0
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_bleeds_are_told_from_the_star(axis):
+    """Charge along a row or column is bleed to its ends, however uneven they are; the round star is not."""
+    y, x = np.mgrid[:100, :100]
+    star = np.hypot(x - 50, y - 50) <= 8
+    trail = (np.abs(y - 50) <= 2) & (x > 10) & (x < 70)
+    bleed = find_bleeds((star | trail) if axis else (star | trail).T)
+    bleed = bleed if axis else bleed.T
+    assert not bleed[star].any()
+    assert bleed[50, 11:33].all() and bleed[50, 68:70].all()
+
+
+def test_a_star_without_bleed_has_none():
+    """A round saturated area, and a single pixel, are stars."""
+    y, x = np.mgrid[:60, :60]
+    assert not find_bleeds((np.hypot(x - 30, y - 30) <= 7) | ((x == 5) & (y == 5))).any()

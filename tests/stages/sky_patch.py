@@ -120,4 +120,5 @@ def difference_inputs(unit, units, warps, made, x, y, *, path="coadd.fits"):
         "coadd_inputs": pa.Table.from_pylist(coadd_inputs),
         "own_warps": pa.Table.from_pylist(own, schema=schema),
         "stars": pa.table({"x": x, "y": y, "psf_flux_njy": star_flux(unit, x, y)}),
+        "bright_stars": pa.table({"x": x, "y": y, "flux_njy": np.full(len(x), 1e5), "is_saturated": x < 0}),
     }

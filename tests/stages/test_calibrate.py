@@ -1,6 +1,7 @@
 """The calibrate stage."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -88,8 +89,13 @@ def test_a_field_across_ra_zero_is_calibrated(monkeypatch, scene):
 
 
 def test_rows_fit_their_tables(monkeypatch, scene):
-    """Every column of calexp and source is filled, apart from those that the runner fills."""
-    out = _run(monkeypatch, *scene)
+    """Every column of calexp, source and streak is filled, apart from those that the runner fills."""
+    raw, refcat = scene
+    rows, columns = np.indices(raw.image.shape)
+    satellite = 800.0 * np.exp(-0.5 * ((rows - 100.0 - 0.6 * columns) / 2.5) ** 2)
+    out = _run(monkeypatch, replace(raw, image=(raw.image + satellite).astype(np.float32)), refcat)
+    (streak,) = out.rows["streak"]
+    assert streak["y1"] - streak["y0"] == pytest.approx(0.6 * (streak["x1"] - streak["x0"]), abs=3.0)
     database = duckdb.connect()
     for migration in sorted((ROOT / "migrations").glob("*.sql")):
         database.execute(migration.read_text())

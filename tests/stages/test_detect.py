@@ -11,7 +11,7 @@ from imaging.point_sources import add_source, flux_of_snr, gaussian_psf, noise_i
 from dbpipe.catalog.queries import directory, load_named
 from dbpipe.ids import unpack_source_id
 from dbpipe.imaging.convolve import KernelField
-from dbpipe.imaging.mask import BAD, COSMIC_RAY, NEAR_SATURATED, NO_DATA, REJECTED
+from dbpipe.imaging.mask import BAD, COSMIC_RAY, NEAR_SATURATED, NO_DATA, REJECTED, STREAK
 from dbpipe.imaging.psf import PsfModel
 from dbpipe.imaging.score import score_image
 from dbpipe.sky.healpix import hpx29
@@ -124,6 +124,7 @@ def test_residual_of_a_bright_star_is_flagged(scene):
         (BAD, "flag_bad"),
         (NEAR_SATURATED, "flag_near_saturated"),
         (COSMIC_RAY, "flag_cosmic_ray"),
+        (STREAK, "flag_streak"),
         (REJECTED, "flag_template_rejected"),
         (NO_DATA, "flag_no_template"),
     ],
