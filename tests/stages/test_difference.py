@@ -88,7 +88,7 @@ def test_the_template_is_as_if_the_exposure_had_never_been(exposures):
     noise = np.sqrt(np.median(never.plane.variance[good]))
     assert np.abs(gap - np.median(gap)).max() < 0.02 * noise and abs(np.median(gap)) < 0.3 * noise
     np.testing.assert_allclose(left.plane.variance[good], never.plane.variance[good], rtol=1e-3)
-    np.testing.assert_allclose(left.power, never.power, rtol=1e-6)
+    np.testing.assert_allclose(left.noise.overall, never.noise.overall, rtol=1e-6)
     assert left.weights == pytest.approx(never.weights)
     assert set(left.weights) == {(1, 0), (2, 0), (3, 0)} and sum(left.weights.values()) == pytest.approx(1.0)
 
