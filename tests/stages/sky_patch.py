@@ -13,7 +13,7 @@ from dbpipe.sky.wcs import pixel_to_sky, sky_to_pixel, tan_wcs
 from dbpipe.stages.coadd import CoaddConfig, coadd
 from dbpipe.stages.warp import WarpConfig, warp_exposure
 
-SHAPE, SKY_E, NJY_PER_E, TARGET = (340, 340), 600.0, 2.5, 5.2
+SHAPE, SKY_E, NJY_PER_E, TARGET = (340, 340), 600.0, 2.5, 4.4
 TRACT = Tract(0, 150.0, -20.0, 0.2, 400)
 PATCH = {"patch": 500500, "x0": -200, "y0": -200, "nx": 400, "ny": 400}
 TRACT_COLUMNS = {
@@ -120,5 +120,5 @@ def difference_inputs(unit, units, warps, made, x, y, *, path="coadd.fits"):
         "coadd_inputs": pa.Table.from_pylist(coadd_inputs),
         "own_warps": pa.Table.from_pylist(own, schema=schema),
         "stars": pa.table({"x": x, "y": y, "psf_flux_njy": star_flux(unit, x, y)}),
-        "bright_stars": pa.table({"x": x, "y": y, "flux_njy": np.full(len(x), 1e5), "is_saturated": x < 0}),
+        "bright_stars": pa.table({"x": x, "y": y, "flux_njy": star_flux(unit, x, y), "is_saturated": x < 0}),
     }
