@@ -62,7 +62,7 @@ class TemplateConfig:
     """An exposure with more than this part of its pixels masked never goes in."""
     min_gain_mag: float = 0.002
     """auto takes the sharpest cut that is within this much of the deepest."""
-    max_sharpening: float = 1.1
+    max_sharpening: float = 1.15
     """auto takes no model PSF wider than this many times the sharpest exposure; it lies half-way between that and the
     widest, which has to be sharpened as much: what makes noise and shows every error of the PSF."""
     min_input: int = 3

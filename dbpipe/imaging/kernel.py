@@ -319,7 +319,7 @@ def _fits(equations, model, kept):
     good = equations.n_pix > 0
     signal = np.maximum(_signal(equations, model), 1e-30)
     flux = flux_residual(equations, model)
-    flux -= np.median(flux[kept])
+    flux -= np.nanmedian(flux[kept])
     good &= np.abs(flux) < CLIP_SIGMA * np.hypot(signal**-0.5, _common(flux**2 - 1.0 / signal, kept) ** 0.5)
     chi2 = star_chi2(equations, model)
     faint = kept & (signal <= np.median(signal[kept]))
@@ -332,7 +332,8 @@ def _fits(equations, model, kept):
 
 def _common(part, among):
     """Median of what some stars show, and no less than nothing."""
-    return max(float(np.median(part[among])), 0.0) if among.any() else 0.0
+    part = part[among & np.isfinite(part)]
+    return max(float(np.median(part)), 0.0) if part.size else 0.0
 
 
 def solve_kernel(equations, start, basis, kept, orders, shape):
@@ -418,7 +419,7 @@ def star_chi2(equations, model):
 
 
 def flux_residual(equations, model):
-    """Return by how much the flux of each star (n_star,) differs from its model, as a fraction.
+    """Return by how much the flux of each star (n_star,) differs from its model, as a fraction; NaN if unknown.
 
     The star's stamp is fitted with the model's own image, scaled, and a constant.
     """
@@ -433,4 +434,10 @@ def flux_residual(equations, model):
     on_image = np.einsum("sp,sp->s", equations.vector, p) - own - background * cross
     on_constant = equations.vector[:, n - 1] - cross - background * ones
     determinant = own * ones - cross**2
-    return (on_image * ones - on_constant * cross) / np.maximum(determinant, 1e-300)
+    # a star fainter than the reference's noise tells nothing
+    return np.divide(
+        on_image * ones - on_constant * cross,
+        determinant,
+        out=np.full(len(own), np.nan),
+        where=(own > 0) & (determinant > 0),
+    )

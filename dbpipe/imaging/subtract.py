@@ -20,7 +20,7 @@ from dbpipe.units import FWHM_PER_SIGMA
 BLOCK_PIX = 128
 FILTER_SIZE_PIX = 31
 SKY_BIN_PIX = 64
-MAX_MATCH_RESIDUAL = 0.02
+MAX_MATCH_RESIDUAL = 0.05
 """Error of the PSF match, rms over rms, up to which the template is convolved.  The noise of the result is white then,
 and a mild sharpening is as clean as a blurring; what cannot be sharpened so well would ring."""
 NEBULA_BIN_PIX = 32

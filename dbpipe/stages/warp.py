@@ -34,7 +34,7 @@ class WarpConfig:
 
     kernel_size_pix: int = 31
     """Side of the homogenisation kernel, in pixels of the tract."""
-    max_psf_residual: float = 0.05
+    max_psf_residual: float = 0.1
     """Largest rms of (matched PSF - model) over the rms of the model; an exposure that cannot do better is refused."""
     max_kernel_negative: float = 8.0
     """Largest sum of the negative part of the kernel: more means that the exposure would have to be sharpened much."""

@@ -29,7 +29,7 @@ def detect_pair(folder, result, score, science, wcs):
     """Write the products as the stages do, run the detect stage on them and return its columns."""
     calexp, diffim = folder / "calexp.fits", folder / "diffim.fits"
     plane = science.plane
-    Exposure(plane.image, plane.variance, plane.mask, wcs, science.psf, {}).write(calexp)
+    Exposure(plane.image, plane.variance, plane.mask, wcs, plane.psf, {}).write(calexp)
     Difference(
         difference=result.difference, variance=result.variance, mask=result.mask, score=score.score,
         template=result.matched_template, psf_field=result.whitening.psf, wcs=wcs, metadata={"CALEXP": str(calexp)},
@@ -168,7 +168,7 @@ def decam(shared_data):
     blank[:30], blank[-30:], blank[:, :30], blank[:, -30:] = False, False, False, False
     check = {name: fits.getdata(folder / "check" / f"{name}.fits.gz").astype(float)
              for name in ("FinalDifference", "FinalDifference.DeCorr", "DeCorrKernel")}  # fmt: skip
-    psf = science.psf.at(128, 128).astype(float)
+    psf = science.plane.psf.at(128, 128).astype(float)
     images = {
         "ours": (result.difference.astype(float), result.whitening.psf.at(128, 128).astype(float)),
         "published": (check["FinalDifference.DeCorr"], fftconvolve(psf, check["DeCorrKernel"], mode="same")),
