@@ -160,8 +160,8 @@ class Refraction:
 def fit_refraction(east_mas, north_mas, colour, *, parallactic_angle_deg):
     """Fit how the residuals of stars run with colour along the direction of the zenith.
 
-    The atmosphere refracts blue light more (Filippenko 1982 PASP 94 715), so where it is not corrected for a redder star
-    is seen farther from the zenith than its colour's mean: the slope is negative.
+    The atmosphere refracts blue light more (Filippenko 1982 PASP 94 715), so a redder star is lifted less towards the
+    zenith than the mean star, at which the WCS holds: the slope is negative.
 
     Parameters
     ----------

@@ -43,16 +43,21 @@ def _raw(image, header_wcs):
 def _unit(n_catalogue_star=70):
     return {
         "visit": 7, "detector": 0, "path": "raw.fits", "band": "r", "midpoint_mjd_tai": 60000.0,
-        "ra": 0.003, "dec": -30.0, "radius_deg": 0.02, "n_catalogue_star": n_catalogue_star,
+        "parallactic_angle_deg": 30.0, "ra": 0.003, "dec": -30.0, "radius_deg": 0.02,
+        "n_catalogue_star": n_catalogue_star,
     }  # fmt: skip
 
 
-def _refcat(ra, dec, magnitude):
+def _refcat(ra, dec, magnitude, colour=None):
     n = len(ra)
+    bands, magnitudes = [["r"]] * n, [[m] for m in magnitude]
+    if colour is not None:
+        bands, magnitudes = [["g", "r"]] * n, [[m + c, m] for m, c in zip(magnitude, colour, strict=True)]
     nothing = np.full(n, np.nan)
     return pa.table({
         "reference_id": np.arange(n) + 100, "ra": ra, "dec": dec, "epoch_mjd_tai": nothing,
         "pm_ra_mas_per_yr": nothing, "pm_dec_mas_per_yr": nothing,
+        "bands": bands, "magnitudes_ab": magnitudes,
         "magnitude_ab": magnitude, "magnitude_err": nothing, "brightest_magnitude_ab": magnitude,
     })  # fmt: skip
 
