@@ -209,6 +209,8 @@ class Flatness:
 def fit_flatness(x, y, flux, *, lack, lack_err, shape):
     """Fit a plane over the chip and a slope with magnitude to what the PSF fluxes of stars miss or add.
 
+    Neighbours that were not found disturb every star by the same number of electrons, which the scatter tells.
+
     Parameters
     ----------
     x, y, flux : (n,) float arrays [pix, pix, electron]
@@ -225,11 +227,12 @@ def fit_flatness(x, y, flux, *, lack, lack_err, shape):
     with np.errstate(divide="ignore", invalid="ignore"):
         magnitude = -2.5 * np.log10(flux)
         value = 2.5 * np.log10(1.0 + lack / flux)
-        error = 2.5 / math.log(10.0) * lack_err / flux
-    known = np.isfinite(value) & np.isfinite(error)
+    known = np.isfinite(value) & np.isfinite(lack_err)
     if np.count_nonzero(known) < MIN_STARS:
         return None
-    relative = magnitude - np.median(magnitude[known])
+    disturbance = _scatter((lack - np.median((lack / flux)[known]) * flux)[known])
+    error = 2.5 / math.log(10.0) * np.maximum(lack_err, disturbance) / flux
+    relative = magnitude - np.average(magnitude[known], weights=error[known] ** -2.0)
     terms = np.stack([np.ones(len(x)), (x - (nx - 1) / 2) / half, (y - (ny - 1) / 2) / half, relative], axis=1)
     fit = fit_trend(terms, value, error)
     if fit is None:

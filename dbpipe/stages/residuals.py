@@ -9,7 +9,9 @@ from dbpipe.imaging.photometry import aperture_fluxes
 from dbpipe.imaging.trends import colour_pair, fit_flatness, fit_refraction
 from dbpipe.sky.wcs import sky_to_pixel
 
-LARGE_APERTURE_FWHM = 3.0
+LARGE_APERTURE_FWHM = 2.5
+SKY_FWHM = 4.5
+"""The level around a star is that between the aperture and here: faint neighbours lift it."""
 FLATNESS_SIGNAL_TO_NOISE = 50.0
 GROWTH_FLUX_NOISE = 1000.0
 """Stars fainter than this many times the noise of a pixel of the sky show no wings."""
@@ -82,11 +84,15 @@ def _flatness(pixels, measured, candidates, fwhm_pix):
     if not chosen.size:
         return None
     x, y = measured.shapes.x[chosen], measured.shapes.y[chosen]
-    lack, lack_err = aperture_fluxes(
-        measured.residual, pixels.variance, pixels.unusable, x=x, y=y, radius_pix=LARGE_APERTURE_FWHM * fwhm_pix
+    (inner, inner_err), (outer, outer_err) = (
+        aperture_fluxes(measured.residual, pixels.variance, pixels.unusable, x=x, y=y, radius_pix=radius * fwhm_pix)
+        for radius in (LARGE_APERTURE_FWHM, SKY_FWHM)
     )
+    share = LARGE_APERTURE_FWHM**2 / (SKY_FWHM**2 - LARGE_APERTURE_FWHM**2)
+    lack_err = np.hypot(inner_err, share * np.sqrt(np.maximum(outer_err**2 - inner_err**2, 0.0)))
     return fit_flatness(
-        x, y, measured.psf_flux[chosen], lack=lack, lack_err=lack_err, shape=pixels.image.shape
+        x, y, measured.psf_flux[chosen],
+        lack=inner - share * (outer - inner), lack_err=lack_err, shape=pixels.image.shape,
     )  # fmt: skip
 
 
