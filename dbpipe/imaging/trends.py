@@ -48,25 +48,38 @@ def fit_trend(terms, value, error):
         None with fewer than `MIN_STARS` finite stars, or where the terms cannot be told apart.
     """
     usable = np.isfinite(terms).all(axis=1) & np.isfinite(value) & np.isfinite(error)
-    used, intrinsic = usable, 0.0
+    if np.count_nonzero(usable) < MIN_STARS or np.linalg.matrix_rank(terms[usable], tol=1e-8) < terms.shape[1]:
+        return None
+    coefficients, used = _least_absolute(terms[usable], value[usable], error[usable]), usable
     for _ in range(10):
-        if np.count_nonzero(used) < MIN_STARS:
-            return None
-        sigma = np.hypot(error, max(intrinsic, 1e-6))
-        design, target = terms[used] / sigma[used][:, None], value[used] / sigma[used]
-        coefficients, _, rank, _ = np.linalg.lstsq(design, target, rcond=1e-10)
-        if rank < terms.shape[1]:
-            return None
         off = value - terms @ coefficients
-        intrinsic = intrinsic_scatter(off[used], error[used])
-        sigma = np.hypot(error, max(intrinsic, 1e-6))
+        sigma = np.hypot(error, max(intrinsic_scatter(off[used], error[used]), 1e-6))
         still = usable & (np.abs(off) < CLIP_SIGMA * sigma)
-        if np.array_equal(still, used):
+        if np.count_nonzero(still) < MIN_STARS:
+            return None
+        solution = _least_squares(terms[still], value[still], sigma[still])
+        if np.array_equal(still, used) and np.allclose(solution, coefficients, rtol=1e-6, atol=1e-9):
             break
-        used = still
+        coefficients, used = solution, still
     design = terms[used] / sigma[used][:, None]
     errors = np.sqrt(np.diag(np.linalg.inv(design.T @ design)))
     return Trend(coefficients, errors, float(MAD_TO_SIGMA * np.median(np.abs(off[used]))), used)
+
+
+def _least_absolute(terms, value, error):
+    """Return the coefficients of least absolute pulls, by reweighted least squares (Schlossmacher 1973 JASA 68 857).
+
+    A few stars far off do not move it, as they would a first fit of least squares.
+    """
+    coefficients = _least_squares(terms, value, error)
+    for _ in range(15):
+        pull = np.abs(value - terms @ coefficients) / error
+        coefficients = _least_squares(terms, value, error * np.sqrt(np.maximum(pull, 0.1)))
+    return coefficients
+
+
+def _least_squares(terms, value, error):
+    return np.linalg.lstsq(terms / error[:, None], value / error, rcond=None)[0]
 
 
 def intrinsic_scatter(residual, error):
@@ -186,10 +199,10 @@ def fit_refraction(east_mas, north_mas, colour, *, parallactic_angle_deg):
 
 
 def _slope(terms, value, known):
-    """Return slope, its error and how many stars made it; the scatter of the stars is their error."""
-    error = max(_scatter(value[known]), 1e-3)
-    fit = fit_trend(terms, value / error, np.ones(len(value)))
-    return None if fit is None else (fit.coefficients[1] * error, fit.errors[1] * error, fit.n_star)
+    """Return slope, its error and how many stars made it; their scatter about the slope is the error of the stars."""
+    unit = 10.0 * max(_scatter(value[known]), 1e-3)  # the scatter is looked for from 0 to 1
+    fit = fit_trend(terms, value / unit, np.full(len(value), 1e-3))
+    return None if fit is None else (float(fit.coefficients[1] * unit), float(fit.errors[1] * unit), fit.n_star)
 
 
 @dataclass(frozen=True)
