@@ -45,7 +45,7 @@ COMMENT ON COLUMN calexp_residual.scatter_before_colour_mag IS '[mag] robust sca
 COMMENT ON COLUMN calexp_residual.scatter_after_colour_mag IS '[mag] the same with it';
 COMMENT ON COLUMN calexp_residual.n_colour_star IS '[] stars that made the colour term';
 COMMENT ON COLUMN calexp_residual.refraction_mas_per_mag IS '[mas/mag] displacement of stars towards the zenith by colour, measured minus catalogue: negative where blue light is refracted more; NULL if the colour or the direction of the zenith is not known';
-COMMENT ON COLUMN calexp_residual.refraction_err_mas_per_mag IS '[mas/mag] its standard error';
+COMMENT ON COLUMN calexp_residual.refraction_err_mas_per_mag IS '[mas/mag] its standard error from the scatter of the stars; what the catalogue''s errors and unknown motions have to do with colour is in all visits alike';
 COMMENT ON COLUMN calexp_residual.across_mas_per_mag IS '[mas/mag] the same across, on the side of increasing parallactic angle: zero but for errors';
 COMMENT ON COLUMN calexp_residual.across_err_mas_per_mag IS '[mas/mag] its standard error';
 COMMENT ON COLUMN calexp_residual.n_refraction_star IS '[] stars that made the slope towards the zenith';
