@@ -87,8 +87,17 @@ def refcat(
         else:
             n_star, n_magnitude = opened.set_reference_from_exposure(from_exposure)
         bands = opened.fetch("SELECT band, count(*) AS n_star FROM reference_magnitude GROUP BY band ORDER BY band")
+        (motion,) = opened.fetch(
+            "SELECT count(pm_ra_mas_per_yr + pm_dec_mas_per_yr) AS n_known, count(epoch_mjd_tai) FILTER ("
+            "pm_ra_mas_per_yr + pm_dec_mas_per_yr IS NOT NULL) AS n_moved FROM reference_star"
+        ).to_pylist()
     text = ", ".join(f"{row['band']} {row['n_star']}" for row in bands.to_pylist())
     console().print(f"{n_star} reference stars with {n_magnitude} magnitudes ({text}).")
+    if motion["n_known"]:
+        console().print(f"{motion['n_moved']} of them are moved to the epoch of each exposure.")
+    if motion["n_known"] > motion["n_moved"]:
+        n = motion["n_known"] - motion["n_moved"]
+        console().print(f"{n} have a proper motion but no epoch and stay where they are: say `--map epoch=2016.0`.")
 
 
 def _mapping(pairs):

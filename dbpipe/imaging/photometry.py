@@ -8,6 +8,7 @@ import numpy as np
 import sep
 
 from dbpipe.errors import DataError
+from dbpipe.imaging.trends import intrinsic_scatter
 from dbpipe.units import AB_ZERO_POINT_NJY_MAG, MAD_TO_SIGMA, ab_magnitude
 
 _CONVERGED_SIGMA = 1e-3
@@ -200,7 +201,7 @@ def fit_zero_point(flux_e, flux_err_e, reference_mag, *, reference_mag_err=0.0, 
     for _ in range(10):
         median = np.median(offset[used])
         scatter = MAD_TO_SIGMA * float(np.median(np.abs(offset[used] - median)))
-        intrinsic = _intrinsic_scatter(offset[used] - median, error[used])
+        intrinsic = intrinsic_scatter(offset[used] - median, error[used])
         sigma = np.sqrt(error**2 + intrinsic**2)
         kept = usable & (np.abs(offset - median) < clip_sigma * np.maximum(sigma, 1e-4))
         if kept.sum() < n_star_min:
@@ -213,16 +214,6 @@ def fit_zero_point(flux_e, flux_err_e, reference_mag, *, reference_mag_err=0.0, 
     factor = 10.0 ** (0.4 * (AB_ZERO_POINT_NJY_MAG - magnitude))
     relative = 0.4 * math.log(10.0) / math.sqrt(weight.sum())
     return ZeroPoint(factor, factor * relative, scatter, used)
-
-
-def _intrinsic_scatter(residual, error):
-    """Return the scatter that, added to the errors, makes the robust width of the pulls one."""
-    low, high = 0.0, 1.0
-    for _ in range(30):
-        middle = 0.5 * (low + high)
-        pull = MAD_TO_SIGMA * np.median(np.abs(residual) / np.maximum(np.hypot(error, middle), 1e-6))
-        low, high = (middle, high) if pull > 1.0 else (low, middle)
-    return 0.5 * (low + high)
 
 
 def depth_5sigma_mag(sky_noise_e, effective_area_pix, njy_per_e):

@@ -16,16 +16,18 @@ from dbpipe.sky.healpix import hpx29
 _COMMON = {
     "id": ("id", "source_id", "star_id", "objid", "object_id", "obj_id", "gaia_id", "name", "source"),
     "ra": ("ra", "ra_deg", "radeg", "raj2000", "ra_j2000", "_raj2000", "ra_icrs", "alpha_j2000",
-           "ra_nominal_deg", "coord_ra"),
+           "ra_nominal_deg", "coord_ra", "ramean", "ra_mean"),
     "dec": ("dec", "dec_deg", "dedeg", "decdeg", "dej2000", "dec_j2000", "_dej2000", "decj2000", "de_icrs", "dec_icrs",
-            "delta_j2000", "dec_nominal_deg", "coord_dec"),
-    "pm_ra": ("pm_ra", "pmra", "pmra_cosdec", "mu_ra"),
-    "pm_dec": ("pm_dec", "pmdec", "pmde", "mu_dec"),
-    "epoch": ("epoch", "ref_epoch", "refepoch"),
+            "delta_j2000", "dec_nominal_deg", "coord_dec", "decmean", "dec_mean"),
+    "pm_ra": ("pm_ra_cosdec", "pmra_cosdec", "pm_racosdec", "pmracosdec", "pm_ra", "pmra", "mu_ra", "mura"),
+    "pm_dec": ("pm_dec", "pmdec", "pm_de", "pmde", "mu_dec", "mudec"),
+    "epoch": ("epoch", "ref_epoch", "refepoch", "epochmean", "epoch_mean"),
 }  # fmt: skip
 """Names that columns go by, in lower case; capitals do not matter."""
 _BANDS = ("u", "g", "r", "i", "z", "y", "U", "B", "V", "R", "I", "G", "BP", "RP", "J", "H", "K", "Ks")
-_MAGNITUDE_NAMES = ("{b}", "{b}mag", "mag_{b}", "{b}_mag", "mag{b}", "psfmag_{b}", "{b}_psf", "{b}psfmag")
+_MAGNITUDE_NAMES = ("{b}", "{b}mag", "mag_{b}", "{b}_mag", "mag{b}", "psfmag_{b}", "{b}_psf", "{b}psfmag", "{b}_psfmag",
+                    "{b}meanpsfmag")  # fmt: skip
+_GAIA_NAMES = {"phot_g_mean_mag": "G", "phot_bp_mean_mag": "BP", "phot_rp_mean_mag": "RP"}
 _ERROR_NAMES = ("{c}_err", "{c}err", "{c}_error", "e_{c}", "err_{c}", "sig_{c}", "sigma_{c}")
 _UNITS = {"ra": units.deg, "dec": units.deg, "pm_ra": units.mas / units.yr, "pm_dec": units.mas / units.yr}
 _FAINTEST, _BRIGHTEST = 40.0, -10.0
@@ -180,7 +182,7 @@ def _find_magnitudes(available):
     bands = {}
     for band in _BANDS:
         # of the spellings only the band's own letters are sensitive to capitals: r and R are two filters
-        found = [name for name in available if _is_magnitude(name, band)]
+        found = [name for name in available if _GAIA_NAMES.get(name.lower()) == band or _is_magnitude(name, band)]
         if band == "y" and "y" in found and "x" in available:
             found.remove("y")  # x and y are pixels
         if len(found) > 1:

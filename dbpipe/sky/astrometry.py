@@ -1,8 +1,8 @@
 """Fit the WCS of an exposure to a reference catalogue.
 
 The header gives the first plate, distortion included. A pattern match finds which star is which. Then corrections to
-the plate are fitted by linear least squares (`platefit`), of the degree that the stars justify, and stars are matched
-anew in a radius that follows the residuals.
+the plate are fitted by linear least squares (`platefit`), of the degree that foretells stars left out of the fit best,
+and stars are matched anew in a radius that follows the residuals.
 """
 
 import math
@@ -36,6 +36,10 @@ class AstrometrySolution:
     """Indices of the same stars in the reference catalogue."""
     rms_arcsec: float
     """Robust standard deviation of the residuals along one axis."""
+    held_out_rms_arcsec: float
+    """The same for stars about fits without them: what the WCS is off by where there is no star."""
+    residual_mas: np.ndarray
+    """(n, 2) of the stars kept, measured minus catalogue, to the east and north."""
     n_star: int
     sip_order: int
     """Degree of the distortion; 1 means none."""
@@ -83,12 +87,15 @@ def solve_astrometry(x, y, flux, ra, dec, mag, *, wcs, shape, xy_err_pix=None, m
     pairs = Pairs(x, y, err, ra, dec)
     plate = _first_plate(header, _take(pairs, source, reference))
     source, reference, fit = _fit_and_rematch(plate, pairs, near, source, reference, sip_order_max)
-    residual = _take(pairs, source, reference).residuals_pix(fit.plate) * fit.plate.pixel_scale_deg * ARCSEC_PER_DEG
+    pixel_arcsec = fit.plate.pixel_scale_deg * ARCSEC_PER_DEG
+    residual = _take(pairs, source, reference).residuals_pix(fit.plate) * pixel_arcsec
     return AstrometrySolution(
         wcs=wcs_from_plate(fit.plate, shape),
         source_index=source,
         reference_index=reference,
         rms_arcsec=_robust_rms(residual, fit.model.n_parameter),
+        held_out_rms_arcsec=_robust_rms(fit.held_out_pix[fit.keep] * pixel_arcsec, 0),
+        residual_mas=1000.0 * residual,
         n_star=len(source),
         sip_order=fit.plate.degree,
         offset_arcsec=float(separation_deg(header.ra, header.dec, fit.plate.ra, fit.plate.dec)) * ARCSEC_PER_DEG,

@@ -13,6 +13,8 @@ from dbpipe.sky.tansip import Plate
 
 CLIP_SIGMA = 4.0
 MIN_STAR = 3
+LEAST_FREEDOM = 1e-3
+"""What is left of a star's weight, at least, when a fit follows it."""
 FIRST_FLOOR_PIX = 0.05
 FLOOR_PIX = np.geomspace(1e-4, 10.0, 100)
 T4_WIDTH_OF_GAUSSIAN = 0.8310
@@ -64,6 +66,8 @@ class Fit:
     sigma_pix: np.ndarray
     """(n,) error of each star along one axis, floor included"""
     model: Model
+    held_out_pix: np.ndarray
+    """(n, 2) residual of each star, in pixels, about the fit to all the others"""
 
 
 def similar_plate(plate, pairs, weight):
@@ -82,14 +86,9 @@ def similar_plate(plate, pairs, weight):
 def _polynomial(plate, pairs, weight, model):
     """Add the terms of a model to a plate, in two rounds as the tangent point moves."""
     root = np.sqrt(weight)[:, None]
-    terms = plate.terms(pairs.x, pairs.y, model.degree) * root
-    nothing = np.zeros_like(terms)
-    design = np.block([[terms, nothing], [nothing, terms]])
+    design = _design(plate, pairs, root, model)
     unit = plate.radial_terms()
-    if model.radial:
-        radial = plate.terms(pairs.x, pairs.y, 3) * root @ unit.T
-        design = np.column_stack([design, radial.T.ravel()])
-    n_term = terms.shape[1]
+    n_term = (design.shape[1] - model.radial) // 2
     for _ in range(2):
         missing = (plate.project(pairs.ra, pairs.dec) - plate.plane(pairs.x, pairs.y)) * root
         solution, *_ = np.linalg.lstsq(design, missing.T.ravel(), rcond=None)
@@ -97,6 +96,37 @@ def _polynomial(plate, pairs, weight, model):
             plate = plate.corrected(solution[-1] * unit)
         plate = plate.corrected(solution[: 2 * n_term].reshape(2, n_term))
     return plate
+
+
+def _design(plate, pairs, root, model):
+    """Return the weighted (2 n, n_parameter) matrix of the least squares of a polynomial model, first xi, then eta."""
+    terms = plate.terms(pairs.x, pairs.y, model.degree) * root
+    nothing = np.zeros_like(terms)
+    design = np.block([[terms, nothing], [nothing, terms]])
+    if model.radial:
+        radial = plate.terms(pairs.x, pairs.y, 3) * root @ plate.radial_terms().T
+        design = np.column_stack([design, radial.T.ravel()])
+    return design
+
+
+def _held_out(plate, pairs, keep, sigma, model):
+    """Return the residual (n, 2) in pixels of each star about the fit to all the others, without fitting again.
+
+    Leaving out a star with residual r and its 2 x 2 part H of the hat matrix makes the residual (I - H)^-1 r (Cook &
+    Weisberg 1982, Residuals and influence in regression, eq. 2.2.22). Clipped stars were never in the fit.
+    """
+    residual = pairs.residuals_pix(plate)
+    if not model.degree:  # the four parameters of a similarity, shared evenly
+        return residual / max(1.0 - model.n_parameter / max(2 * np.count_nonzero(keep), 1), LEAST_FREEDOM)
+    basis, _ = np.linalg.qr(_design(plate, pairs[keep], 1.0 / sigma[keep][:, None], model))
+    of_star = np.stack([basis[: len(basis) // 2], basis[len(basis) // 2 :]], axis=1)
+    freedom = np.eye(2) - of_star @ of_star.transpose(0, 2, 1)
+    # a star that a term follows alone foretells nothing of itself
+    values, axes = np.linalg.eigh(freedom)
+    inverse = axes / np.maximum(values, LEAST_FREEDOM)[:, None, :] @ axes.transpose(0, 2, 1)
+    held_out = residual.copy()
+    held_out[keep] = (inverse @ residual[keep][..., None])[..., 0]
+    return held_out
 
 
 def _clipped_fit(plate, pairs, model):
@@ -114,7 +144,7 @@ def _clipped_fit(plate, pairs, model):
         if np.array_equal(still, keep) and floor == floor_before:
             break
         keep = still
-    return Fit(fitted, keep, sigma, model)
+    return Fit(fitted, keep, sigma, model, _held_out(fitted, pairs, keep, sigma, model))
 
 
 def _error_floor(residual, err_pix, n_parameter):
@@ -129,22 +159,20 @@ def _error_floor(residual, err_pix, n_parameter):
 
 
 def choose_model(plate, pairs, sip_order_max):
-    """Fit every model that the number of stars allows and return the fit that should predict best.
+    """Fit every model that the number of stars allows and return the one that foretells stars not in its fit best.
 
-    That is the lowest AICc = chi2 + 2 k + 2 k (k + 1) / (n - k - 1), an estimate of the error on stars not in the fit
-    with a correction for few of them (Hurvich & Tsai 1989, Biometrika 76, 297). The errors are those of the largest
-    model, and the chi2 of a star is bounded at the clipping limit, so that fits that clipped different stars compare.
+    Each star is compared with the fit to all the others. The errors are those of the largest model, and the chi2 of a
+    star is bounded at the clipping limit, so that fits that clipped different stars compare.
     """
-    n_star = len(pairs.x)
     models = [Model(1), Model(1, radial=True), Model(2), Model(2, radial=True)]
     models += [Model(degree) for degree in range(3, sip_order_max + 1)]
-    models = [m for m in models if (3 if m.radial else m.degree) <= sip_order_max and m.n_parameter <= n_star]
-    fits = [_clipped_fit(plate, pairs, model) for model in models or [Model(0)]]
+    allowed = [m for m in models if (3 if m.radial else m.degree) <= sip_order_max]
+    fits = [_clipped_fit(plate, pairs, m) for m in allowed if m.n_parameter <= len(pairs.x)]
+    if not fits:
+        return _clipped_fit(plate, pairs, Model(0))
     sigma = fits[-1].sigma_pix
 
     def criterion(fit):
-        k = fit.model.n_parameter
-        chi2 = np.sum(pairs.residuals_pix(fit.plate) ** 2, axis=1) / sigma**2
-        return np.sum(np.minimum(chi2, CLIP_SIGMA**2)) + 2 * k * (1 + (k + 1) / max(2 * n_star - k - 1, 1))
+        return np.sum(np.minimum(np.sum(fit.held_out_pix**2, axis=1) / sigma**2, CLIP_SIGMA**2))
 
     return min(fits, key=criterion)

@@ -1,6 +1,7 @@
 """Calibrate one exposure: sky, noise, defects, PSF, sources, WCS and zero point."""
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from dbpipe.imaging.detection import detect_sources
 from dbpipe.imaging.photometry import aperture_fluxes, depth_5sigma_mag, fit_aperture_correction, fit_zero_point
 from dbpipe.imaging.psf import measure_psf
 from dbpipe.imaging.streaks import Streak, find_streaks, streak_mask
+from dbpipe.imaging.trends import fit_colour_term
 from dbpipe.imaging.variance import measure_white_noise, model_variance
 from dbpipe.io.exposure import Exposure
 from dbpipe.io.fits import read_raw
@@ -33,6 +35,7 @@ from dbpipe.sky.sphere import apply_proper_motion
 from dbpipe.sky.wcs import corners, pixel_scale_arcsec, pixel_to_sky
 from dbpipe.stage import Outputs, Stage
 from dbpipe.stages.ingest import INSTRUMENT_FILE
+from dbpipe.stages.residuals import measure_residuals, reference_colours
 from dbpipe.units import FWHM_PER_SIGMA
 
 NOISE_TOLERANCE = 1.05
@@ -75,6 +78,11 @@ class CalibrateConfig:
     """Radius of the aperture flux, in FWHM."""
     zero_point_min_signal_to_noise: float = 20.0
     """Fainter stars do not enter the zero point."""
+    colour_terms: dict[str, float] = field(default_factory=dict)
+    """Known colour terms by band [mag/mag]: catalogue minus instrumental magnitude = zero point + term (colour -
+    reference colour), the colour being bluer band minus the band; others are measured and used where significant."""
+    reference_colours: dict[str, float] = field(default_factory=dict)
+    """By band, the colour at which zero points and fluxes hold [mag]; others: the median of the field's catalogue."""
 
     def __post_init__(self):
         if self.psf_size_pix % 2 == 0 or self.psf_size_pix < 11:
@@ -109,8 +117,9 @@ def calibrate(unit, inputs, config):
 
     Parameters
     ----------
-    unit : visit, detector, path, band, midpoint_mjd_tai, ra, dec, radius_deg, n_catalogue_star
-    inputs : refcat, reference stars of the field with the magnitude of the band
+    unit : visit, detector, path, band, midpoint_mjd_tai, parallactic_angle_deg or None, ra, dec, radius_deg,
+        n_catalogue_star
+    inputs : refcat, reference stars of the field with the magnitude of the band, and all their bands and magnitudes
     """
     reference = _reference_at_epoch(unit, inputs["refcat"])
     instrument = load_instrument(INSTRUMENT_FILE)
@@ -131,14 +140,20 @@ def calibrate(unit, inputs, config):
     solution = _solve(raw, measured, candidates, reference, config)
     sources = _measure_sources(pixels, detections, candidates, measured, shape, config)
     sources["ra"], sources["dec"] = pixel_to_sky(solution.wcs, sources["x"], sources["y"])
-    zero_point, pairs = _fit_zero_point(sources, reference, solution, shape, pixels, config)
+    pairs = _match_sources(sources, reference, solution, shape, pixels)
+    zero_point, colour_term = _fit_zero_point(sources, reference, pairs, unit["band"], config)
     calexp = _summarize(pixels, measured, shape, solution, zero_point, sources)
     exposure = Exposure(
         pixels.image, pixels.variance, pixels.mask, solution.wcs, measured.psf, _metadata(unit, raw, calexp)
     )
     key = {"visit": unit["visit"], "detector": unit["detector"]}
+    residuals = measure_residuals(
+        unit, pixels, measured, candidates=candidates, solution=solution, reference=reference,
+        colour_term=colour_term, zero_point=zero_point, shape=shape,
+    )  # fmt: skip
     rows = {
         "calexp": [{**key, **calexp}],
+        "calexp_residual": [{**key, **residuals}],
         "source": _source_rows(key, sources, reference, pairs, calexp),
     }
     if pixels.streaks:
@@ -218,13 +233,14 @@ def _reference_at_epoch(unit, refcat):
             "no reference star in the field", n_reference=0, n_catalogue_star=unit["n_catalogue_star"],
             ra=unit["ra"], dec=unit["dec"], radius_deg=unit["radius_deg"],
         )  # fmt: skip
-    names = [name for name in refcat.column_names if name != "reference_id"]
+    names = [name for name in refcat.column_names if name not in ("reference_id", "bands", "magnitudes_ab")]
     columns = {name: refcat[name].to_numpy(zero_copy_only=False).astype(float) for name in names}
     columns["ra"], columns["dec"] = apply_proper_motion(
         columns["ra"], columns["dec"], columns.pop("pm_ra_mas_per_yr"), columns.pop("pm_dec_mas_per_yr"),
         columns.pop("epoch_mjd_tai"), unit["midpoint_mjd_tai"],
     )  # fmt: skip
-    return {"reference_id": refcat["reference_id"].to_numpy(), **columns}
+    pair, colour = reference_colours(refcat, unit["band"])
+    return {"reference_id": refcat["reference_id"].to_numpy(), **columns, "colour_pair": pair, "colour": colour}
 
 
 def _solve(raw, measured, candidates, reference, config):
@@ -264,19 +280,32 @@ def _measure_sources(pixels, detections, candidates, measured, shape, config):
     }  # fmt: skip
 
 
-def _fit_zero_point(sources, reference, solution, shape, pixels, config):
-    """Match sources and reference stars on the sky and fit the zero point to the good ones."""
+def _match_sources(sources, reference, solution, shape, pixels):
+    """Match sources and reference stars on the sky."""
     fwhm_arcsec = shape.fwhm_pix * pixel_scale_arcsec(solution.wcs, pixels.image.shape)
     radius_arcsec = max(0.5 * fwhm_arcsec, 5.0 * solution.rms_arcsec)
-    pairs = match_sky(sources["ra"], sources["dec"], reference["ra"], reference["dec"], radius_arcsec=radius_arcsec)
+    return match_sky(sources["ra"], sources["dec"], reference["ra"], reference["dec"], radius_arcsec=radius_arcsec)
+
+
+def _fit_zero_point(sources, reference, pairs, band, config):
+    """Fit the zero point to the good stars, at the reference colour where the colour matters."""
     flux, flux_err = sources["psf_flux"][pairs[0]], sources["psf_flux_err"][pairs[0]]
     good = sources["is_clean"][pairs[0]] & sources["is_star"][pairs[0]]
     good &= flux > config.zero_point_min_signal_to_noise * flux_err
-    zero_point = fit_zero_point(
-        flux[good], flux_err[good], reference["magnitude_ab"][pairs[1]][good],
-        reference_mag_err=reference["magnitude_err"][pairs[1]][good],
-    )  # fmt: skip
-    return zero_point, pairs
+    flux, flux_err, star = flux[good], flux_err[good], pairs[1][good]
+    magnitude, magnitude_err = reference["magnitude_ab"][star], reference["magnitude_err"][star]
+    colour_term = None
+    if np.isfinite(reference["colour"]).any():
+        reference_colour = config.reference_colours.get(band, float(np.nanmedian(reference["colour"])))
+        colour_term = fit_colour_term(
+            magnitude + 2.5 * np.log10(flux),
+            np.hypot(2.5 / math.log(10.0) * flux_err / flux, np.nan_to_num(magnitude_err)),
+            reference["colour"][star],
+            reference_colour=reference_colour, fixed_term=config.colour_terms.get(band),
+        )  # fmt: skip
+        if colour_term is not None and colour_term.is_applied:
+            magnitude = magnitude - colour_term.term * (reference["colour"][star] - reference_colour)
+    return fit_zero_point(flux, flux_err, magnitude, reference_mag_err=magnitude_err), colour_term
 
 
 def _summarize(pixels, measured, shape, solution, zero_point, sources):
@@ -364,8 +393,8 @@ def _streak_rows(key, streaks, wcs, calexp):
 CALIBRATE = Stage(
     "calibrate",
     key=("visit", "detector"),
-    version=6,
-    writes=("calexp", "source", "streak"),
+    version=7,
+    writes=("calexp", "calexp_residual", "source", "streak"),
     run=calibrate,
     config=CalibrateConfig,
     inputs=("refcat",),

@@ -43,3 +43,15 @@ HAVING count(source_id) <> n_source
 -- name: streak_has_calexp
 -- Every streak belongs to a calexp.
 SELECT DISTINCT visit, detector FROM streak ANTI JOIN calexp USING (visit, detector)
+
+-- name: residual_of_every_calexp
+-- Every calexp has its row of residuals, and only these have.
+SELECT visit, detector
+FROM calexp
+FULL JOIN calexp_residual USING (visit, detector)
+WHERE calexp.nx IS NULL OR calexp_residual.n_colour_star IS NULL
+
+-- name: total_flux_is_near_psf_flux
+-- A PSF image holds most of the light of a star, and not much more than all.
+SELECT visit, detector, total_flux_ratio, total_flux_ratio_err FROM calexp_residual
+WHERE total_flux_ratio NOT BETWEEN 0.98 AND 1.15

@@ -1,6 +1,6 @@
 -- name: work
--- One row per raw image. The catalogue's part says whether the stars have changed since: their number, and a sum of
--- hashes, which does not depend on their order.
+-- One row per raw image. The catalogue's part says whether the stars have changed since: their number, and sums of
+-- hashes, which do not depend on their order; the magnitudes of all bands, for they make colours.
 WITH catalogue AS (
     SELECT
         count(*) AS n_catalogue_star,
@@ -9,9 +9,8 @@ WITH catalogue AS (
     FROM reference_star
 ),
 magnitudes AS (
-    SELECT band, CAST(sum(hash(reference_id, magnitude_ab, magnitude_err)) AS VARCHAR) AS magnitude_hash
+    SELECT CAST(coalesce(sum(hash(reference_id, band, magnitude_ab, magnitude_err)), 0) AS VARCHAR) AS magnitude_hash
     FROM reference_magnitude
-    GROUP BY band
 )
 SELECT
     raw.visit,
@@ -21,6 +20,7 @@ SELECT
     raw.instrument_sha256,
     visit.band,
     visit.midpoint_mjd_tai,
+    visit_zenith.parallactic_angle_deg,
     raw.ra,
     raw.dec,
     raw.radius_deg,
@@ -29,8 +29,9 @@ SELECT
     magnitudes.magnitude_hash
 FROM raw
 JOIN visit USING (visit)
+LEFT JOIN visit_zenith USING (visit)
 CROSS JOIN catalogue
-LEFT JOIN magnitudes ON magnitudes.band = visit.band
+CROSS JOIN magnitudes
 ORDER BY raw.visit, raw.detector;
 
 -- name: refcat
@@ -51,6 +52,10 @@ SELECT
     any_value(near.epoch_mjd_tai) AS epoch_mjd_tai,
     any_value(near.pm_ra_mas_per_yr) AS pm_ra_mas_per_yr,
     any_value(near.pm_dec_mas_per_yr) AS pm_dec_mas_per_yr,
+    list(reference_magnitude.band ORDER BY reference_magnitude.band)
+        FILTER (reference_magnitude.band IS NOT NULL) AS bands,
+    list(reference_magnitude.magnitude_ab ORDER BY reference_magnitude.band)
+        FILTER (reference_magnitude.band IS NOT NULL) AS magnitudes_ab,
     any_value(reference_magnitude.magnitude_ab) FILTER (reference_magnitude.band = $band) AS magnitude_ab,
     any_value(reference_magnitude.magnitude_err) FILTER (reference_magnitude.band = $band) AS magnitude_err,
     min(reference_magnitude.magnitude_ab) AS brightest_magnitude_ab

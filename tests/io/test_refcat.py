@@ -111,6 +111,15 @@ def test_epoch_is_a_year_or_an_mjd(tmp_path, epoch):
         ("RAJ2000 DEJ2000 gmag rmag Rmag", {"dec": "DEJ2000", "magnitudes": {"g": "gmag", "r": "rmag", "R": "Rmag"}}),
         ("ra_deg dec_deg MAG_I mag_r", {"ra": "ra_deg", "magnitudes": {"I": "MAG_I", "r": "mag_r"}}),
         ("ra dec x y r", {"magnitudes": {"r": "r"}}),
+        ("source_id ra dec pmra pmdec ref_epoch phot_g_mean_mag phot_bp_mean_mag phot_rp_mean_mag",
+         {"pm_ra": "pmra", "epoch": "ref_epoch",
+          "magnitudes": {"G": "phot_g_mean_mag", "BP": "phot_bp_mean_mag", "RP": "phot_rp_mean_mag"}}),
+        ("objID raMean decMean gMeanPSFMag gMeanPSFMagErr epochMean",
+         {"ra": "raMean", "epoch": "epochMean", "magnitudes": {"g": "gMeanPSFMag"},
+          "magnitude_errors": {"g": "gMeanPSFMagErr"}}),
+        ("id coord_ra coord_dec pm_ra pm_dec epoch g_psfMag",
+         {"pm_ra": "pm_ra", "pm_dec": "pm_dec", "epoch": "epoch", "magnitudes": {"g": "g_psfMag"}}),
+        ("RA_ICRS DE_ICRS pmRA pmDE Epoch RPmag", {"pm_ra": "pmRA", "pm_dec": "pmDE", "epoch": "Epoch"}),
     ],
 )  # fmt: skip
 def test_usual_names_are_recognised(names, expected):
