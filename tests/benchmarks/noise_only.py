@@ -36,8 +36,9 @@ def main():
     options = _arguments()
     rows = []
     for seed in options.seed:
-        rows += _one_survey(options.work / f"seed{seed}", seed, options)
-        pd.DataFrame(rows).to_parquet(options.work / "noise_only.parquet")
+        for row in _one_survey(options.work / f"seed{seed}", seed, options):
+            rows.append(row)
+            pd.DataFrame(rows).to_parquet(options.work / "noise_only.parquet")
     show(pd.DataFrame(rows))
 
 
@@ -51,7 +52,7 @@ def _arguments():
 
 
 def _one_survey(folder, seed, options):
-    """Return one row for each difference image."""
+    """Yield one row for each difference image."""
     root, places = folder / "survey", folder / "stars.json"
     if not root.is_dir():
         order = np.random.default_rng(seed).permutation(FWHM_PIX)
@@ -61,13 +62,12 @@ def _one_survey(folder, seed, options):
     stars = {int(v): np.array(xy) for v, xy in json.loads(places.read_text()).items()}
     with Survey.open(root) as survey:
         sharpest_first = survey.sql("SELECT visit FROM calexp ORDER BY psf_fwhm_pix").df().visit.tolist()
-    rows = []
     for number in options.template:
         chosen = [sharpest_first[k] for k in TEMPLATES[number]]
         subtract_template_of(root, chosen)
-        rows += [{"seed": seed, "template": number} | row for row in measure_survey(root, stars)]
+        for row in measure_survey(root, stars):
+            yield {"seed": seed, "template": number} | row
         print(f"seed {seed}, template {number} of {len(TEMPLATES)} done", flush=True)
-    return rows
 
 
 def measure_survey(root, stars):
@@ -82,7 +82,7 @@ def measure_survey(root, stars):
         with contextlib.chdir(root):
             found = measure_noise(path, own, *stars[image["visit"]], rng=np.random.default_rng(1))
         kept = ("visit", "convolved", "n_template_input", "leave_one_out", "template_fwhm_pix", "science_fwhm_pix",
-                "lag1_correlation", "psf_match_residual", "kernel_order", "template_noise_e", "science_noise_e")  # fmt: skip
+                "psf_match_residual", "kernel_order", "template_noise_e", "science_noise_e")  # fmt: skip
         stored = {name: image[name] for name in kept} | {"stored_std": image["score_std"]}
         rows.append(stored | {"ratio": image["template_fwhm_pix"] / image["science_fwhm_pix"]} | found)
     return rows
@@ -90,16 +90,18 @@ def measure_survey(root, stars):
 
 def show(table):
     """Print one line for each difference image, and the sums for each direction."""
-    print(f"{'ratio':>5} {'d':1} {'n':>2} {'deg2':>6} {'std':>6} {'mean':>6} {'lag1':>7} {'skew':>6} {'kurt':>6} "
-          f"{'pull':>6} {'std':>5}" + "".join(f" | {nu}: Kaiser cont. sampled peaks rows" for nu in THRESHOLDS))  # fmt: skip
+    rates = "".join(f" | {nu}: Kaiser cont. sampled peaks rows" for nu in THRESHOLDS)
+    print(f"ratio d n    deg2    std   mean    lag1   skew   kurt   pull   std{rates}")
     for row in table.sort_values("ratio").to_dict("records"):
         loo = "+" if row["leave_one_out"] else ""
         print(f"{row['ratio']:5.2f} {row['convolved'][0]} {row['n_template_input']:2d}{loo:1} "
-              f"{row['n_pix'] * DEG2_PER_PIX:6.4f} {row['score_std']:6.4f} {row['score_mean']:+6.3f} {row['lag1']:+7.4f} "
-              f"{row['skewness']:+6.3f} {row['kurtosis']:+6.3f} {row['pull_mean']:+6.3f} {row['pull_std']:5.3f}"
+              f"{row['n_pix'] * DEG2_PER_PIX:6.4f} {row['score_std']:6.4f} {row['score_mean']:+6.3f} "
+              f"{row['lag1']:+7.4f} {row['skewness']:+6.3f} {row['kurtosis']:+6.3f} "
+              f"{row['pull_mean']:+6.3f} {row['pull_std']:5.3f}"
               + _rates(pd.DataFrame([row])))  # fmt: skip
     for name, part in [("all", table), *table.groupby("convolved")]:
-        print(f"{name}: {part.n_pix.sum() * DEG2_PER_PIX:.3f} deg2, std {np.average(part.score_std, weights=part.n_pix):.4f}")
+        std = np.average(part.score_std, weights=part.n_pix)
+        print(f"{name}: {part.n_pix.sum() * DEG2_PER_PIX:.3f} deg2, std {std:.4f}")
         for nu in THRESHOLDS:
             sums = {c: part[f"{c}_{nu}"].sum() for c in ("kaiser", "continuous", "sampled")}
             plus, minus = (part[f"peak{s}_{nu}"].sum() for s in "+-")
@@ -114,7 +116,8 @@ def _rates(part):
     for nu in THRESHOLDS:
         n = [part[f"{c}_{nu}"].sum() / area for c in ("kaiser", "continuous", "sampled")]
         peaks, rows = (part[f"{c}+_{nu}"].sum() + part[f"{c}-_{nu}"].sum() for c in ("peak", "row"))
-        text += f" | {n[0]:6.0f} {n[1]:6.0f} {n[2]:6.0f} {peaks / area:6.0f}+-{np.sqrt(peaks) / area:<4.0f} {rows / area:6.0f}"
+        found = f"{peaks / area:6.0f}+-{np.sqrt(peaks) / area:<4.0f} {rows / area:6.0f}"
+        text += f" | {n[0]:6.0f} {n[1]:6.0f} {n[2]:6.0f} {found}"
     return text
 
 
