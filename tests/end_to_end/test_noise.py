@@ -48,7 +48,7 @@ def test_scores_have_unit_width(measured):
 def test_noise_is_white_and_gaussian(measured):
     """Adjacent pixels are uncorrelated to 1 %; the tails of the score are those of a Gaussian."""
     assert measured.lag1.abs().max() < 0.01
-    assert measured.kurtosis.abs().max() < 0.15 and measured.skewness.abs().max() < 0.1
+    assert measured["kurtosis"].abs().max() < 0.15 and measured.skewness.abs().max() < 0.1
 
 
 def test_false_detections_are_those_of_noise(measured):
