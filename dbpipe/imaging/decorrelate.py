@@ -19,8 +19,11 @@ from dbpipe.imaging.noise import kernel_transfer
 
 FFT_SIZE = 96
 """Side of the frequency grid [pix]: holds PSF, kernel and filter without wrapping what matters."""
-POWER_FLOOR = 3e-3
-"""Noise power, relative to its largest value, that is added before the root: a hard floor would make psi ring."""
+POWER_FLOOR = 3e-4
+"""Noise power, relative to its largest value, that is added before the root: a hard floor would make psi ring.
+
+How well the power is known: with less, a template wider than the exposure comes out with more power at high
+frequencies than is white, with more it has less."""
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,13 @@ Fourier transform; its value at lag 0 is the variance.  A template's noise is ca
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from dbpipe.imaging.resample import ORDER, lanczos
 
 _TAPS_PER_PIX = 64
+_FINE_SIZE = 384
+"""Frequency grid between whose points a power is interpolated linearly."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,39 @@ class NoiseField:
         return self.shares @ self.powers.mean(axis=(1, 2))
 
     def _shape(self, share):
-        power = np.tensordot(share, self.powers, axes=1)
+        used = share > 0
+        power = np.tensordot(share[used], self.powers[used], axes=1)
         return power / power.mean()
 
 
 def uniform_noise(power, blocks):
     """Return the `NoiseField` that has one power everywhere; ``blocks`` is (n_block_y, n_block_x)."""
     return NoiseField(power[None], np.ones((*blocks, 1)))
+
+
+def nodes(n_pix, n_node):
+    """Return the places along an axis [pix] for which noise is stored: the centres of equal parts."""
+    return (np.arange(n_node) + 0.5) * n_pix / n_node - 0.5
+
+
+def node_shares(x, y, *, shape, n_node):
+    """Return what each node counts at each place, by bilinear interpolation, constant beyond the outer nodes.
+
+    Parameters
+    ----------
+    x, y : (n,) float arrays [pix]
+    shape : (ny, nx) of the window that the nodes divide
+    n_node : int, along each axis
+
+    Returns
+    -------
+    (n_node, n_node, n) float array whose sum over the nodes is 1
+    """
+    along = []
+    for place, n_pix in ((y, shape[0]), (x, shape[1])):
+        apart = np.abs(np.clip((place + 0.5) * n_node / n_pix - 0.5, 0.0, n_node - 1.0) - np.arange(n_node)[:, None])
+        along.append(np.maximum(1.0 - apart, 0.0))
+    return along[0][:, None] * along[1][None, :]
 
 
 def frequencies(size):
@@ -149,14 +178,11 @@ def power_of(stamp):
 
     P is periodic and never negative; small negative values from truncating the stamp are set to 0.
     """
-    half = stamp.shape[0] // 2
-    lag = np.arange(-half, half + 1)
+    fine = np.maximum(kernel_transfer(stamp, _FINE_SIZE).real, 0.0)
+    step = 2.0 * np.pi / _FINE_SIZE
 
     def evaluate(kx, ky):
-        flat_x, flat_y = np.ravel(kx), np.ravel(ky)
-        wave_x = np.exp(-1j * flat_x[:, None] * lag)
-        wave_y = np.exp(-1j * flat_y[:, None] * lag)
-        value = np.einsum("kj,ji,ki->k", wave_y, stamp, wave_x, optimize=True).real
-        return np.maximum(value, 0.0).reshape(np.shape(kx))
+        places = np.stack(np.broadcast_arrays(ky, kx)) / step
+        return ndimage.map_coordinates(fine, places, order=1, mode="grid-wrap")
 
     return evaluate

@@ -13,6 +13,7 @@ from dbpipe.imaging.convolve import KernelField, block_centres, convolve, core_r
 from dbpipe.imaging.decorrelate import FFT_SIZE, Whitening, spread, whiten_field
 from dbpipe.imaging.kernel import KernelFit, fit_kernel, make_basis, star_equations
 from dbpipe.imaging.kernel_choice import choose_kernel
+from dbpipe.imaging.resample import fill_gaps
 from dbpipe.imaging.start_kernel import fit_start_kernel
 from dbpipe.imaging.wings import MAX_STARS, Profile, Stars, flux_from_wings, measure_wings, subtract_wings
 from dbpipe.units import FWHM_PER_SIGMA
@@ -157,7 +158,7 @@ def subtract(science, template, *, template_noise, star_x, star_y, bright, setti
     power = template_noise.overall if convolved == "template" else science_power * np.ones((FFT_SIZE, FFT_SIZE))
     fit = _fit(reference, target, unusable, star_x, star_y, basis, start, power, settings)
     field = fit.model.field(BLOCK_PIX)
-    matched = convolve(reference.image, field)
+    matched = convolve(reference.image if convolved == "template" else fill_gaps(science.image, science.mask), field)
     matched += fit.model.background_image()
     if convolved == "template":
         residual, mask = (
@@ -198,7 +199,7 @@ def subtract(science, template, *, template_noise, star_x, star_y, bright, setti
     else:
         science_variance = _spread_variance(science_variance, field)
     return Subtraction(
-        difference=convolve(np.where(unusable, np.float32(0.0), residual), whitening.filter),
+        difference=convolve(_without_edges(residual, mask, science.mask | template.mask), whitening.filter),
         variance=science_variance * spread(whitening.science_gain, shape, BLOCK_PIX)
         + template_variance * spread(whitening.template_gain, shape, BLOCK_PIX),
         mask=mask,
@@ -246,6 +247,16 @@ def _residual_sky(residual, mask):
     if fills.any():
         sky += np.where(fills, block_medians(residual - sky, unfit, NEBULA_BIN_PIX), np.float32(0.0))
     return sky
+
+
+def _without_edges(residual, mask, defects):
+    """Return the residual with its unusable pixels made up from their neighbours.
+
+    Where the residual is correlated the filter sharpens, and the edge of a hole would ring. What is unusable only
+    because the kernel has spread a defect (BAD, COSMIC_RAY in ``defects``) has been made up before: it stays.
+    """
+    grown = planes.BAD | planes.COSMIC_RAY
+    return fill_gaps(residual, (mask & ~np.uint16(grown)) | (defects & grown), bits=planes.UNUSABLE)
 
 
 def _kernel_sum(fit):

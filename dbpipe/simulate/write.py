@@ -63,6 +63,11 @@ def write_survey(out, *, seed=1, n_visit=10, bands=("g", "r"), size_pix=512, sce
     visits, sky = make_survey(
         n_per_band, ra=ra, dec=dec, size_pix=size_pix, scene=tuple(scene), density=density or Density(), seed=seed
     )
+    return write_exposures(out, visits, sky, seed=seed, scene=tuple(scene))
+
+
+def write_exposures(out, visits, sky, *, seed, scene=()):
+    """Expose planned visits of a given sky and write them; arguments and result as for `write_survey`."""
     out = Path(out)
     (out / "raw").mkdir(parents=True, exist_ok=True)
     dead_boxes = dead_lines(visits[0].shape, np.random.default_rng([seed, 3]))

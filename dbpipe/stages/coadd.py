@@ -76,6 +76,7 @@ def coadd(unit, inputs, config):
             "MASK": mask,
             "USED": pack_used(used),
             "NOISE": np.array([w.noise for w in warps], np.float32),
+            "WINDOWS": np.array([(w.window.x0, w.window.y0, w.window.nx, w.window.ny) for w in warps], np.int32),
         },
         patch_wcs(_tract(unit), window.x0, window.y0),
         {"X0": window.x0, "Y0": window.y0, "NX": window.nx, "NY": window.ny, "BUNIT": "nJy", "NINPUT": len(warps)},
@@ -200,7 +201,7 @@ def _input_row(unit, row, number, weight, offset, usable, rejected):
 COADD = Stage(
     "coadd",
     key=("template_id", "tract", "patch"),
-    version=11,
+    version=12,
     writes=("coadd", "coadd_input"),
     run=coadd,
     config=CoaddConfig,

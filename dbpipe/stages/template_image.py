@@ -50,7 +50,7 @@ def make_template(exposure, unit, *, tract, coadds, coadd_inputs, own_warps):
     unit : work row with visit, detector, njy_per_e, target_fwhm_pix and target_beta
     tract : Tract
     coadds : list of rows (patch, path)
-    coadd_inputs : list of rows (patch, input_number, visit, detector, weight, noise_gain)
+    coadd_inputs : list of rows (patch, input_number, visit, detector, weight)
     own_warps : list of rows (patch, path, input_number, weight, background_njy), empty if it is in no template
 
     Returns
@@ -66,14 +66,15 @@ def make_template(exposure, unit, *, tract, coadds, coadd_inputs, own_warps):
     probes = Probes(grid, shape)
     image, variance = np.zeros((2, *window.shape), np.float32)
     mask = np.full(window.shape, planes.NO_DATA, np.uint16)
-    for row in coadds:
-        packed = _paste(row, own.get(row["patch"]), window, image, variance, mask)
-        if packed is not None:
-            probes.look(*packed, [r for r in others if r["patch"] == row["patch"]])
-    warped = warp(image, variance, mask, map_x=grid.x, map_y=grid.y, step_pix=grid.step_pix, shape=shape)
     matrix = local_affine(exposure.wcs, frame, shape[1] / 2.0, shape[0] / 2.0)
+    for row in coadds:
+        pasted = _paste(row, own.get(row["patch"]), window, image, variance, mask)
+        if pasted is not None:
+            inputs = [r for r in others if r["patch"] == row["patch"]]
+            probes.look(*pasted, *_noise_of(row["path"], inputs, window, pasted[0]), matrix)
+    warped = warp(image, variance, mask, map_x=grid.x, map_y=grid.y, step_pix=grid.step_pix, shape=shape)
     area = abs(np.linalg.det(matrix))
-    template_noise = NoiseField(*probes.noise(_input_powers(coadds, others, matrix)))
+    template_noise = probes.noise()
     electron = np.float32(1.0 / unit["njy_per_e"])
     return TemplateImage(
         plane=Plane(
@@ -116,6 +117,14 @@ def _paste(row, own, window, image, variance, mask):
     return target, read["USED"]
 
 
+def _noise_of(path, inputs, window, part):
+    """Return the noise stamps of a coadd, and its inputs with where they lie in pixels of the part."""
+    read = read_planes(path, ["NOISE", "WINDOWS"]).arrays
+    x0, y0 = window.x0 + part[1].start, window.y0 + part[0].start
+    places = [Window(x - x0, y - y0, nx, ny) for x, y, nx, ny in read["WINDOWS"].tolist()]
+    return read["NOISE"], [(r, places[r["input_number"]]) for r in inputs]
+
+
 def _down_date(packed, own, part, mean):
     head = read_planes(own["path"], [])
     warp_window = Window(head.metadata["X0"], head.metadata["Y0"], head.metadata["NX"], head.metadata["NY"])
@@ -133,7 +142,7 @@ def _down_date(packed, own, part, mean):
 class Probes:
     """Which inputs made the template, seen at a few pixels of every block of the exposure.
 
-    Where few inputs overlap, the noise has the spectrum of those few.
+    Where few inputs overlap, the noise has the spectrum of those few; and that of each changes over the image.
     """
 
     def __init__(self, grid, shape):
@@ -142,49 +151,55 @@ class Probes:
         self.blocks = tuple(-(-n // BLOCK_PIX) for n in shape)
         self.block = (y // BLOCK_PIX) * self.blocks[1] + x // BLOCK_PIX
         self.x, self.y = (np.rint(np.nan_to_num(v, nan=-1.0)).astype(int) for v in grid.at(x, y))
-        self.used = {}
+        self.powers, self.shares = [], []
 
-    def look(self, part, packed, inputs):
-        """Note which of the inputs went into a part of the template, given as slices of its window."""
+    def look(self, part, packed, stamps, inputs, matrix):
+        """Note which of the inputs went into a part of the template, and what noise they have there.
+
+        Parameters
+        ----------
+        part : pair of slices of the template's window
+        packed : planes of which inputs went in, of this part
+        stamps : (n, n_node, n_node, size, size) array, autocovariances of the inputs' noise
+        inputs : list of (row, Window of the input in pixels of the part)
+        matrix : (2, 2) array, from pixels of the exposure to those of the template
+        """
         rows, columns = part
         inside = (self.y >= rows.start) & (self.y < rows.stop) & (self.x >= columns.start) & (self.x < columns.stop)
         y, x = self.y[inside] - rows.start, self.x[inside] - columns.start
-        for r in inputs:
-            seen = self.used.setdefault((r["visit"], r["detector"]), np.zeros(len(self.x)))
+        seen = []
+        for r, window in inputs:
+            n_node, half = stamps.shape[1], stamps.shape[-1] // 2
+            node = noise.node_shares(x - window.x0, y - window.y0, shape=window.shape, n_node=n_node)
             # an input of weight w = 1 / v adds w^2 v g = w g, g its noise gain, to the numerator of the variance
-            seen[inside] = unpack_used(packed[:, y, x], r["input_number"]) * (r["weight"] * r["noise_gain"])
+            gain = r["weight"] * stamps[r["input_number"], :, :, half, half, None].astype(float)
+            seen.append(unpack_used(packed[:, y, x], r["input_number"]) * node * gain)
+        if not seen:
+            return
+        seen = np.array(seen)
+        total = seen.sum(axis=(0, 1, 2))
+        seen /= np.where(total > 0, total, 1.0)
+        for k, j, i in np.argwhere(seen.sum(axis=3) > 0):
+            stamp = stamps[inputs[k][0]["input_number"], j, i].astype(float)
+            self.powers.append(_power_on_exposure(stamp, matrix))
+            self.shares.append(np.bincount(self.block[inside], seen[k, j, i], minlength=np.prod(self.blocks)))
 
-    def noise(self, powers):
-        """Return powers (n, size, size) and shares per block; blocks without template take the mean of the others."""
-        if not powers:
+    def noise(self):
+        """Return the noise per block; blocks without template take the mean of the others."""
+        if not self.powers:
             # nothing but the exposure itself: there will be no pixel to use it on
-            return np.ones((1, FFT_SIZE, FFT_SIZE)), np.ones((*self.blocks, 1))
-        part = np.array([self.used[key] for key in powers])
-        total = part.sum(axis=0)
-        part /= np.where(total > 0, total, 1.0)
-        n_block = self.blocks[0] * self.blocks[1]
-        shares = np.array([np.bincount(self.block, p, minlength=n_block) for p in part]).T
+            return NoiseField(np.ones((1, FFT_SIZE, FFT_SIZE)), np.ones((*self.blocks, 1)))
+        shares = np.array(self.shares).T
         seen = shares.sum(axis=1, keepdims=True)
-        mean = shares.sum(axis=0) / max(shares.sum(), 1e-30) if shares.any() else np.full(len(part), 1.0 / len(part))
-        shares = np.where(seen > 0, shares / np.where(seen > 0, seen, 1.0), mean)
-        return np.array(list(powers.values())), shares.reshape(*self.blocks, len(part))
+        shares = np.where(seen > 0, shares / np.where(seen > 0, seen, 1.0), shares.sum(axis=0) / shares.sum())
+        return NoiseField(np.array(self.powers), shares.reshape(*self.blocks, -1))
 
 
-def _input_powers(coadds, inputs, matrix):
-    """Return the noise power of each input on the exposure's pixels, as a dict by visit and detector.
-
-    An input has much the same spectrum in all patches; the first one speaks for it.
-    """
-    area = abs(np.linalg.det(matrix))
-    powers = {}
-    for row in coadds:
-        new = [r for r in inputs if r["patch"] == row["patch"] and (r["visit"], r["detector"]) not in powers]
-        if new:
-            stamps = read_planes(row["path"], ["NOISE"]).arrays["NOISE"]
-        for r in new:
-            power = noise.power_of(stamps[r["input_number"]].astype(float))
-            powers[r["visit"], r["detector"]] = noise.interpolation_power(FFT_SIZE, matrix, power=power) / area**2
-    return powers
+def _power_on_exposure(stamp, matrix):
+    """Return the noise power on the exposure's pixels from its autocovariance on the template's; variance 1 before."""
+    half = stamp.shape[0] // 2
+    power = noise.power_of(stamp / stamp[half, half])
+    return noise.interpolation_power(FFT_SIZE, matrix, power=power) / abs(np.linalg.det(matrix)) ** 2
 
 
 def _shares(inputs):

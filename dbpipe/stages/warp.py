@@ -11,6 +11,7 @@ from dbpipe.errors import DataError
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging import noise
 from dbpipe.imaging.convolve import KernelField, block_centres, convolve, core_radius_pix
+from dbpipe.imaging.decorrelate import spread
 from dbpipe.imaging.homogenise import match_psf, moffat_psf
 from dbpipe.imaging.resample import fill_gaps, warp, warp_stamp
 from dbpipe.imaging.subtract import grow_bits
@@ -26,6 +27,9 @@ BLOCK_PIX = 256
 NOISE_HALF = 20
 """Half side of the autocovariance stamp [pix]: kernels of 31 pix have no longer reach."""
 POWER_SIZE = 96
+N_NODE = 2
+"""Places along each axis for which the noise's correlation is stored: the kernel follows the PSF across the exposure,
+and where the PSF is about as sharp as the model, a little makes its noise gain twice as large."""
 
 
 @dataclass(frozen=True)
@@ -57,21 +61,21 @@ def warp_exposure(unit, inputs, config):
     # a filled gap spoils little beyond itself; what is saturated or outside spoils all that the kernel reaches
     mask = grow_bits(warped.mask, 1, bits=planes.BAD | planes.COSMIC_RAY)
     mask = grow_bits(mask, core_radius_pix(middle.kernel), bits=planes.SATURATED | planes.NO_DATA | planes.STREAK)
-    power = _noise_power(exposure, frame, wide, middle.kernel)
+    interpolated = _interpolated_power(exposure, frame, wide)
+    gain = np.array([[_power(interpolated, k).mean() for k in row] for row in kernels.kernels])
     cut = covered.slices_in(wide)
     good = (mask[cut] & planes.UNUSABLE) == 0
     if not good.any():
         return Skip("no usable pixel of the exposure lies on the patch")
-    njy = np.float32(unit["njy_per_e"])
-    stamp = noise.autocovariance(power, NOISE_HALF)
+    njy, here = np.float32(unit["njy_per_e"]), patch_wcs(tract, covered.x0, covered.y0)
     product = Planes(
         {
             "IMAGE": image[cut] * njy,
-            "VARIANCE": warped.variance[cut] * njy**2 * np.float32(power.mean()),
+            "VARIANCE": (warped.variance * spread(gain, wide.shape, BLOCK_PIX))[cut] * njy**2,
             "MASK": mask[cut],
-            "NOISE": (stamp / stamp[NOISE_HALF, NOISE_HALF]).astype(np.float32),
+            "NOISE": _noise_stamps(exposure, here, covered, interpolated, unit, config),
         },
-        patch_wcs(tract, covered.x0, covered.y0),
+        here,
         {
             "X0": covered.x0,
             "Y0": covered.y0,
@@ -85,7 +89,7 @@ def warp_exposure(unit, inputs, config):
         "kernel_sum": float(middle.kernel.sum()),
         "kernel_negative": worst["kernel_negative"],
         "psf_residual": worst["psf_residual"],
-        "noise_gain": float(power.mean()),
+        "noise_gain": float(_power(interpolated, middle.kernel).mean()),
         "fraction_valid": float(good.sum() / (patch.nx * patch.ny)),
     }
     return Outputs(rows={"warp": [row]}, files={"warp": product}, n_pix=covered.nx * covered.ny)
@@ -106,19 +110,24 @@ def _warped(exposure, frame, window, fwhm_pix):
 
 
 def _kernels(exposure, frame, window, unit, config):
-    """Fit the homogenisation kernel of every block from the PSF model, warped like the image."""
+    """Fit the homogenisation kernel of every block."""
     x, y = block_centres(window.shape, BLOCK_PIX)
     grid_x, grid_y = (g.ravel() for g in np.meshgrid(x, y))
-    grid = pixel_map(frame, exposure.wcs, window.shape)
-    in_x, in_y = grid.at(grid_x, grid_y)
-    ny, nx = exposure.image.shape
-    # blocks beyond the image take the PSF at its edge
-    in_x, in_y = np.clip(in_x, 0, nx - 1), np.clip(in_y, 0, ny - 1)
-    matrices = local_affine(frame, exposure.wcs, grid_x, grid_y)
-    fits = _fit_kernels(exposure.psf.at_many(in_x, in_y), matrices, unit, config)
+    fits = _kernels_at(exposure, frame, window, grid_x, grid_y, unit, config)
     size = config.kernel_size_pix
     kernels = np.array([f.kernel for f in fits], np.float32).reshape(len(y), len(x), size, size)
     return KernelField(kernels, BLOCK_PIX), fits[len(fits) // 2]
+
+
+def _kernels_at(exposure, frame, window, grid_x, grid_y, unit, config):
+    """Fit the homogenisation kernel at places of the window from the PSF model, warped like the image."""
+    grid = pixel_map(frame, exposure.wcs, window.shape)
+    in_x, in_y = grid.at(grid_x, grid_y)
+    ny, nx = exposure.image.shape
+    # places beyond the image take the PSF at its edge
+    in_x, in_y = np.clip(in_x, 0, nx - 1), np.clip(in_y, 0, ny - 1)
+    matrices = local_affine(frame, exposure.wcs, grid_x, grid_y)
+    return _fit_kernels(exposure.psf.at_many(in_x, in_y), matrices, unit, config)
 
 
 def _fit_kernels(psfs, matrices, unit, config):
@@ -147,19 +156,33 @@ def _refuse_ill_conditioned(exposure, tract_frame, unit, config):
     return {"psf_residual": residual, "kernel_negative": negative}
 
 
-def _noise_power(exposure, frame, window, kernel):
+def _noise_stamps(exposure, frame, window, interpolated, unit, config):
+    """Autocovariance of the noise at nodes of the window, relative to the variance before the kernel, float32."""
+    x, y = (noise.nodes(n, N_NODE) for n in (window.nx, window.ny))
+    grid_x, grid_y = (g.ravel() for g in np.meshgrid(x, y))
+    fits = _kernels_at(exposure, frame, window, grid_x, grid_y, unit, config)
+    stamps = [noise.autocovariance(_power(interpolated, f.kernel), NOISE_HALF) for f in fits]
+    return np.reshape(stamps, (N_NODE, N_NODE, *stamps[0].shape)).astype(np.float32)
+
+
+def _power(interpolated, kernel):
     """Noise power of the product relative to the variance of the exposure's own pixels."""
+    return interpolated * noise.kernel_power(kernel, POWER_SIZE)
+
+
+def _interpolated_power(exposure, frame, window):
+    """Noise power of the warped exposure relative to the variance of its own pixels."""
     matrix = local_affine(frame, exposure.wcs, window.nx / 2.0, window.ny / 2.0)
     interpolated = noise.interpolation_power(POWER_SIZE, matrix)
     # `warp` has scaled the variance by the squared pixel area already
     area = abs(np.linalg.det(matrix))
-    return interpolated / area**2 * noise.kernel_power(kernel, POWER_SIZE)
+    return interpolated / area**2
 
 
 WARP = Stage(
     "warp",
     key=("template_id", "tract", "patch", "visit", "detector"),
-    version=7,
+    version=8,
     writes=("warp",),
     run=warp_exposure,
     config=WarpConfig,

@@ -43,10 +43,8 @@ SELECT
     coadd_input.input_number,
     coadd_input.visit,
     coadd_input.detector,
-    coadd_input.weight,
-    warp.noise_gain
+    coadd_input.weight
 FROM coadd_input
-JOIN warp USING (template_id, tract, patch, visit, detector)
 JOIN patch_overlap AS mine
     ON mine.tract = coadd_input.tract
     AND mine.patch = coadd_input.patch

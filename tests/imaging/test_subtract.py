@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from imaging.pair import blank_pixels, make_pair, paint, subtract_pair
 from imaging.point_sources import gaussian_psf
+from scipy import ndimage
 
 from dbpipe.errors import DataError
 from dbpipe.imaging.decorrelate import FFT_SIZE
@@ -128,6 +129,20 @@ def test_masks_of_both_sides_come_through():
     assert lost[300, 200] and 9 <= np.count_nonzero(lost) <= 15**2
     assert np.count_nonzero(result.mask & DETECTED) == 1
     assert np.isfinite(result.difference).all() and np.isfinite(result.variance).all()
+
+
+def test_noise_beside_a_dead_line_is_that_of_the_sky():
+    """Blurring the science image leaves no edge at a dead line: the score there has the width of the rest."""
+    pair = make_pair(*WIDTHS["blur the science image"], size=700, seed=11)
+    rows = np.arange(50, 650, 24)
+    image, mask = pair.science.image.copy(), pair.science.mask.copy()
+    image[rows], mask[rows] = 0.0, mask[rows] | BAD
+    result, score = subtract_pair(replace(pair, science=replace(pair.science, image=image, mask=mask)))
+    assert result.convolved == "science"
+    beside = (result.mask & BAD == 0) & ndimage.binary_dilation(result.mask & BAD, np.ones((7, 1)))
+    beside &= blank_pixels(pair) & (score.flux_err > 0)
+    assert np.std(score.score[beside]) == pytest.approx(1.0, abs=0.05)
+    assert np.abs(score.score[beside]).max() < 5.0
 
 
 def test_control_stars_come_from_all_fluxes():

@@ -105,8 +105,7 @@ def difference_inputs(unit, units, warps, made, x, y, *, path="coadd.fits"):
     """Return the named inputs of the difference stage."""
     coadd_inputs = [
         {k: row[k] for k in ("patch", "input_number", "visit", "detector", "weight")}
-        | {"noise_gain": warp.rows["warp"][0]["noise_gain"]}
-        for row, (warp, _) in zip(made.rows["coadd_input"], warps, strict=True)
+        for row in made.rows["coadd_input"]
     ]
     own = [
         {k: row[k] for k in ("patch", "input_number", "weight", "background_njy")} | {"path": warp_path}

@@ -25,13 +25,13 @@ def survey(tmp_path, monkeypatch):
 def write_warp(number, image, *, mask=None, x0=0, y0=0):
     """Write a warp and return its unit and what `coadd_warps` asks for."""
     ny, nx = image.shape
-    stamp = np.zeros((5, 5), np.float32)
-    stamp[2, 2], stamp[2, 1] = 1.0, 0.1 * number
+    stamps = np.zeros((2, 2, 5, 5), np.float32)
+    stamps[..., 2, 2], stamps[..., 2, 1] = 1.0, 0.1 * number
     arrays = {
         "IMAGE": image.astype(np.float32),
         "VARIANCE": np.full(image.shape, SIGMA**2, np.float32),
         "MASK": np.zeros(image.shape, np.uint16) if mask is None else mask,
-        "NOISE": stamp,
+        "NOISE": stamps,
     }
     path = f"warp-{number}.fits"
     Planes(arrays, patch_wcs(TRACT, x0, y0), {"X0": x0, "Y0": y0, "NX": nx, "NY": ny}).write(path)
@@ -41,7 +41,7 @@ def write_warp(number, image, *, mask=None, x0=0, y0=0):
 def run(*written, config=None):
     units, warps = zip(*written, strict=True)
     made = coadd_warps(units, warps, config=config)
-    return made, read_planes("coadd.fits", ["IMAGE", "VARIANCE", "WEIGHT", "MASK", "USED", "NOISE"])
+    return made, read_planes("coadd.fits", ["IMAGE", "VARIANCE", "WEIGHT", "MASK", "USED", "NOISE", "WINDOWS"])
 
 
 def noise_images(n, seed=1):
@@ -83,7 +83,8 @@ def test_the_product_covers_all_warps_and_knows_what_went_where():
     empty = ~unpack_used(used, 0) & ~unpack_used(used, 1)
     assert (product.arrays["MASK"][empty] == NO_DATA).all() and not product.arrays["WEIGHT"][empty].any()
     assert [row["input_number"] for row in made.rows["coadd_input"]] == [0, 1]
-    assert product.arrays["NOISE"].shape == (2, 5, 5)
+    assert product.arrays["NOISE"].shape == (2, 2, 2, 5, 5)
+    np.testing.assert_array_equal(product.arrays["WINDOWS"], [(x, y, NX, NY) for x, y in windows])
 
 
 def test_an_artefact_is_rejected_and_marked():

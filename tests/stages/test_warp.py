@@ -1,11 +1,16 @@
 """The warp stage: an exposure on the tract, with the model PSF, in nJy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from stages.sky_patch import NJY_PER_E, PATCH, SKY_E, TARGET, TRACT, make_exposure, star_catalogue, warp_unit
+from imaging.point_sources import gaussian_psf
+from stages.sky_patch import NJY_PER_E, PATCH, SHAPE, SKY_E, TARGET, TRACT, make_exposure, star_catalogue, warp_unit
 
 from dbpipe.errors import DataError
 from dbpipe.imaging.mask import NO_DATA, UNUSABLE
+from dbpipe.imaging.psf import PsfModel
+from dbpipe.io.exposure import read_exposure
 from dbpipe.io.planes import read_planes
 from dbpipe.sky.skymap import patch_wcs
 from dbpipe.sky.wcs import sky_to_pixel
@@ -73,13 +78,30 @@ def test_the_variance_is_that_of_the_noise():
     noise = np.where(good, with_noise["IMAGE"] - without["IMAGE"], 0.0) / np.sqrt(np.maximum(with_noise["VARIANCE"], 1))
     assert np.std(noise[good]) == pytest.approx(1.0, abs=0.05)
     pairs = good[:, 1:] & good[:, :-1]
-    stamp = with_noise["NOISE"]
-    assert stamp[20, 20] == 1.0
+    stamp = with_noise["NOISE"][0, 1] / with_noise["NOISE"][0, 1, 20, 20]
     assert np.mean((noise[:, 1:] * noise[:, :-1])[pairs]) == pytest.approx(stamp[20, 21], abs=0.05)
     faint = good & (without["IMAGE"] < 1.0)
     gain = np.median(with_noise["VARIANCE"][faint]) / (SKY_E * NJY_PER_E**2)
     (row,) = warp_exposure(unit | PATCH, {}, WarpConfig()).rows["warp"]
     assert row["noise_gain"] == pytest.approx(gain, rel=0.05)
+
+
+def test_the_noise_follows_the_psf_over_the_exposure():
+    """Where an exposure is sharper it is blurred more: variance and correlation are those of the place."""
+    unit, _, _ = make_exposure("c.fits", 1, fwhm_pix=4.6)
+    exposure = read_exposure(unit["path"])
+    # the PSF widens from 3.9 pix at the left to the 5.2 pix of the model at the right
+    left, right = (gaussian_psf(exposure.psf.size, f) / gaussian_psf(exposure.psf.size, f).sum() for f in (3.9, 5.2))
+    psf = PsfModel(np.array([0.5 * (left + right), 0.5 * (right - left), 0.0 * left]), SHAPE, 1)
+    sky = np.random.default_rng(4).normal(0.0, np.sqrt(SKY_E), SHAPE).astype(np.float32)
+    replace(exposure, image=sky, variance=np.full(SHAPE, SKY_E, np.float32), psf=psf).write(unit["path"])
+    arrays = warp_exposure(unit | PATCH, {}, WarpConfig()).files["warp"].arrays
+    good, middle = (arrays["MASK"] & UNUSABLE) == 0, arrays["MASK"].shape[1] // 2
+    gain = arrays["NOISE"][:, :, 20, 20]
+    assert (np.abs(gain[:, 0] / gain[:, 1] - 1.0) > 0.5).all()
+    for half in (np.s_[:, :middle], np.s_[:, middle:]):
+        ratio = arrays["IMAGE"][half][good[half]] / np.sqrt(arrays["VARIANCE"][half][good[half]])
+        assert np.std(ratio) == pytest.approx(1.0, abs=0.15)
 
 
 def test_an_exposure_that_is_too_blurred_is_refused():
