@@ -88,7 +88,7 @@ def measure_difference(image, unit, inputs, config):
         radius_pix=radius_pix,
         fwhm_pix=size.fwhm_pix,
         threshold=config.keep_score,
-        splitting=Splitting(config.split_score, config.keep_score, config.split_model_error),
+        splitting=Splitting(threshold=config.split_score, model_error=config.split_model_error),
     )
     return {
         **_unit_columns(unit, len(keep)),
@@ -251,7 +251,7 @@ def _mask_columns(mask, fit, radius_pix, fwhm_pix):
 DETECT = Stage(
     "detect",
     key=("visit", "detector"),
-    version=6,
+    version=7,
     writes=("dia_source",),
     run=detect,
     config=DetectConfig,
