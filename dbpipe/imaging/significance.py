@@ -1,8 +1,8 @@
 """How much the data want each source of a blend: the fall of chi2 that it causes, the others fitted again without it.
 
 The score of an isolated source is the square root of just that, with the position where it is largest: so the root
-continues the score into blends, where peaks of the score image are sums. The fitted flux over its error is smaller there,
-because it also knows that the shares of the neighbours are uncertain.
+continues the score into blends, where peaks of the score image are sums. The fitted flux over its error is smaller
+there, because it also knows that the shares of the neighbours are uncertain.
 """
 
 import numpy as np
