@@ -17,6 +17,8 @@ from dbpipe.imaging.dia_fit import fit_point_sources
 from dbpipe.imaging.psf_spline import cholesky_invert, cut_stamp, render
 
 _MAX_STEPS = 60
+_MAX_MISFIT = 16.0
+"""Largest chi2 of the flux and place that the images know of a static source, three numbers."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ def is_dipole(
     fit,
     *,
     psf_fwhm_pix,
-    shift_pix=0.0,
+    shift_pix=None,
     max_separation_fwhm=1.0,
     max_flux_ratio=3.0,
     max_shift_fwhm=0.03,
@@ -199,14 +201,17 @@ def is_dipole(
 
     Against two sources that vary by themselves: the static source leaves no more chi2 than 3 ln(n_pix) (its flux and
     its place are not free), plus the part ``model_error`` of what the second lobe explains at all, or half of it
-    where the displacement is no more than registration errs.
+    where the displacement is no more than registration errs. Faint lobes that are resolved agree with both; then the
+    displacement must be usual, or the whole distance of the lobes, a star that moved on: what lies between is rather
+    two variables.
 
     Parameters
     ----------
     fit : DipoleFit
     psf_fwhm_pix : float
-    shift_pix : float
-        Displacement of the stars of the image; registration errs by up to three times that, or ``max_shift_fwhm``.
+    shift_pix : float or None
+        Displacement of the stars of the image, their scatter included: registration errs by up to three times that, or
+        by ``max_shift_fwhm`` where it is not known.
     max_separation_fwhm, max_flux_ratio, max_shift_fwhm, model_error : float
 
     Returns
@@ -221,9 +226,13 @@ def is_dipole(
     balanced = np.abs(fluxes[0] - fluxes[1]) <= mean * np.minimum(1.0, fit.shift_pix / psf_fwhm_pix)
     close = fit.shift_pix <= max_separation_fwhm * psf_fwhm_pix
     explained = np.maximum(fit.chi2_single - fit.chi2, 0.0)
-    is_usual = fit.shift_pix <= max(3.0 * shift_pix, max_shift_fwhm * psf_fwhm_pix)
+    is_usual = fit.shift_pix <= (max_shift_fwhm * psf_fwhm_pix if shift_pix is None else 3.0 * shift_pix)
     forgiven = np.where(is_usual, 0.5, model_error) * explained
-    one_source = ~(fit.chi2_static > fit.chi2 + price + forgiven)
+    as_good = ~(fit.chi2_static > fit.chi2 + price + forgiven)
+    moved = fit.shift_pix > 0.7 * fit.separation_pix
+    no_net_flux = np.abs(fluxes[0] - fluxes[1]) < 0.1 * fit.mean_flux
+    unresolved = fit.separation_pix < np.where(no_net_flux, 0.75, 0.5) * psf_fwhm_pix
+    one_source = as_good & (is_usual | moved | unresolved)
     return preferred & comparable & balanced & close & one_source
 
 
@@ -248,7 +257,7 @@ def _second_lobes(score, x, y, reach):
     table = np.zeros((len(x), 3))
     for i in range(len(x)):
         other_x, other_y, _, is_there = _opposite_peak(score, x[i], y[i], reach)
-        table[i] = float(is_there), 0.5 * (x[i] + other_x), 0.5 * (y[i] + other_y)
+        table[i] = 1.0 if is_there else 0.0, 0.5 * (x[i] + other_x), 0.5 * (y[i] + other_y)
     return table
 
 
@@ -305,7 +314,7 @@ def _fit_static(data, weight, spline, left, bottom, lobes, reach, known, place_e
     state[1:3] += 0.5 * shorten * np.array([dx, dy])
     state[4:6] -= 0.5 * shorten * np.array([dx, dy])
     solved, chi2, _, covariance = _fit_lobes(data, weight, spline, left, bottom, state, reach, rows, values)
-    if solved:
+    if solved and np.sum((rows @ state - values) ** 2) < _MAX_MISFIT:
         dx, dy = state[1] - state[4], state[2] - state[5]
         shift = max(np.hypot(dx, dy), 1e-9)
         along = np.array([0.0, dx, dy, 0.0, -dx, -dy]) / shift

@@ -68,8 +68,8 @@ class TrailFit:
 def find_trails(image, variance, mask, *, psf_spline, fit, moments, psf_moments, radius_pix, fwhm_pix, trailing):
     """Fit a trail to each chain of sources of one sign, and to each elongated single one.
 
-    A trail must fit well, and better than the point sources on it: than one by chi2 (two parameters), than several by
-    the Bayesian information criterion (Schwarz 1978 Ann. Stat. 6 461).
+    A trail must fit well, and better than the point sources on it: than one by the threshold, than several, which have
+    more parameters than it, by any difference of chi2.
 
     Parameters
     ----------
@@ -235,7 +235,7 @@ def _judge(tries, trailing, fwhm_pix):
     price = np.where(
         n_piece == 1,
         trailing.threshold**2 + trailing.model_error**2 * snr2,
-        (5 - 3 * n_piece) * np.log(np.maximum(n_pix, 2)),
+        0.0,
     )
     possible = good & fits_well & (2.0 * half < trailing.max_length_fwhm * fwhm_pix)
     return TrailFit(

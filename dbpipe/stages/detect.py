@@ -59,7 +59,7 @@ class DetectConfig:
     dipole_flux_ratio: float = 3.0
     """Largest ratio of the fluxes of a displaced source in the two images."""
     dipole_shift_fwhm: float = 0.03
-    """Displacement that is usual for registration, in FWHM; of a dipole with one so small much is forgiven."""
+    """Displacement that is usual where the registration of the image was not measured, in FWHM."""
     bright_star_fraction: float = 0.025
     """A difference below this fraction of the flux of the star beneath it is called a residual."""
 
@@ -263,7 +263,7 @@ def _measured_columns(image, spline, fit, unit, config, *, radius_pix, size, psf
         "flag_dipole": is_dipole(
             dipole,
             psf_fwhm_pix=fwhm,
-            shift_pix=unit["shift_pix"] or 0.0,
+            shift_pix=unit["shift_pix"],
             max_separation_fwhm=config.dipole_separation_fwhm,
             max_flux_ratio=config.dipole_flux_ratio,
             max_shift_fwhm=config.dipole_shift_fwhm,

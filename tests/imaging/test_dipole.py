@@ -55,7 +55,7 @@ def flagged(result, **settings):
 
 @pytest.mark.parametrize(("shift_pix", "snr"), [(0.1, 1000.0), (0.3, 300.0), (2.0, 60.0), (3.0, 60.0)])
 def test_displaced_static_sources_are_dipoles(shift_pix, snr):
-    """A star that does not register, or moved, is a dipole, with its flux and its displacement and errors that are not too small."""
+    """A star that is off, or moved, is a dipole, with its flux, its displacement and errors that are not too small."""
     science, template = noise_images(1)
     x, y = grid_positions(np.random.default_rng(2), SHAPE, 50)
     for u, v in zip(x, y, strict=True):
@@ -121,7 +121,7 @@ def test_known_misregistration_forgives_a_poor_fit():
     science, template = noise_images(10)
     x, y = grid_positions(np.random.default_rng(11), SHAPE, 50)
     for u, v in zip(x, y, strict=True):
-        add_source(science, u + 0.3, v, flux_of(400), 1.6 * FWHM)
-        add_source(template, u, v, flux_of(400), 1.6 * FWHM)
+        add_source(science, u + 0.3, v, flux_of(400), 1.3 * FWHM)
+        add_source(template, u, v, flux_of(400), 1.3 * FWHM)
     result = fit(science, template, np.round(x + 2), np.round(y))
     assert flagged(result, shift_pix=0.3).mean() > 0.95
