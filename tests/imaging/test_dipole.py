@@ -11,7 +11,7 @@ from dbpipe.imaging.score import score_image
 
 FWHM, SIGMA = 4.0, 10.0
 SCIENCE_SIGMA, TEMPLATE_SIGMA = 0.9 * SIGMA, np.sqrt(0.19) * SIGMA
-SHAPE = (800, 800)
+SHAPE = (500, 500)
 
 
 def flux_of(snr):
@@ -81,11 +81,10 @@ def test_lone_sources_are_no_dipoles(snr, model_fwhm):
     assert flagged(fit(science, template, np.round(x), np.round(y), model_fwhm)).mean() < 0.005
 
 
-@pytest.mark.parametrize("snr", [6.0, 10.0, 30.0])
-@pytest.mark.parametrize("offset_pix", [0.0, 1.0, 2.5])
-@pytest.mark.parametrize("shift_pix", [0.0, 0.02])
+@pytest.mark.parametrize("snr", [6.0, 30.0])
+@pytest.mark.parametrize(("offset_pix", "shift_pix"), [(0.0, 0.02), (1.0, 0.0), (2.5, 0.02)])
 def test_transients_in_bright_hosts_are_no_dipoles(snr, offset_pix, shift_pix):
-    """Of transients in hosts of S/N 300, up to 0.6 FWHM off the nucleus, fewer than 2% are called dipoles, even if
+    """Of transients in hosts of S/N 300, up to 0.6 FWHM off the nucleus, at most 1% are called dipoles, even if
     the host is off by 0.02 pixels."""
     science, template = noise_images(5)
     x, y = grid_positions(np.random.default_rng(6), SHAPE, 40)
@@ -93,7 +92,7 @@ def test_transients_in_bright_hosts_are_no_dipoles(snr, offset_pix, shift_pix):
         add_source(science, u, v + shift_pix, flux_of(300), FWHM)
         add_source(template, u, v, flux_of(300), FWHM)
         add_source(science, u + offset_pix, v, flux_of(snr), FWHM)
-    assert flagged(fit(science, template, np.round(x + offset_pix), np.round(y))).mean() < 0.02
+    assert flagged(fit(science, template, np.round(x + offset_pix), np.round(y))).mean() <= 0.01
 
 
 def test_two_distant_sources_are_no_dipole():
