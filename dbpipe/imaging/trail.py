@@ -68,8 +68,8 @@ class TrailFit:
 def find_trails(image, variance, mask, *, psf_spline, fit, moments, psf_moments, radius_pix, fwhm_pix, trailing):
     """Fit a trail to each chain of sources of one sign, and to each elongated single one.
 
-    A trail must fit well, and better than the point sources on it: than one by the threshold, than several, which have
-    more parameters than it, by any difference of chi2.
+    A trail must fit well, and better than the point sources on it, one or several, by the threshold: a close pair often
+    looks like a trail, and stays a pair.
 
     Parameters
     ----------
@@ -220,7 +220,6 @@ def _start(state, moments, psf_moments, fwhm_pix):
 def _judge(tries, trailing, fwhm_pix):
     """Collect the fits, and judge them."""
     source = np.array([members[0] for members, *_ in tries], np.int64)
-    n_piece = np.array([len(members) for members, *_ in tries], np.int64)
     good = np.array([converged for _, converged, *_ in tries], bool)
     flux, x, y, p, q = np.array([state for _, _, state, *_ in tries]).reshape(-1, 5).T
     covariance = np.array([matrix for _, _, _, matrix, *_ in tries]).reshape(-1, 5, 5)
@@ -232,11 +231,7 @@ def _judge(tries, trailing, fwhm_pix):
     snr2 = np.divide(flux, diagonal[:, 0], out=np.zeros_like(flux), where=good) ** 2
     dof = np.maximum(n_pix - 5, 1)
     fits_well = chi2 < dof + 4.0 * np.sqrt(2.0 * dof) + trailing.fit_error**2 * snr2
-    price = np.where(
-        n_piece == 1,
-        trailing.threshold**2 + trailing.model_error**2 * snr2,
-        0.0,
-    )
+    price = trailing.threshold**2 + trailing.model_error**2 * snr2
     possible = good & fits_well & (2.0 * half < trailing.max_length_fwhm * fwhm_pix)
     return TrailFit(
         source=source,
