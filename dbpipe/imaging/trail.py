@@ -68,8 +68,8 @@ class TrailFit:
 def find_trails(image, variance, mask, *, psf_spline, fit, moments, psf_moments, radius_pix, fwhm_pix, trailing):
     """Fit a trail to each chain of sources of one sign, and to each elongated single one.
 
-    A trail must fit well, and better than the point sources on it, one or several, by the threshold: a close pair often
-    looks like a trail, and stays a pair.
+    A trail must fit well, and better than the point sources on it: than one or two by the threshold, since a close pair
+    often looks like a trail, than three and more, which have nine parameters, by any difference of chi2.
 
     Parameters
     ----------
@@ -231,7 +231,8 @@ def _judge(tries, trailing, fwhm_pix):
     snr2 = np.divide(flux, diagonal[:, 0], out=np.zeros_like(flux), where=good) ** 2
     dof = np.maximum(n_pix - 5, 1)
     fits_well = chi2 < dof + 4.0 * np.sqrt(2.0 * dof) + trailing.fit_error**2 * snr2
-    price = trailing.threshold**2 + trailing.model_error**2 * snr2
+    n_piece = np.array([len(members) for members, *_ in tries], np.int64)
+    price = np.where(n_piece > 2, 0.0, trailing.threshold**2 + trailing.model_error**2 * snr2)
     possible = good & fits_well & (2.0 * half < trailing.max_length_fwhm * fwhm_pix)
     return TrailFit(
         source=source,
