@@ -32,8 +32,8 @@ class Splitting:
 
     threshold: float = 5.0
     """Standard deviations by which the data must prefer it."""
-    min_snr: float = 4.0
-    """Smallest S/N of either source in the joint fit."""
+    min_snr: float = 2.5
+    """Smallest fitted flux over its error, of either source: below, the shares of the two are not known."""
     model_error: float = 0.05
     """Error of the PSF, a fraction of its power, that must not look like a companion."""
     fit_error: float = 0.4
@@ -81,12 +81,12 @@ def find_companions(image, variance, mask, *, psf_spline, fit, radius_pix, fwhm_
     reach = splitting.search_radius_fwhm * fwhm_pix
     tree = cKDTree(state[:, 1:]) if len(snr) else None
     for i in order:
-        if taken[i] or not fit.converged[i]:
-            continue
+        if taken[i] or not (fit.converged[i] or snr[i] >= splitting.threshold):
+            continue  # a strong source whose fit failed may be two
         near = np.array(tree.query_ball_point(state[i, 1:], 2.0 * radius_pix + reach), np.int64)
         distance = np.hypot(*(state[near, 1:] - state[i, 1:]).T)
         near = near[np.lexsort((near, distance))]
-        close = fit.converged[near] & ~taken[near] & (np.sort(distance) < reach)
+        close = (fit.converged[near] | (near == i)) & ~taken[near] & (np.sort(distance) < reach)
         members = near[close][:_MAX_MEMBERS]
         n_new, fitted = _split(
             image,
@@ -95,6 +95,7 @@ def find_companions(image, variance, mask, *, psf_spline, fit, radius_pix, fwhm_
             psf_spline,
             state,
             members,
+            ~fit.converged[members],
             near[~np.isin(near, members)],
             float(radius_pix),
             reach,
@@ -118,7 +119,9 @@ def find_companions(image, variance, mask, *, psf_spline, fit, radius_pix, fwhm_
 
 
 @njit(cache=True, error_model="numpy")
-def _split(image, variance, mask, spline, state, members, others, radius, reach, separation, price, fit_error, min_snr):
+def _split(
+    image, variance, mask, spline, state, members, held, others, radius, reach, separation, price, fit_error, min_snr
+):
     """Add sources to a group while each pays; return how many, and the states of all with the new ones last.
 
     What counts is the largest number whose fit is good: a blend of three looks no better as a blend of two.
@@ -130,7 +133,7 @@ def _split(image, variance, mask, spline, state, members, others, radius, reach,
     target = (root * data).ravel()
     splines = spline[members]
     current = state[members].copy()
-    _, chi2, covariance = minimize(root, target, splines, left, bottom, np.zeros(len(members), np.bool_), current)
+    _, chi2, covariance = minimize(root, target, splines, left, bottom, held, current)
     n_good, good_state = 0, current.copy()
     for n_new in range(1, _MAX_NEW + 1):
         splines = np.concatenate((splines, spline[members[:1]]))

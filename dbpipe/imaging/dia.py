@@ -12,6 +12,7 @@ from dbpipe.imaging.deblend import find_companions
 from dbpipe.imaging.dia_fit import PointSourceFit, fit_point_sources
 from dbpipe.imaging.mask import UNUSABLE
 from dbpipe.imaging.shapes import gaussian_moments
+from dbpipe.imaging.significance import blend_scores
 from dbpipe.units import FWHM_PER_SIGMA
 
 _MAX_SPLITS = 3
@@ -46,8 +47,8 @@ def psf_size(psf):
 def fit_peaks(image, variance, mask, *, peaks, psf_spline, radius_pix, fwhm_pix, threshold, splitting):
     """Fit point sources to peaks, drop the peaks that a brighter neighbour explains, and add hidden companions.
 
-    A peak is dropped where, with a brighter source within ``radius_pix`` fitted at the same time, less than
-    ``threshold`` sigma is left for it, its fit fails, or the two end on the same place.
+    A peak is dropped where, with a brighter source within ``radius_pix`` fitted at the same time, its score
+    (`blend_scores`) is below ``threshold``, its fit fails, or the two end on the same place.
 
     Parameters
     ----------
@@ -60,18 +61,20 @@ def fit_peaks(image, variance, mask, *, peaks, psf_spline, radius_pix, fwhm_pix,
     Returns
     -------
     peak : (m,) int array, the peak of each source, or of the one whose companion it is
-    score : (m,) float array, score of the peak; the fitted S/N, with sign, of a source that is blended, since
-        the score there is not one source's
+    score : (m,) float array, score of the peak; that of `blend_scores` for a source that is blended
     fit : PointSourceFit of the m sources, by falling absolute score
     """
     planes = (image, variance, mask)
     settings = {"radius_pix": radius_pix, "max_shift_pix": max(1.5, 0.5 * fwhm_pix)}
+    blend = {"radius_pix": radius_pix, "blend_pix": 1.5 * fwhm_pix}
     peak = np.arange(len(peaks.x))
     x, y = peaks.x.astype(float), peaks.y.astype(float)
     shares = np.zeros(len(peak), bool)
     fit = fit_point_sources(*planes, psf_spline=psf_spline, x=x, y=y, **settings)
     for turn in range(_MAX_SPLITS + 1):
-        explained = _explained(fit, radius_pix, 0.5 * fwhm_pix, threshold)
+        faint = np.abs(np.nan_to_num(fit.flux / fit.flux_err)) < threshold
+        own_score = blend_scores(*planes, psf_spline=psf_spline[peak], fit=fit, chosen=faint, **blend)
+        explained = _explained(fit, own_score, radius_pix, 0.5 * fwhm_pix, threshold)
         if explained.any():
             peak, x, y, shares = (a[~explained] for a in (peak, x, y, shares))
             fit = fit_point_sources(*planes, psf_spline=psf_spline[peak], x=x, y=y, **settings)
@@ -93,23 +96,22 @@ def fit_peaks(image, variance, mask, *, peaks, psf_spline, radius_pix, fwhm_pix,
         peak = np.concatenate([peak, peak[found.parent]])
         shares = np.concatenate([shares, np.ones(len(found.parent), bool)])
         fit = fit_point_sources(*planes, psf_spline=psf_spline[peak], x=x, y=y, **settings)
-    snr = np.nan_to_num(fit.flux / fit.flux_err)
-    blended = fit.converged & ~_isolated(fit.x, fit.y, 1.5 * fwhm_pix) & (np.abs(snr) >= threshold)
-    score = np.where(shares | blended, snr, peaks.score[peak])
+    blended = fit.converged & (shares | ~_isolated(fit.x, fit.y, blend["blend_pix"]))
+    own_score = blend_scores(*planes, psf_spline=psf_spline[peak], fit=fit, chosen=blended, **blend)
+    score = np.where(shares | (blended & (np.abs(own_score) >= threshold)), own_score, peaks.score[peak])
     order = np.argsort(-np.abs(score), kind="stable")
     return peak[order], score[order], fit.take(order)
 
 
-def _explained(fit: PointSourceFit, radius_pix, same_place_pix, threshold):
+def _explained(fit: PointSourceFit, own_score, radius_pix, same_place_pix, threshold):
     explained = np.zeros(len(fit.x), bool)
     if len(explained) < 2:
         return explained
     pairs = cKDTree(np.column_stack([fit.x, fit.y])).query_pairs(radius_pix, output_type="ndarray")
     brighter, fainter = pairs.min(axis=1), pairs.max(axis=1)  # peaks come by falling |score|, companions last
-    snr = np.abs(fit.flux) / fit.flux_err
     apart = np.hypot(fit.x[brighter] - fit.x[fainter], fit.y[brighter] - fit.y[fainter])
     same = (apart < same_place_pix) & (fit.flux[brighter] * fit.flux[fainter] > 0)
-    nothing_left = ~(snr[fainter] >= threshold) | ~fit.converged[fainter]
+    nothing_left = ~(np.abs(own_score[fainter]) >= threshold) | ~fit.converged[fainter]
     explained[fainter[same | (nothing_left & fit.converged[brighter])]] = True
     return explained
 

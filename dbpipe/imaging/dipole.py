@@ -1,8 +1,11 @@
 """Dipoles: is a pair of lobes of opposite sign better than one source?
 
 A star that moved, or whose two images do not register, leaves a positive and a negative PSF side by side
-(Reiss DMTN-007). Both models are fitted to the same pixels of the difference and compared by chi2 with the price of the
-three more parameters (Schwarz 1978 Ann. Stat. 6 461).
+(Reiss DMTN-007). Three models are fitted to the same pixels of the difference: one source; two lobes, free; and one
+static source that is displaced between the template and the science image, whose lobes have the flux and the mean place
+that it has on those images. On a difference alone lobes of flux f at distance d look like lobes of flux F at distance
+d f / F: the images know F. They are compared by chi2 with the price of their parameters (Schwarz 1978 Ann. Stat. 6
+461).
 """
 
 from dataclasses import dataclass
@@ -10,9 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from dbpipe.imaging.dia_fit import fit_point_sources
 from dbpipe.imaging.psf_spline import cholesky_invert, cut_stamp, render
 
 _MAX_STEPS = 60
+_MAX_MISFIT = 16.0
+"""Largest chi2 of the flux and place that the images know of a static source, three numbers."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,16 @@ class DipoleFit:
     """chi2 of one source on the same pixels."""
     n_pix: np.ndarray
     converged: np.ndarray
+    science_flux: np.ndarray
+    """[image unit] of the static source on the science image."""
+    template_flux: np.ndarray
+    """[image unit] of the static source in the template."""
+    shift_pix: np.ndarray
+    """Displacement of the static source."""
+    shift_err_pix: np.ndarray
+    """Its standard error, along it."""
+    chi2_static: np.ndarray
+    """chi2 of the static source, what the images say of it included; NaN where there is none."""
 
     @property
     def separation_pix(self):
@@ -52,8 +68,72 @@ class DipoleFit:
         return np.degrees(np.arctan2(self.y_positive - self.y_negative, self.x_positive - self.x_negative))
 
 
-def fit_dipoles(image, variance, mask, *, score, psf_spline, x, y, radius_pix, reach_pix):
-    """Fit two PSFs of opposite sign, and one PSF, to each place.
+@dataclass(frozen=True)
+class StaticSource:
+    """What science image and template say, together, of the static source at each place; arrays of length n.
+
+    The mean of the two images, weighted by 1 / variance, has noise that is independent of that of their difference.
+    """
+
+    flux: np.ndarray
+    """[image unit] weighted mean of the fluxes; NaN where nothing is known"""
+    flux_err: np.ndarray
+    """[image unit] with an allowance for what is no point source"""
+    science_weight: np.ndarray
+    """weight of the science image in the mean, 0 to 1"""
+    x: np.ndarray
+    """[pix] where it is; NaN where there is no point source"""
+    y: np.ndarray
+    place_err_pix: float
+    """Error of the place."""
+
+
+def find_static_sources(science, template, mask, *, psf_spline, x, y, chosen, radius_pix, fwhm_pix):
+    """Fit the point source that both images have near each chosen place.
+
+    Parameters
+    ----------
+    science, template : pairs of (ny, nx) float32 arrays, image and variance
+    mask : (ny, nx) uint16 array
+    psf_spline : (n, size, size) float32 array, of both images
+    x, y : (n,) float arrays [pix]
+    chosen : (n,) bool array
+    radius_pix, fwhm_pix : float
+
+    Returns
+    -------
+    StaticSource
+        NaN where one of the two has no source within a FWHM. A tenth of the flux is allowed for what is no point
+        source, and a tenth of the FWHM for its place.
+    """
+    flux, flux_err, weight, mean_x, mean_y = np.full((5, len(x)), np.nan)
+    for i in np.flatnonzero(chosen):
+        at = {"psf_spline": psf_spline[i : i + 1], "x": x[i : i + 1], "y": y[i : i + 1], "radius_pix": radius_pix}
+        both = [fit_point_sources(*side, mask, max_shift_pix=fwhm_pix, **at) for side in (science, template)]
+        if not all(fit.converged[0] and fit.flux[0] > 3.0 * fit.flux_err[0] for fit in both):
+            continue
+        inverse = [fit.flux_err[0] ** -2 for fit in both]
+        weight[i] = inverse[0] / sum(inverse)
+        flux[i] = weight[i] * both[0].flux[0] + (1.0 - weight[i]) * both[1].flux[0]
+        flux_err[i] = np.hypot(sum(inverse) ** -0.5, 0.1 * flux[i])
+        mean_x[i], mean_y[i] = 0.5 * (both[0].x[0] + both[1].x[0]), 0.5 * (both[0].y[0] + both[1].y[0])
+    return StaticSource(flux, flux_err, weight, mean_x, mean_y, 0.1 * fwhm_pix)
+
+
+def second_lobes(score, x, y, *, reach_pix):
+    """Find the most extreme score of opposite sign near each place.
+
+    Returns
+    -------
+    is_there : (n,) bool array, whether a dipole is worth a fit
+    middle_x, middle_y : (n,) float arrays [pix] between the two
+    """
+    table = _second_lobes(score, np.asarray(x, np.float64), np.asarray(y, np.float64), float(reach_pix))
+    return table[:, 0] > 0, table[:, 1], table[:, 2]
+
+
+def fit_dipoles(image, variance, mask, *, score, psf_spline, x, y, radius_pix, reach_pix, static):
+    """Fit two PSFs of opposite sign, one PSF, and one displaced static source to each place.
 
     Parameters
     ----------
@@ -66,13 +146,18 @@ def fit_dipoles(image, variance, mask, *, score, psf_spline, x, y, radius_pix, r
     reach_pix : float
         The other lobe starts at the most extreme score of opposite sign within this distance. Where that is no more
         than 2 sigma or 5% of the source's score there is no second lobe, and nothing is fitted.
+    static : StaticSource
 
     Returns
     -------
     DipoleFit
     """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    table = _fit_all(image, variance, mask, score, psf_spline, x, y, float(radius_pix), float(reach_pix))
+    known = np.column_stack([static.flux, static.flux_err, static.science_weight, static.x, static.y])
+    table = _fit_all(
+        image, variance, mask, score, psf_spline, x, y, float(radius_pix), float(reach_pix), known,
+        float(static.place_err_pix),
+    )  # fmt: skip
     flux_err = table[:, 6:8]
     with np.errstate(divide="ignore", invalid="ignore"):
         snr = np.where(flux_err > 0, table[:, [0, 3]] * [1, -1] / flux_err, np.nan)
@@ -89,58 +174,66 @@ def fit_dipoles(image, variance, mask, *, score, psf_spline, x, y, radius_pix, r
         chi2_single=table[:, 9],
         n_pix=np.nan_to_num(table[:, 10]).astype(np.int64),
         converged=np.isfinite(table[:, 8]),
+        science_flux=table[:, 11],
+        template_flux=table[:, 12],
+        shift_pix=table[:, 13],
+        shift_err_pix=table[:, 14],
+        chi2_static=table[:, 15],
     )
 
 
 def is_dipole(
     fit,
     *,
-    flux_beneath,
     psf_fwhm_pix,
+    shift_pix=None,
     max_separation_fwhm=1.0,
     max_flux_ratio=3.0,
     max_shift_fwhm=0.03,
-    min_lobe_snr=3.0,
+    model_error=0.02,
 ):
-    """Decide which places are dipoles: preferred by the data, with two comparable, significant and close lobes.
+    """Decide which places are one static source that is displaced, and neither a transient nor two variables.
 
-    Preferred means that chi2 falls by more than 3 ln(n_pix), what the Bayesian information criterion asks for three
-    parameters.
+    Against a transient: chi2 falls by more than 3 ln(n_pix), what the Bayesian information criterion asks for three
+    parameters, and the net flux is small against what the displacement makes visible: a lone source with an imperfect
+    PSF, and a transient in a host that does not register, have a large net flux. Fluxes of the two images
+    differ by no more than ``max_flux_ratio``.
 
-    Of lobes much closer than the PSF only the difference of the fluxes (the net flux) and its product with the distance
-    (the moment) are known: chi2 has judged the moment, and the net flux must be small against what the moment makes
-    visible. A lone source with an imperfect PSF has a large net flux and does not pass.
-
-    Two sources that vary by themselves differ from it where they are resolved (beyond half a FWHM, or three quarters if
-    the net flux is less than 10% of a lobe): lobes of flux f at distance d are what a source of flux F leaves that is
-    off by s = d f / F. Registration errs by little, up to ``max_shift_fwhm``, and a star that moved on leaves all its
-    flux, f = F. What lies between are two variables.
+    Against two sources that vary by themselves: the static source leaves no more chi2 than 3 ln(n_pix) (its flux and
+    its place are not free), plus the part ``model_error`` of what the second lobe explains at all, or half of it
+    where the displacement is no more than registration errs. Faint lobes that are resolved agree with both; then the
+    displacement must be usual, or the whole distance of the lobes, a star that moved on: what lies between is rather
+    two variables.
 
     Parameters
     ----------
     fit : DipoleFit
-    flux_beneath : (n,) float array
-        Flux of the science image or the template at the place, in the unit of the fit; NaN counts as 0.
-    psf_fwhm_pix, max_separation_fwhm, max_flux_ratio, max_shift_fwhm, min_lobe_snr : float
+    psf_fwhm_pix : float
+    shift_pix : float or None
+        Displacement of the stars of the image, their scatter included: registration errs by up to three times that, or
+        by ``max_shift_fwhm`` where it is not known.
+    max_separation_fwhm, max_flux_ratio, max_shift_fwhm, model_error : float
 
     Returns
     -------
     (n,) bool array.
     """
-    fluxes = np.stack([fit.flux_positive, fit.flux_negative])
-    preferred = fit.chi2_single - fit.chi2 > 3.0 * np.log(np.maximum(fit.n_pix, 2))
-    comparable = fluxes.max(axis=0) <= max_flux_ratio * fluxes.min(axis=0)
-    separation_fwhm = fit.separation_pix / psf_fwhm_pix
-    balanced = np.abs(fit.flux_positive - fit.flux_negative) <= fit.mean_flux * np.minimum(1.0, separation_fwhm)
-    significant = np.minimum(fit.snr_positive, fit.snr_negative) > min_lobe_snr
-    close = separation_fwhm <= max_separation_fwhm
-    beneath = np.nan_to_num(np.abs(flux_beneath))
-    misplaced = fit.mean_flux * separation_fwhm < max_shift_fwhm * beneath
-    moved = fit.mean_flux > 0.7 * beneath
-    no_net_flux = np.abs(fit.flux_positive - fit.flux_negative) < 0.1 * fit.mean_flux
-    one_source = misplaced | moved | (separation_fwhm < np.where(no_net_flux, 0.75, 0.5))
-    pair = preferred & comparable & balanced & (significant | (separation_fwhm < 0.3)) & close
-    return fit.converged & pair & one_source
+    price = 3.0 * np.log(np.maximum(fit.n_pix, 2))
+    fluxes = np.stack([fit.science_flux, fit.template_flux])
+    mean = 0.5 * fluxes.sum(axis=0)
+    preferred = fit.chi2_single - fit.chi2_static > price
+    comparable = (fluxes.min(axis=0) > 0) & (fluxes.max(axis=0) <= max_flux_ratio * fluxes.min(axis=0))
+    balanced = np.abs(fluxes[0] - fluxes[1]) <= mean * np.minimum(1.0, fit.shift_pix / psf_fwhm_pix)
+    close = fit.shift_pix <= max_separation_fwhm * psf_fwhm_pix
+    explained = np.maximum(fit.chi2_single - fit.chi2, 0.0)
+    is_usual = fit.shift_pix <= (max_shift_fwhm * psf_fwhm_pix if shift_pix is None else 3.0 * shift_pix)
+    forgiven = np.where(is_usual, 0.5, model_error) * explained
+    as_good = ~(fit.chi2_static > fit.chi2 + price + forgiven)
+    moved = fit.shift_pix > 0.7 * fit.separation_pix
+    no_net_flux = np.abs(fluxes[0] - fluxes[1]) < 0.1 * fit.mean_flux
+    unresolved = fit.separation_pix < np.where(no_net_flux, 0.75, 0.5) * psf_fwhm_pix
+    one_source = as_good & (is_usual | moved | unresolved)
+    return preferred & comparable & balanced & close & one_source
 
 
 @njit(cache=True)
@@ -160,9 +253,20 @@ def _opposite_peak(score, x, y, reach):
 
 
 @njit(cache=True)
-def _fit_all(image, variance, mask, score, spline, x, y, radius, reach):
-    """Rows of: flux+, x+, y+, flux-, x-, y-, flux+ error, flux- error, chi2, chi2 of one source, n_pix."""
-    table = np.full((len(x), 11), np.nan)
+def _second_lobes(score, x, y, reach):
+    table = np.zeros((len(x), 3))
+    for i in range(len(x)):
+        other_x, other_y, _, is_there = _opposite_peak(score, x[i], y[i], reach)
+        table[i] = 1.0 if is_there else 0.0, 0.5 * (x[i] + other_x), 0.5 * (y[i] + other_y)
+    return table
+
+
+@njit(cache=True)
+def _fit_all(image, variance, mask, score, spline, x, y, radius, reach, known, place_err):
+    """Rows of: flux+, x+, y+, flux-, x-, y-, flux+ error, flux- error, chi2, chi2 of one source, n_pix, and of the
+    static source: science flux, template flux, shift, its error, chi2."""
+    table = np.full((len(x), 16), np.nan)
+    none = np.zeros((0, 6)), np.zeros(0)
     for i in range(len(x)):
         other_x, other_y, sign, is_there = _opposite_peak(score, x[i], y[i], reach)
         if not is_there:
@@ -179,25 +283,62 @@ def _fit_all(image, variance, mask, score, spline, x, y, radius, reach):
         if sign < 0:
             lobes[1:3], lobes[4:6] = lobes[4:6].copy(), lobes[1:3].copy()
         single = np.array([0.0, x[i], y[i]])
-        table[i, 9] = _fit_lobes(data, weight, spline[i], left, bottom, single, reach)[1]
-        converged, chi2, errors = _fit_lobes(data, weight, spline[i], left, bottom, lobes, reach)
-        if converged:
-            table[i, :6], table[i, 6:8], table[i, 8] = lobes, errors, chi2
+        table[i, 9] = _fit_lobes(data, weight, spline[i], left, bottom, single, reach, none[0][:, :3], none[1])[1]
+        converged, chi2, errors = _fit_lobes(data, weight, spline[i], left, bottom, lobes, reach, *none)[:3]
+        if not converged:
+            continue
+        table[i, :6], table[i, 6:8], table[i, 8] = lobes, errors, chi2
+        table[i, 11:] = _fit_static(data, weight, spline[i], left, bottom, lobes, reach, known[i], place_err)
     return table
 
 
 @njit(cache=True)
-def _design(weight, spline, left, bottom, lobes):
-    """Weighted derivatives by every parameter (3 a lobe) and the weighted model, as rows of pixels."""
+def _fit_static(data, weight, spline, left, bottom, lobes, reach, known, place_err):
+    """Fit a displaced static source; return its fluxes, shift, the error of that, and chi2."""
+    result = np.full(5, np.nan)
+    flux, flux_err, science_weight, x, y = known
+    if not (flux > 0.0 and flux_err > 0.0 and np.isfinite(x) and np.isfinite(y)):
+        return result
+    # rows of what the images know: the mean flux, and the mean place
+    rows, values = np.zeros((3, 6)), np.array([flux / flux_err, x / place_err, y / place_err])
+    rows[0, 0], rows[0, 3] = science_weight / flux_err, (science_weight - 1.0) / flux_err
+    for k in range(2):
+        rows[1 + k, 1 + k] = rows[1 + k, 4 + k] = 0.5 / place_err
+    moment = 0.5 * (lobes[0] - lobes[3]) / flux
+    dx, dy = moment * (lobes[1] - lobes[4]), moment * (lobes[2] - lobes[5])
+    shorten = min(1.0, reach / max(np.hypot(dx, dy), 1e-9))
+    net = lobes[0] + lobes[3]
+    state = np.array([flux, x, y, -flux, x, y])
+    state[0] += (1.0 - science_weight) * net
+    state[3] += science_weight * net
+    state[1:3] += 0.5 * shorten * np.array([dx, dy])
+    state[4:6] -= 0.5 * shorten * np.array([dx, dy])
+    solved, chi2, _, covariance = _fit_lobes(data, weight, spline, left, bottom, state, reach, rows, values)
+    if solved and np.sum((rows @ state - values) ** 2) < _MAX_MISFIT:
+        dx, dy = state[1] - state[4], state[2] - state[5]
+        shift = max(np.hypot(dx, dy), 1e-9)
+        along = np.array([0.0, dx, dy, 0.0, -dx, -dy]) / shift
+        result[0], result[1], result[2] = state[0], -state[3], shift
+        result[3], result[4] = np.sqrt(np.sum(along * (covariance @ along))), chi2
+    return result
+
+
+@njit(cache=True)
+def _design(weight, spline, left, bottom, lobes, rows):
+    """Weighted derivatives by every parameter (3 a lobe) and the weighted model, as rows of pixels and of ``rows``."""
     root = np.sqrt(weight)
-    design = np.empty((len(lobes), weight.size))
-    model = np.zeros(weight.size)
+    n = weight.size
+    design = np.empty((len(lobes), n + len(rows)))
+    model = np.zeros(n + len(rows))
     for k in range(0, len(lobes), 3):
         psf, psf_x, psf_y = render(spline, lobes[k + 1], lobes[k + 2], left, bottom, weight.shape[0])
-        design[k] = (root * psf).ravel()
-        design[k + 1] = (lobes[k] * root * psf_x).ravel()
-        design[k + 2] = (lobes[k] * root * psf_y).ravel()
-        model += lobes[k] * design[k]
+        design[k, :n] = (root * psf).ravel()
+        design[k + 1, :n] = (lobes[k] * root * psf_x).ravel()
+        design[k + 2, :n] = (lobes[k] * root * psf_y).ravel()
+        model[:n] += lobes[k] * design[k, :n]
+    for m in range(len(rows)):
+        design[:, n + m] = rows[m]
+        model[n + m] = np.sum(rows[m] * lobes)
     return design, model
 
 
@@ -212,16 +353,19 @@ def _solve_fluxes(design, target, lobes):
 
 
 @njit(cache=True)
-def _fit_lobes(data, weight, spline, left, bottom, lobes, reach):
-    """Levenberg-Marquardt in place; return converged, chi2 and the flux error of each lobe."""
+def _fit_lobes(data, weight, spline, left, bottom, lobes, reach, rows, values):
+    """Levenberg-Marquardt in place, on the pixels and on linear ``rows`` of the parameters that have ``values``.
+
+    Return whether the lobes are of opposite sign, chi2, the flux error of each lobe, and the covariance.
+    """
     n = len(lobes)
     errors = np.full(n // 3, np.nan)
-    target = (np.sqrt(weight) * data).ravel()
+    target = np.concatenate(((np.sqrt(weight) * data).ravel(), values))
     origin = lobes.copy()
-    design, _ = _design(weight, spline, left, bottom, lobes)
-    if not _solve_fluxes(design, target, lobes):
-        return False, np.nan, errors
-    design, model = _design(weight, spline, left, bottom, lobes)
+    design, _ = _design(weight, spline, left, bottom, lobes, rows)
+    if len(rows) == 0 and not _solve_fluxes(design, target, lobes):
+        return False, np.nan, errors, np.zeros((n, n))
+    design, model = _design(weight, spline, left, bottom, lobes, rows)
     chi2 = np.sum((target - model) ** 2)
     damping = 1e-2
     for _ in range(_MAX_STEPS):
@@ -237,7 +381,7 @@ def _fit_lobes(data, weight, spline, left, bottom, lobes, reach):
         for k in range(n):
             if k % 3:
                 trial[k] = min(max(trial[k], lobes[k] - 0.7, origin[k] - reach), lobes[k] + 0.7, origin[k] + reach)
-        trial_design, trial_model = _design(weight, spline, left, bottom, trial)
+        trial_design, trial_model = _design(weight, spline, left, bottom, trial, rows)
         trial_chi2 = np.sum((target - trial_model) ** 2)
         gain = chi2 - trial_chi2
         if gain >= 0.0:
@@ -251,4 +395,4 @@ def _fit_lobes(data, weight, spline, left, bottom, lobes, reach):
     for k in range(n // 3):
         errors[k] = np.sqrt(inverse[3 * k, 3 * k]) if solved else np.nan
     opposite = n == 3 or (lobes[0] > 0.0 and lobes[3] < 0.0)
-    return opposite, chi2, errors
+    return opposite, chi2, errors, inverse

@@ -17,10 +17,11 @@ from dbpipe.imaging.dia import (
     unlike_point_source,
 )
 from dbpipe.imaging.dia_fit import forced_flux
-from dbpipe.imaging.dipole import fit_dipoles, is_dipole
+from dbpipe.imaging.dipole import find_static_sources, fit_dipoles, is_dipole, second_lobes
 from dbpipe.imaging.peaks import find_peaks, score_response
 from dbpipe.imaging.psf_spline import spline_coefficients
-from dbpipe.imaging.shapes import adaptive_moments
+from dbpipe.imaging.shapes import adaptive_moments, gaussian_moments
+from dbpipe.imaging.trail import Trailing, gather_trails
 from dbpipe.io.difference import read_difference
 from dbpipe.sky.healpix import hpx29
 from dbpipe.sky.wcs import pixel_to_sky
@@ -46,15 +47,19 @@ class DetectConfig:
     """Standard deviations by which the data must prefer two sources to one."""
     split_model_error: float = 0.05
     """Error of the PSF model that must not look like a second source, as a fraction."""
+    trail_snr: float = 8.0
+    """Smallest S/N at which a trail is tried."""
+    trail_score: float = 4.5
+    """Standard deviations by which the data must prefer a trail to a point."""
     shape_model_error: float = 1.0
     """Excess of chi2 that flag_shape forgives, in units of the source's S/N: blends and PSF errors stay below 1, a hot
     pixel exceeds it by the effective area of the PSF."""
     dipole_separation_fwhm: float = 1.0
     """Lobes further apart are two sources, in FWHM."""
     dipole_flux_ratio: float = 3.0
-    """Largest ratio of the fluxes of a dipole's lobes."""
+    """Largest ratio of the fluxes of a displaced source in the two images."""
     dipole_shift_fwhm: float = 0.03
-    """Resolved lobes are a dipole if the flux beneath, misplaced by less than this, would leave them, in FWHM."""
+    """Displacement that is usual where the registration of the image was not measured, in FWHM."""
     bright_star_fraction: float = 0.025
     """A difference below this fraction of the flux of the star beneath it is called a residual."""
 
@@ -79,22 +84,37 @@ def measure_difference(image, unit, inputs, config):
         model_error=config.peak_model_error,
     )
     spline = spline_coefficients(_stamps(image.psf_field, peaks.x, peaks.y))
-    keep, score, fit = fit_peaks(
-        image.difference,
-        image.variance,
-        image.mask,
+    planes = (image.difference, image.variance, image.mask)
+    peak, score, fit = fit_peaks(
+        *planes,
         peaks=peaks,
         psf_spline=spline,
         radius_pix=radius_pix,
         fwhm_pix=size.fwhm_pix,
         threshold=config.keep_score,
-        splitting=Splitting(config.split_score, config.keep_score, config.split_model_error),
+        splitting=Splitting(threshold=config.split_score, model_error=config.split_model_error),
     )
+    found = gather_trails(
+        *planes,
+        score=score,
+        fit=fit,
+        psf_spline=spline[peak],
+        psf_moments=np.array(gaussian_moments(psf)),
+        radius_pix=radius_pix,
+        fwhm_pix=size.fwhm_pix,
+        trailing=Trailing(min_snr=config.trail_snr, threshold=config.trail_score),
+    )
+    keep, score, fit = peak[found.kept], found.score, found.fit
+    trail = _trail_columns(image.wcs, found, unit["njy_per_e"])
+    is_trail = np.array([flag is True for flag in trail["flag_trail"]], bool)
     return {
         **_unit_columns(unit, len(keep)),
         **_position_columns(image.wcs, fit),
         **_flux_columns(fit, score, unit["njy_per_e"], config),
-        **_measured_columns(image, spline[keep], fit, unit, config, radius_pix=radius_pix, size=size, psf=psf),
+        **trail,
+        **_measured_columns(
+            image, spline[keep], fit, unit, config, radius_pix=radius_pix, size=size, psf=psf, is_trail=is_trail
+        ),
         **_mask_columns(image.mask, fit, radius_pix, size.fwhm_pix),
         "flag_bright_star": residual_of_star(
             fit.x,
@@ -167,7 +187,36 @@ def _flux_columns(fit, score, njy_per_e, config):
     }
 
 
-def _measured_columns(image, spline, fit, unit, config, *, radius_pix, size, psf):
+def _trail_columns(wcs, found, njy_per_e):
+    """Trails, where they were tried."""
+    trails, n = found.trails, len(found.fit.x)
+    names = ("length_arcsec", "length_err_arcsec", "angle_deg", "flux_njy", "flux_err_njy", "chi2", "n_pix")
+    area = np.abs(np.linalg.det(sky_jacobian(wcs, found.fit.x[trails.source], found.fit.y[trails.source])))
+    scale = np.sqrt(area) * ARCSEC_PER_DEG
+    values = (
+        trails.length_pix * scale,
+        trails.length_err_pix * scale,
+        trails.angle_deg,
+        trails.flux * njy_per_e,
+        trails.flux_err * njy_per_e,
+        trails.chi2,
+        np.where(np.isfinite(trails.chi2), trails.n_pix, np.nan),
+    )
+    columns = {f"trail_{name}": _spread(n, trails.source, value) for name, value in zip(names, values, strict=True)}
+    columns["trail_n_pix"] = [None if np.isnan(value) else int(value) for value in columns["trail_n_pix"]]
+    flag = np.full(n, None, object)
+    flag[trails.source] = trails.is_trail.tolist()
+    return columns | {"flag_trail": flag.tolist()}
+
+
+def _spread(n, row, values):
+    """Return n values, NaN but in these rows."""
+    column = np.full(n, np.nan)
+    column[row] = values
+    return column
+
+
+def _measured_columns(image, spline, fit, unit, config, *, radius_pix, size, psf, is_trail):
     """Aperture, fluxes beneath, moments and dipole, with the verdicts that hang from them."""
     njy, at = unit["njy_per_e"], {"x": fit.x, "y": fit.y}
     fwhm = size.fwhm_pix
@@ -178,10 +227,19 @@ def _measured_columns(image, spline, fit, unit, config, *, radius_pix, size, psf
     ixx, iyy, ixy = adaptive_moments(
         image.difference, image.mask, sigma_pix=fwhm / FWHM_PER_SIGMA, radius_pix=radius_pix, **at
     )
-    dipole = fit_dipoles(
-        *planes, score=image.score, psf_spline=spline, radius_pix=radius_pix, reach_pix=1.5 * fwhm, **at
-    )
     pixel_area = np.abs(np.linalg.det(sky_jacobian(image.wcs, fit.x, fit.y))) * ARCSEC_PER_DEG**2
+    reach_pix = 1.5 * fwhm
+    tried, *middle = second_lobes(image.score, fit.x, fit.y, reach_pix=reach_pix)
+    dipole = fit_dipoles(
+        *planes,
+        score=image.score,
+        psf_spline=spline,
+        radius_pix=radius_pix,
+        reach_pix=reach_pix,
+        static=_static_sources(image, *middle, tried, unit, radius_pix=radius_pix, fwhm_pix=fwhm),
+        **at,
+    )
+    scale = np.sqrt(pixel_area)
     return {
         "aperture_flux_njy": aperture * njy,
         "aperture_flux_err_njy": aperture_err * njy,
@@ -193,13 +251,19 @@ def _measured_columns(image, spline, fit, unit, config, *, radius_pix, size, psf
         "iyy_arcsec2": iyy * pixel_area,
         "ixy_arcsec2": ixy * pixel_area,
         "dipole_flux_njy": dipole.mean_flux * njy,
-        "dipole_separation_arcsec": dipole.separation_pix * np.sqrt(pixel_area),
+        "dipole_separation_arcsec": dipole.separation_pix * scale,
         "dipole_angle_deg": dipole.angle_deg,
         "dipole_chi2": dipole.chi2,
+        "dipole_science_flux_njy": dipole.science_flux * njy,
+        "dipole_template_flux_njy": dipole.template_flux * njy,
+        "dipole_shift_arcsec": dipole.shift_pix * scale,
+        "dipole_shift_err_arcsec": dipole.shift_err_pix * scale,
+        "dipole_static_chi2": dipole.chi2_static,
+        "dipole_single_chi2": dipole.chi2_single,
         "flag_dipole": is_dipole(
             dipole,
-            flux_beneath=beneath,
             psf_fwhm_pix=fwhm,
+            shift_pix=unit["shift_pix"],
             max_separation_fwhm=config.dipole_separation_fwhm,
             max_flux_ratio=config.dipole_flux_ratio,
             max_shift_fwhm=config.dipole_shift_fwhm,
@@ -212,7 +276,8 @@ def _measured_columns(image, spline, fit, unit, config, *, radius_pix, size, psf
             psf_trace_pix2=size.trace_pix2,
             isolation_pix=radius_pix,
             model_error=config.shape_model_error,
-        ),
+        )
+        & ~is_trail,
     }
 
 
@@ -225,12 +290,31 @@ def _fluxes_beneath(image, fit, unit, radius_pix):
     spline = spline_coefficients(image.science_psf.at_many(fit.x, fit.y))
     at = {"psf_spline": spline, "x": fit.x, "y": fit.y}
     radius_pix = min(radius_pix, spline.shape[-1] // 2)
+    fluxes = (forced_flux(*side, image.mask, radius_pix=radius_pix, **at)[:2] for side in _sides(image, unit))
+    return tuple(array for pair in fluxes for array in pair)
+
+
+def _sides(image, unit):
+    """Science image and matched template, each with its variance."""
     template_part = unit["diff_noise_e"] ** 2 - unit["science_noise_e"] ** 2
     variance = np.maximum(image.variance - np.float32(template_part), np.float32(0.05) * image.variance)
-    science, science_err, _ = forced_flux(image.science, variance, image.mask, radius_pix=radius_pix, **at)
-    variance[:] = np.where(image.variance > 0, unit["template_noise_e"] ** 2, 0.0)
-    template, template_err, _ = forced_flux(image.template, variance, image.mask, radius_pix=radius_pix, **at)
-    return science, science_err, template, template_err
+    yield image.science, variance
+    yield image.template, np.where(image.variance > 0, np.float32(unit["template_noise_e"] ** 2), np.float32(0.0))
+
+
+def _static_sources(image, x, y, tried, unit, *, radius_pix, fwhm_pix):
+    """What science image and template have near the middle of what may be dipoles."""
+    spline = spline_coefficients(image.science_psf.at_many(x, y))
+    return find_static_sources(
+        *_sides(image, unit),
+        image.mask,
+        psf_spline=spline,
+        x=x,
+        y=y,
+        chosen=tried,
+        radius_pix=min(radius_pix, spline.shape[-1] // 2),
+        fwhm_pix=fwhm_pix,
+    )
 
 
 def _mask_columns(mask, fit, radius_pix, fwhm_pix):
@@ -251,7 +335,7 @@ def _mask_columns(mask, fit, radius_pix, fwhm_pix):
 DETECT = Stage(
     "detect",
     key=("visit", "detector"),
-    version=6,
+    version=7,
     writes=("dia_source",),
     run=detect,
     config=DetectConfig,

@@ -25,7 +25,7 @@ from dbpipe.stages.detect import DETECT, measure_difference
 from dbpipe.stages.difference import DIFFERENCE
 from dbpipe.stages.injected_copy import copy_with, flux_at, read_original, subtract_copy
 
-NO_DEFECT = ("flag_template_rejected",)
+NO_DEFECT = ("flag_template_rejected", "flag_trail")
 """Flags that do not speak against a source: the view dia_source_clean forgives the same."""
 STRONG_SNR = 7.0
 """True S/N above which sources count for completeness_above_7 and for fluxes: below, only those that the noise has

@@ -13,8 +13,10 @@ SELECT
     diffim.njy_per_e,
     diffim.science_noise_e,
     diffim.template_noise_e,
-    diffim.diff_noise_e
+    diffim.diff_noise_e,
+    sqrt(registration.shift_x_pix ** 2 + registration.shift_y_pix ** 2 + registration.scatter_pix ** 2) AS shift_pix
 FROM diffim
+LEFT JOIN diffim_registration AS registration USING (visit, detector)
 JOIN visit USING (visit)
 JOIN calexp USING (visit, detector)
 ORDER BY diffim.visit, diffim.detector

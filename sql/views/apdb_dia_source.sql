@@ -33,6 +33,13 @@ SELECT
     CAST(s.dipole_angle_deg AS FLOAT) AS dipoleAngle,
     CAST(s.dipole_chi2 AS FLOAT) AS dipoleChi2,
     CAST(s.psf_n_pix AS INTEGER) AS dipoleNdata,
+    CAST(s.trail_flux_njy AS FLOAT) AS trailFlux,
+    CAST(s.trail_flux_err_njy AS FLOAT) AS trailFluxErr,
+    CAST(s.trail_length_arcsec AS FLOAT) AS trailLength,
+    CAST(s.trail_length_err_arcsec AS FLOAT) AS trailLengthErr,
+    CAST(s.trail_angle_deg AS FLOAT) AS trailAngle,
+    CAST(s.trail_chi2 AS FLOAT) AS trailChi2,
+    CAST(s.trail_n_pix AS INTEGER) AS trailNdata,
     CAST(s.science_flux_njy AS FLOAT) AS scienceFlux,
     CAST(s.science_flux_err_njy AS FLOAT) AS scienceFluxErr,
     CAST(s.template_flux_njy AS FLOAT) AS templateFlux,
@@ -86,6 +93,13 @@ COMMENT ON COLUMN DiaSource.dipoleLength IS '[arcsec] distance of the two lobes'
 COMMENT ON COLUMN DiaSource.dipoleAngle IS '[deg] direction from negative to positive lobe, from x towards y';
 COMMENT ON COLUMN DiaSource.dipoleChi2 IS '[] chi2 of the dipole fit';
 COMMENT ON COLUMN DiaSource.dipoleNdata IS '[] pixels in the dipole fit';
+COMMENT ON COLUMN DiaSource.trailFlux IS '[nJy] flux of the trail on the difference';
+COMMENT ON COLUMN DiaSource.trailFluxErr IS '[nJy] standard error of trailFlux';
+COMMENT ON COLUMN DiaSource.trailLength IS '[arcsec] length of the trail';
+COMMENT ON COLUMN DiaSource.trailLengthErr IS '[arcsec] standard error of trailLength';
+COMMENT ON COLUMN DiaSource.trailAngle IS '[deg] direction of the trail, from x towards y';
+COMMENT ON COLUMN DiaSource.trailChi2 IS '[] chi2 of the trail fit';
+COMMENT ON COLUMN DiaSource.trailNdata IS '[] pixels in the trail fit';
 COMMENT ON COLUMN DiaSource.scienceFlux IS '[nJy] forced PSF flux on the science image';
 COMMENT ON COLUMN DiaSource.scienceFluxErr IS '[nJy] standard error of scienceFlux';
 COMMENT ON COLUMN DiaSource.templateFlux IS '[nJy] forced PSF flux on the matched template';

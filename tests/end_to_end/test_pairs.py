@@ -38,6 +38,7 @@ def detect_pair(folder, result, score, science, wcs):
         "visit": 1, "detector": 0, "band": "L", "template_id": 1, "midpoint_mjd_tai": 60000.0, "path": str(diffim),
         "njy_per_e": 1.0, "science_noise_e": result.science_noise, "template_noise_e": result.template_noise,
         "diff_noise_e": float(np.sqrt(np.median(result.variance))),
+        "shift_pix": None,
     }  # fmt: skip
     stars = pa.table({"x": science.bright_x, "y": science.bright_y, "flux": science.bright_flux})
     return detect(unit, {"stars": stars}, DetectConfig()).rows["dia_source"]

@@ -136,3 +136,19 @@ def test_forced_flux_has_no_bias():
     assert abs(np.mean(pull)) < 4 / np.sqrt(len(x))
     assert abs(np.std(pull) - 1) < 4 / np.sqrt(2 * len(x))
     assert np.median(error) == pytest.approx(flux / 3.0, rel=0.02)
+
+
+@pytest.mark.parametrize("snr", [5.0, 7.0, 12.0])
+def test_debiased_flux_has_no_bias_of_the_position(snr):
+    """A fitted position raises the S/N q by about 1 / q; the factor sqrt(1 - 2 / q_fit^2) takes that away."""
+    image, variance, mask = noise_image(np.random.default_rng(31), (2000, 2000), 10.0)
+    x, y = grid_positions(np.random.default_rng(32), image.shape, 30)
+    for u, v in zip(x, y, strict=True):
+        add_source(image, u, v, flux_of_snr(snr, 10.0, 4.0), 4.0, size=25)
+    spline = np.repeat(spline_coefficients(gaussian_psf(31, 4.0)[None]), len(x), axis=0)
+    fit = fit_point_sources(image, variance, mask, psf_spline=spline, x=x, y=y, radius_pix=10.0)
+    q = (fit.flux / fit.flux_err)[fit.converged]
+    debiased = q * np.sqrt(np.maximum(1 - 2 / q**2, 0))
+    assert fit.converged.mean() > 0.98
+    assert np.mean(q) - snr == pytest.approx(1 / snr, abs=0.06)
+    assert np.mean(debiased) == pytest.approx(snr, abs=0.06)

@@ -30,6 +30,7 @@ UNIT = {
     "science_noise_e": 9.0,
     "template_noise_e": 3.0,
     "diff_noise_e": 10.0,
+    "shift_pix": None,
 }
 STARS = pa.table({"x": [200.0], "y": [200.0], "flux": [3e6]})
 """The bright star [nJy]."""
@@ -106,6 +107,26 @@ def test_errors_follow_the_pixel_axes(scene):
     assert [unpack_source_id(i) for i in rows["dia_source_id"]] == [(123456, 7, k) for k in range(len(rows["x"]))]
     np.testing.assert_array_equal(rows["hpx29"], hpx29(rows["ra"], rows["dec"]))
     assert np.all(np.diff(np.abs(rows["score"])) <= 0)
+
+
+def test_a_long_trail_is_one_clean_row(scene):
+    """A trail of four FWHM, which makes several peaks, is one row at its midpoint with its own flux and no defect."""
+    image, _, run = scene
+    for t in np.linspace(-8, 8, 41):
+        add_source(image.difference, 200.0 + 0.8 * t, 150.0 + 0.6 * t, flux(60) / 41, FWHM)
+    psf_field = image.psf_field
+    image.score = score_image(image.difference, image.variance, image.mask != 0, psf_field).score
+    rows = run()
+    near = np.flatnonzero(np.hypot(np.asarray(rows["x"]) - 200, np.asarray(rows["y"]) - 150) < 15)
+    assert len(near) == 1
+    (k,) = near
+    assert rows["flag_trail"][k] is True
+    assert [name for name in rows if name.startswith("flag_") and rows[name][k]] == ["flag_trail"]
+    assert rows["x"][k] == pytest.approx(200, abs=4 * rows["x_err"][k])
+    assert rows["trail_angle_deg"][k] == pytest.approx(36.87, abs=2.0)
+    assert rows["trail_length_arcsec"][k] == pytest.approx(16.4 * 0.18, abs=4 * rows["trail_length_err_arcsec"][k])
+    assert rows["trail_flux_njy"][k] == pytest.approx(3 * flux(60), abs=4 * rows["trail_flux_err_njy"][k])
+    assert rows["flag_trail"][at(rows, 100.5, 200.5)] is None
 
 
 def test_residual_of_a_bright_star_is_flagged(scene):

@@ -35,7 +35,12 @@ def made(tmp_path_factory):
         named = difference_inputs(units[0], units, warps, coadd_warps(units, warps), x, y)
         outputs = difference(units[0], named, DifferenceConfig(kernel_order=0))
         outputs.files["diffim"].write("diffim.fits")
-        numbers = outputs.rows["diffim"][0] | {"path": "diffim.fits", "band": "r", "midpoint_mjd_tai": 61000.0}
+        numbers = outputs.rows["diffim"][0] | {
+            "path": "diffim.fits",
+            "band": "r",
+            "shift_pix": None,
+            "midpoint_mjd_tai": 61000.0,
+        }
         stars = pa.table({"x": x[:3], "y": y[:3], "flux": [2e5] * 3})
         found = detect(numbers, {"stars": stars}, DetectConfig()).rows["dia_source"]
     unit = {

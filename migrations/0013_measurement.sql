@@ -1,0 +1,34 @@
+-- Trails, dipoles of static sources, and what the fitted position does to the flux.
+ALTER TABLE dia_source ADD COLUMN trail_length_arcsec DOUBLE;
+ALTER TABLE dia_source ADD COLUMN trail_length_err_arcsec DOUBLE;
+ALTER TABLE dia_source ADD COLUMN trail_angle_deg DOUBLE;
+ALTER TABLE dia_source ADD COLUMN trail_flux_njy DOUBLE;
+ALTER TABLE dia_source ADD COLUMN trail_flux_err_njy DOUBLE;
+ALTER TABLE dia_source ADD COLUMN trail_chi2 DOUBLE;
+ALTER TABLE dia_source ADD COLUMN trail_n_pix INTEGER;
+ALTER TABLE dia_source ADD COLUMN flag_trail BOOLEAN;
+COMMENT ON COLUMN dia_source.trail_length_arcsec IS '[arcsec] length of the segment along which the PSF is drawn; NULL if no trail was tried or its fit failed';
+COMMENT ON COLUMN dia_source.trail_length_err_arcsec IS '[arcsec] its standard error';
+COMMENT ON COLUMN dia_source.trail_angle_deg IS '[deg] direction of the trail, from x towards y, -90 to 90';
+COMMENT ON COLUMN dia_source.trail_flux_njy IS '[nJy] flux of the trail on the difference';
+COMMENT ON COLUMN dia_source.trail_flux_err_njy IS '[nJy] its standard error';
+COMMENT ON COLUMN dia_source.trail_chi2 IS '[] chi2 of the trail';
+COMMENT ON COLUMN dia_source.trail_n_pix IS '[pix] pixels in the fit of the trail';
+COMMENT ON COLUMN dia_source.flag_trail IS '[] a trail fits well, and better than point sources: trail_flux_njy is the flux, the position is the midpoint; no defect; NULL if not tried';
+
+ALTER TABLE dia_source ADD COLUMN dipole_science_flux_njy DOUBLE;
+ALTER TABLE dia_source ADD COLUMN dipole_template_flux_njy DOUBLE;
+ALTER TABLE dia_source ADD COLUMN dipole_shift_arcsec DOUBLE;
+ALTER TABLE dia_source ADD COLUMN dipole_shift_err_arcsec DOUBLE;
+ALTER TABLE dia_source ADD COLUMN dipole_static_chi2 DOUBLE;
+ALTER TABLE dia_source ADD COLUMN dipole_single_chi2 DOUBLE;
+COMMENT ON COLUMN dia_source.dipole_science_flux_njy IS '[nJy] flux on the science image of one source that is displaced in the template, fitted to difference, science image and template; NULL if not tried';
+COMMENT ON COLUMN dia_source.dipole_template_flux_njy IS '[nJy] its flux in the matched template';
+COMMENT ON COLUMN dia_source.dipole_shift_arcsec IS '[arcsec] its displacement, science against template';
+COMMENT ON COLUMN dia_source.dipole_shift_err_arcsec IS '[arcsec] standard error of the displacement, along it';
+COMMENT ON COLUMN dia_source.dipole_static_chi2 IS '[] chi2 of that source: compare with dipole_single_chi2 (a transient) and dipole_chi2 (two sources that vary by themselves)';
+COMMENT ON COLUMN dia_source.dipole_single_chi2 IS '[] chi2 of one point source on the same pixels';
+COMMENT ON COLUMN dia_source.flag_dipole IS '[] one source, displaced between template and science image, explains it better than a point source and as well as two sources';
+COMMENT ON COLUMN dia_source.score IS '[] signed signal to noise: of the matched filter at the peak; beside a neighbour the root of the fall of chi2 that the source causes in the joint fit';
+COMMENT ON COLUMN dia_source.psf_flux_njy IS '[nJy] PSF flux on the difference at the fitted position; at S/N q too large by about 1/q^2, because the position is where the noise adds flux: see psf_flux_debiased_njy of dia_source_clean';
+COMMENT ON COLUMN dia_source.snr IS '[] |psf_flux| over its error: q + 1/q at true signal to noise q';
