@@ -155,29 +155,6 @@ def keep_artefacts(deviant, trail, usable, *, mjd, limits):
         deviant[k] &= trail[k] | few
 
 
-def grow_bright(artefact, deviation, *, profile, faintest):
-    """Return an input's artefacts, each grown to where a point source of its peak would have faded.
-
-    Parameters
-    ----------
-    artefact : (ny, nx) bool
-    deviation : (ny, nx) float, in standard deviations of its pixels
-    profile : (n,) float array, the model PSF along a radius in steps of one pixel, 1 at the centre
-    faintest : float, deviation that no longer matters
-    """
-    labels, n_label = ndimage.label(artefact, structure=np.ones((3, 3)))
-    if not n_label:
-        return artefact
-    peak = ndimage.maximum(deviation, labels, np.arange(1, n_label + 1))
-    grown = artefact.copy()
-    for number, (box, height) in enumerate(zip(ndimage.find_objects(labels), peak, strict=True), 1):
-        reach = int(np.count_nonzero(profile * height > faintest))
-        place = tuple(slice(max(side.start - reach, 0), side.stop + reach) for side in box)
-        bright = (labels[place] == number) & (deviation[place] > 0.5 * height)
-        grown[place] |= ndimage.distance_transform_edt(~bright) <= reach
-    return grown
-
-
 @dataclass(frozen=True)
 class Mean:
     """A weighted mean of inputs.

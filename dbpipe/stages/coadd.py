@@ -11,22 +11,15 @@ from dbpipe.imaging.coadd import (
     RejectionLimits,
     background_offset,
     find_deviant,
-    grow_bright,
     keep_artefacts,
     median_image,
     pack_used,
     weighted_mean,
 )
-from dbpipe.imaging.homogenise import moffat_psf
 from dbpipe.io.planes import Planes, read_planes
 from dbpipe.sky.skymap import Tract, patch_wcs
 from dbpipe.sky.window import Window
 from dbpipe.stage import Outputs, Skip, Stage
-
-MAX_REACH_PIX = 40
-"""Farthest from the peak of an artefact that its light is looked for."""
-FADED_SIGMA = 0.3
-"""Deviation per pixel that no longer matters: a PSF of it is a detection in no difference image."""
 
 
 @dataclass(frozen=True)
@@ -177,16 +170,6 @@ def _rejected(unit, warps, window, stack, usable, median, count, config):
         clear = usable[k] & ~ndimage.maximum_filter(halo, 2 * math.ceil(4.0 * unit["target_fwhm_pix"]) + 1)
         deviant[k], trail[k] = find_deviant(stack[k], variance, clear, median=median, count=count, limits=limits)
     keep_artefacts(deviant, trail, usable, mjd=[w.row["midpoint_mjd_tai"] for w in warps], limits=limits)
-    size = 2 * MAX_REACH_PIX + 1
-    profile = moffat_psf(unit["target_fwhm_pix"], unit["target_beta"], size)[MAX_REACH_PIX, MAX_REACH_PIX:]
-    for k, w in enumerate(warps):
-        # a trail is as wide as it was found; a mover's wings reach far beyond what stands out of the noise
-        point = deviant[k] & ~trail[k]
-        if point.any():
-            sigma = np.sqrt(np.maximum(_read_plane(w, "VARIANCE", window), 1e-30))
-            deviation = np.where(usable[k], np.abs(stack[k] - median), 0.0) / sigma
-            grown = grow_bright(point, deviation, profile=profile / profile[0], faintest=FADED_SIGMA)
-            deviant[k] |= grown & usable[k]
     return deviant
 
 
@@ -218,7 +201,7 @@ def _input_row(unit, row, number, weight, offset, usable, rejected):
 COADD = Stage(
     "coadd",
     key=("template_id", "tract", "patch"),
-    version=13,
+    version=12,
     writes=("coadd", "coadd_input"),
     run=coadd,
     config=CoaddConfig,

@@ -10,7 +10,6 @@ SELECT
     tract.patch_size_pix,
     template.band,
     template.target_fwhm_pix,
-    template.target_beta,
     sha256(string_agg(warp.sha256, ',' ORDER BY warp.visit, warp.detector)) AS warp_sha256
 FROM current_template AS template
 JOIN warp USING (template_id, tract)

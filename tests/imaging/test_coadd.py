@@ -8,7 +8,6 @@ from dbpipe.imaging.coadd import (
     RejectionLimits,
     background_offset,
     find_deviant,
-    grow_bright,
     keep_artefacts,
     median_image,
     pack_used,
@@ -214,17 +213,3 @@ def test_a_bright_transient_is_no_trail():
     stack, usable = stack_of(2)
     add_source(stack[1], 60, 40, 3e6, 2.5 * FWHM)
     assert not rejected(stack, usable, np.array([0.0, 30.0])).any()
-
-
-def test_a_bright_artefact_is_rejected_as_far_as_it_shines():
-    """All pixels in which a source of that peak is above the limit are grown over; a faint one is left alone."""
-    v, u = np.mgrid[:81, :81]
-    deviation = 1e4 * np.exp(-np.hypot(u - 40, v - 40) / 2.0)
-    deviation[10, 10] = 4.0
-    profile = np.exp(-np.arange(41) / 2.0)
-    artefact = deviation > 100
-    artefact[10, 10] = True
-    grown = grow_bright(artefact, deviation, profile=profile, faintest=0.3)
-    assert grown[deviation > 0.35].all() and not grown[np.hypot(u - 40, v - 40) > 25][:10].any()
-    assert grown[5:16, 5:16].sum() < 120
-    assert not grow_bright(np.zeros_like(artefact), deviation, profile=profile, faintest=0.3).any()
