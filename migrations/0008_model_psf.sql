@@ -5,4 +5,4 @@ COMMENT ON COLUMN template.target_beta IS '[] beta of the Moffat profile of the 
 
 -- The matching kernel starts from the PSF models; how well they match decides the direction.
 ALTER TABLE diffim ADD COLUMN psf_match_residual DOUBLE;
-COMMENT ON COLUMN diffim.psf_match_residual IS '[] rms of what the kernel of the PSF models leaves of the target PSF, over its rms; the direction is the one where it is small';
+COMMENT ON COLUMN diffim.psf_match_residual IS '[] rms of what the kernel of the PSF models leaves of the target PSF, over its rms; the direction is the one where it is small; NULL if the PSF models could not be used';

@@ -68,3 +68,10 @@ def fit_start_kernel(reference_psf, target_psf, *, shape, size_pix):
     fits = [match_psf(p / p.sum(), g / g.sum(), kernel_size_pix=size_pix) for p, g in pairs]
     nodes = np.reshape([fit.kernel for fit in fits], (N_NODE, N_NODE, size_pix, size_pix))
     return StartKernel(nodes, tuple(shape), max(fit.residual for fit in fits))
+
+
+def no_start(shape, size_pix):
+    """Return the start where PSF models do not tell one: a single pixel."""
+    nodes = np.zeros((N_NODE, N_NODE, size_pix, size_pix))
+    nodes[:, :, size_pix // 2, size_pix // 2] = 1.0
+    return StartKernel(nodes, tuple(shape), np.nan)

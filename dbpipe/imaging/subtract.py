@@ -14,7 +14,7 @@ from dbpipe.imaging.decorrelate import FFT_SIZE, Whitening, spread, whiten_field
 from dbpipe.imaging.kernel import KernelFit, fit_kernel, make_basis, star_equations
 from dbpipe.imaging.kernel_choice import choose_kernel
 from dbpipe.imaging.resample import fill_gaps
-from dbpipe.imaging.start_kernel import fit_start_kernel
+from dbpipe.imaging.start_kernel import fit_start_kernel, no_start
 from dbpipe.imaging.wings import MAX_STARS, Profile, Stars, flux_from_wings, measure_wings, subtract_wings
 from dbpipe.units import FWHM_PER_SIGMA
 
@@ -24,6 +24,8 @@ SKY_BIN_PIX = 64
 MAX_MATCH_RESIDUAL = 0.05
 """Error of the PSF match, rms over rms, up to which the template is convolved.  The noise of the result is white then,
 and a mild sharpening is as clean as a blurring; what cannot be sharpened so well would ring."""
+MAX_START_RESIDUAL = 0.15
+"""Error of the PSF match beyond which the kernel is fitted without a start from the PSF models."""
 NEBULA_BIN_PIX = 32
 """Where a source fills more than half of a sky bin it is a nebula, of which the skies of the two sides took their
 parts; the residual's level is then its median in bins of this side, sources and all."""
@@ -112,7 +114,11 @@ def choose_direction(science, template, *, settings):
         options.append((convolved, basis, start))
         if start.residual <= MAX_MATCH_RESIDUAL:
             break
-    return min(options, key=lambda option: max(option[2].residual, MAX_MATCH_RESIDUAL))
+    convolved, basis, start = min(options, key=lambda option: max(option[2].residual, MAX_MATCH_RESIDUAL))
+    if start.residual > MAX_START_RESIDUAL:
+        # PSF models that are this wrong somewhere, at an edge with few stars, say, would mislead the fit there
+        start = no_start(start.shape, basis.functions.shape[-1])
+    return convolved, basis, start
 
 
 def basis_for(target_fwhm_pix, degree, max_size_pix):

@@ -200,7 +200,7 @@ def _summary(unit, result, template, config):
         "kernel_order": model.kernel_order,
         "background_order": model.background_order,
         "kernel_size_pix": model.basis.functions.shape[-1],
-        "psf_match_residual": model.start.residual,
+        "psf_match_residual": None if math.isnan(model.start.residual) else model.start.residual,
         "kernel_sum": float(sums[len(sums) // 2]),
         "kernel_sum_scatter": float(np.std(sums)),
         "n_kernel_star": int(fit.kept.sum()),
@@ -250,7 +250,7 @@ def _sampled(unit, stars, exposure, result, score, blank):
 DIFFERENCE = Stage(
     "difference",
     key=("visit", "detector"),
-    version=20,
+    version=21,
     writes=("diffim", "diffim_input", "diffim_sample", "diffim_registration"),
     run=difference,
     config=DifferenceConfig,
