@@ -6,6 +6,7 @@ Fourier transform; its value at lag 0 is the variance.  A template's noise is ca
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import ndimage
@@ -88,13 +89,17 @@ def frequencies(size):
 
 def _lanczos_transfer(k):
     """Fourier transform of the normalised Lanczos-3 kernel at angular frequencies ``k`` [rad/pix]."""
+    return np.interp(np.abs(k), *_lanczos_table())
+
+
+@cache
+def _lanczos_table():
     t = (np.arange(2 * ORDER * _TAPS_PER_PIX) + 0.5) / _TAPS_PER_PIX - ORDER
     values = lanczos(t)
     values /= values.sum()
     # the kernel is even: its transform is real; tabulated once, then interpolated
     table_k = np.linspace(0.0, 6.0 * np.pi, 1201)
-    table = np.cos(table_k[:, None] * t[None, :]) @ values
-    return np.interp(np.abs(k), table_k, table)
+    return table_k, np.cos(table_k[:, None] * t[None, :]) @ values
 
 
 def interpolation_power(size, matrix, *, power=None):
