@@ -173,7 +173,7 @@ def run_hotpants(binary, pair, science, template, held_out, direction, folder):
     difference, header = fits.getdata(paths["difference"], header=True)
     noise, masked = (fits.getdata(paths[name]) for name in ("noise", "mask"))
     convolved = "t" if header["CONVOL00"].startswith("TEMPL") else "i"
-    psf = science.psf if convolved == "t" else template.psf
+    psf = (science if convolved == "t" else template).plane.psf
     unusable = (masked != 0) | ~(noise > 0)
     variance = np.where(unusable, 1.0, noise.astype(np.float32) ** 2).astype(np.float32)
     field = _psf_field(psf, difference.shape)
@@ -299,7 +299,7 @@ def ideal_half_point(science, template):
     (Zackay, Ofek & Gal-Yam 2016 ApJ 830 27, eq. 12); without the template's term it is that of the science image.
     """
     ny, nx = science.plane.image.shape
-    p_s, p_t = (np.abs(kernel_transfer(side.psf.at(nx / 2, ny / 2), 96)) ** 2 for side in (science, template))
+    p_s, p_t = (np.abs(kernel_transfer(side.plane.psf.at(nx / 2, ny / 2), 96)) ** 2 for side in (science, template))
     v_s, v_t = (float(np.median(side.plane.variance)) for side in (science, template))
     return 5.0 * math.sqrt(np.sum(p_s / v_s) / np.sum(p_s / (v_s + v_t * p_s / np.maximum(p_t, 1e-12))))
 
