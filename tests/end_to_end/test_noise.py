@@ -13,7 +13,7 @@ from noise_survey import calibrate, measure_noise, simulate_noise, subtract_temp
 from dbpipe.survey import Survey
 
 pytestmark = pytest.mark.slow
-FWHM_PIX = (4.8, 3.4, 4.0)
+FWHM_PIX = (5.2, 3.2, 4.2)
 
 
 @pytest.fixture(scope="module")
