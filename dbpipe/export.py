@@ -29,7 +29,7 @@ _ECSV_TYPE = {"halffloat": "float16", "float": "float32", "double": "float64", "
 
 
 def apply_views(connection):
-    """Create or replace every view of ``sql/views/``; all of them or, on an error, none.
+    """Create or replace every view of ``sql/views/`` and macro of ``sql/macros/``; all or, on an error, none.
 
     A view that mentions another file's name comes after it.
     """
@@ -41,6 +41,8 @@ def apply_views(connection):
     with transaction(connection):
         for name in TopologicalSorter(mentions).static_order():
             connection.execute(texts[name])
+        for path in sorted((directory("sql") / "macros").glob("*.sql")):
+            connection.execute(path.read_text(encoding="utf-8"))
 
 
 def column_metadata(connection, table):
