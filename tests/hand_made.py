@@ -23,12 +23,12 @@ WITHOUT_DIFFERENCE = 108
 
 
 def insert(connection, table, **values):
-    """Insert a row; a column that is not named and cannot be NULL gets a zero."""
+    """Insert a row; a column that is not named and cannot be NULL gets a zero, and a flag is not set."""
     row = {}
     for name, kind, nullable, *_ in connection.execute(f"DESCRIBE {table}").fetchall():
         if name in values:
             row[name] = values[name]
-        elif nullable == "NO":
+        elif nullable == "NO" or kind == "BOOLEAN":
             row[name] = _zero(kind)
     assert not values.keys() - row.keys(), values.keys() - row.keys()
     names = ", ".join(row)
