@@ -37,6 +37,7 @@ SELECT
     ab_mag(total_flux_njy) AS total_magnitude,
     ab_mag_err(total_flux_njy, total_flux_err_njy) AS total_magnitude_err,
     detected,
+    is_clean,
     visit
 FROM light_curve_of($dia_object_id)
 ORDER BY midpoint_mjd_tai, visit
@@ -67,9 +68,8 @@ ORDER BY near.distance_arcsec, near.midpoint_mjd_tai
 -- $min_epoch = 3: [] measurements in the band, at least
 WITH recent AS (
     SELECT dia_object_id, band, midpoint_mjd_tai AS t, psf_flux_njy AS flux, 1 / psf_flux_err_njy ** 2 AS w
-    FROM dia_forced_source
-    WHERE psf_flux_err_njy > 0
-        AND psf_flux_njy IS NOT NULL
+    FROM light_curve
+    WHERE is_clean
         AND midpoint_mjd_tai >= (SELECT max(visit.midpoint_mjd_tai) FROM visit) - $within_day
 ),
 
@@ -121,9 +121,8 @@ WITH residual AS (
             *,
             count(*) OVER one AS n,
             sum(psf_flux_njy / psf_flux_err_njy ** 2) OVER one / sum(1 / psf_flux_err_njy ** 2) OVER one AS mean
-        FROM dia_forced_source
-        WHERE psf_flux_err_njy > 0
-            AND psf_flux_njy IS NOT NULL
+        FROM light_curve
+        WHERE is_clean
         WINDOW one AS (PARTITION BY dia_object_id, band)
     )
     WHERE n > 1
@@ -204,9 +203,10 @@ SELECT
     forced.psf_flux_njy,
     forced.psf_flux_err_njy,
     ab_mag(greatest(forced.psf_flux_njy, 0) + 5 * forced.psf_flux_err_njy) AS limit_magnitude
-FROM dia_forced_source AS forced
+FROM light_curve AS forced
 JOIN dia_object AS o USING (dia_object_id)
 WHERE forced.dia_object_id = $dia_object_id
+    AND forced.is_clean
     AND forced.midpoint_mjd_tai < o.first_mjd_tai
 ORDER BY forced.midpoint_mjd_tai, forced.visit
 
@@ -218,8 +218,9 @@ ORDER BY forced.midpoint_mjd_tai, forced.visit
 -- $min_snr = 5: [] signal to noise of both, at least
 WITH peak AS (
     SELECT *
-    FROM dia_forced_source
+    FROM light_curve
     WHERE band = $red
+        AND is_clean
         AND psf_flux_njy >= $min_snr * psf_flux_err_njy
     QUALIFY row_number() OVER (PARTITION BY dia_object_id ORDER BY psf_flux_njy DESC, visit) = 1
 ),
@@ -233,9 +234,10 @@ pair AS (
         blue.psf_flux_njy AS blue_flux,
         blue.psf_flux_err_njy AS blue_err
     FROM peak
-    JOIN dia_forced_source AS blue
+    JOIN light_curve AS blue
         ON blue.dia_object_id = peak.dia_object_id
         AND blue.band = $blue
+        AND blue.is_clean
         AND abs(blue.midpoint_mjd_tai - peak.midpoint_mjd_tai) <= $within_day
     QUALIFY row_number() OVER (
         PARTITION BY peak.dia_object_id ORDER BY abs(blue.midpoint_mjd_tai - peak.midpoint_mjd_tai), blue.visit
@@ -265,9 +267,10 @@ SELECT
     count(*) AS n_other_epoch,
     max(forced.psf_flux_njy / forced.psf_flux_err_njy) AS highest_other_snr
 FROM dia_object AS o
-JOIN dia_forced_source AS forced USING (dia_object_id)
+JOIN light_curve AS forced USING (dia_object_id)
 WHERE o.n_dia_source = 1
     AND o.max_score >= $min_score
+    AND forced.is_clean
     AND forced.midpoint_mjd_tai <> o.first_mjd_tai
 GROUP BY ALL
 HAVING count(*) >= $min_epoch

@@ -1,5 +1,5 @@
 -- DIAObjects under the names and units of LSST's alert production database; columns that dbpipe does not measure are
--- absent. psfFlux and scienceFlux are those of the detections, fpFlux of every forced measurement. Bands with another name
+-- absent. psfFlux and scienceFlux are those of the detections, fpFlux of every clean forced measurement. Bands with another name
 -- than u, g, r, i, z or y have no column here: see dia_object_band.
 CREATE OR REPLACE VIEW DiaObject AS
 WITH detection AS (
@@ -44,12 +44,9 @@ forced AS (
     SELECT
         dia_object_id,
         band,
-        sum(psf_flux_njy / psf_flux_err_njy ** 2) / sum(1 / psf_flux_err_njy ** 2) AS fp_flux_mean,
-        1 / sqrt(sum(1 / psf_flux_err_njy ** 2)) AS fp_flux_mean_err
-    FROM dia_forced_source
-    WHERE psf_flux_njy IS NOT NULL
-        AND psf_flux_err_njy > 0
-    GROUP BY dia_object_id, band
+        psf_flux_weighted_mean_njy AS fp_flux_mean,
+        psf_flux_weighted_mean_err_njy AS fp_flux_mean_err
+    FROM dia_object_band
 ),
 
 in_bands AS (
