@@ -1,4 +1,4 @@
-"""Fluxes of point sources at known places, neighbours fitted together: linear least squares (Naylor 1998 MNRAS 296 339).
+"""Fluxes of point sources at known places, those of neighbours together: linear least squares.
 
 Each source is a PSF cut off at a circle; two of one group share what their circles share. Groups do not know of each
 other, so that a group measured alone gives the same numbers as one measured among all.
@@ -27,7 +27,7 @@ def joint_flux(image, variance, mask, *, psf_spline, x, y, group, radius_pix):
     """Fit the fluxes of point sources at given places, those of a group together.
 
     With the PSFs P, the data d and the weights w the fluxes f solve sum_j (P_i w P_j) f_j = P_i w d; the inverse of the
-    matrix is their covariance.
+    matrix is their covariance (Press et al. 2007, Numerical Recipes, 15.4).
 
     Parameters
     ----------

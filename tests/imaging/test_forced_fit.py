@@ -23,7 +23,7 @@ def measure(planes, x, y):
 
 @pytest.mark.parametrize("snr", [0.0, 3.0, -40.0])
 def test_alone_it_is_the_forced_flux_with_normal_pulls(snr):
-    """A source without neighbours has exactly its forced flux; on blank sky and elsewhere no bias, errors as claimed."""
+    """A source without neighbours has its forced flux: no bias, also on blank sky, and errors as claimed."""
     rng = np.random.default_rng(4)
     planes = noise_image(rng, (1000, 1000), SIGMA)
     x, y = grid_positions(rng, (1000, 1000), 30)
