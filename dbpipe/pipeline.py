@@ -21,7 +21,7 @@ from dbpipe.offer import Options, fetch_work, find_where, offer_work, stage_quer
 from dbpipe.pool import Died
 from dbpipe.worker import Done, work
 
-STAGES = ("ingest", "calibrate", "skymap", "template", "warp", "coadd", "difference", "detect", "associate")
+STAGES = ("ingest", "calibrate", "skymap", "template", "warp", "coadd", "difference", "detect", "associate", "forced")
 """The order of things. ``template`` is a decision, taken by `dbpipe.templates`, and ``associate`` reads what it writes:
 both run in the parent; the rest are stages."""
 IN_PARENT = ("template", "associate")
