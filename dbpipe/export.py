@@ -143,14 +143,35 @@ def export(connection, out, *, table, where=None, columns=None, order_by=None):
     path = Path(out)
     if path.is_dir() or not path.suffix:
         path = path / f"{table}.parquet"
-    writers = {".parquet": _write_parquet, ".csv": _write_csv, ".ecsv": _write_ecsv}
-    if path.suffix not in writers:
-        raise ConfigError(f"cannot write {path.name}: the name must end with {', '.join(writers)}")
     query = f"SELECT {', '.join(map(_quoted, selected))} FROM {_quoted(table)}"
     query += f" WHERE {where}" if where else ""
     query += f" ORDER BY {order_by}" if order_by else ""
-    reader = connection.sql(query).to_arrow_reader(ROW_GROUP_ROWS)
-    schema = _schema(reader.schema, {name: metadata[name] for name in selected})
+    with connection.sql(query).to_arrow_reader(ROW_GROUP_ROWS) as reader:
+        return path, write_rows(path, reader, {name: metadata[name] for name in selected})
+
+
+def write_rows(path, reader, metadata, *, writers=None):
+    """Write record batches to a file whose ending says the format; it appears whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+    reader : pyarrow.RecordBatchReader
+    metadata : dict
+        Column name -> {"unit", "description", "ucd"}, see `column_metadata`.
+    writers : dict, optional
+        More formats: ending -> ``write(path, schema, batches)``.
+
+    Returns
+    -------
+    int
+        Number of rows.
+    """
+    path = Path(path)
+    writers = {".parquet": _write_parquet, ".csv": _write_csv, ".ecsv": _write_ecsv} | (writers or {})
+    if path.suffix not in writers:
+        raise ConfigError(f"cannot write {path.name}: the name must end with {', '.join(writers)}")
+    schema = _schema(reader.schema, metadata)
     n_row = 0
 
     def counted():
@@ -160,7 +181,7 @@ def export(connection, out, *, table, where=None, columns=None, order_by=None):
             yield _plain(batch, schema)
 
     write_beside(path, lambda temporary: writers[path.suffix](temporary, schema, counted()))
-    return path, n_row
+    return n_row
 
 
 def _quoted(name):

@@ -17,18 +17,20 @@ from functools import cached_property
 from importlib.resources import files as package_files
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 
 from dbpipe import pipeline, templates
 from dbpipe.catalog import checks, files, migrations, units
 from dbpipe.catalog import connection as catalog_connection
+from dbpipe.catalog.cookbook import find_recipe
 from dbpipe.catalog.queries import fetch_table, load_named
 from dbpipe.catalog.refcat import replace_reference_catalog
 from dbpipe.discover import find_raw_files
 from dbpipe.errors import ConfigError, DataError
 from dbpipe.offer import Options
 from dbpipe.pool import WorkerPool
+from dbpipe.provenance import explain
+from dbpipe.results import fetch_answer, fetch_head, write_answer
 from dbpipe.settings import default_text, read_settings
 
 CATALOG = "survey.duckdb"
@@ -120,11 +122,33 @@ class Survey:
 
     def fetch(self, query, **parameters):
         """Return the answer to a query as a pyarrow.Table; a query that DuckDB refuses is a ConfigError."""
-        try:
-            relation = self.sql(query, **parameters)
-            return pa.table({"done": [True]}).slice(1) if relation is None else relation.to_arrow_table()
-        except duckdb.Error as error:
-            raise ConfigError(str(error)) from error
+        return fetch_answer(self.connection, query, parameters)
+
+    def fetch_head(self, query, *, limit, **parameters):
+        """Return the first rows of an answer as a pyarrow.Table, and the number of all its rows."""
+        return fetch_head(self.connection, query, parameters, limit=limit)
+
+    def named(self, name, **parameters):
+        """Ask a question of the cookbook and return a pyarrow.Table: ``survey.named("around", ra=53.0, dec=-27.4)``."""
+        recipe = find_recipe(name)
+        return self.fetch(recipe.query, **recipe.bind(parameters))
+
+    def write(self, path, query, **parameters):
+        """Write the answer to a query to a file: Parquet, CSV, ECSV or JSON by its name; returns the number of rows."""
+        return write_answer(self.connection, path, query, parameters)
+
+    def lend(self, name, path):
+        """Let queries see a file (CSV, Parquet, FITS, ECSV, VOTable) as a table, until the survey closes."""
+        from dbpipe.io.tables import read_columns
+
+        if not name.isidentifier():
+            raise ConfigError(f"{name!r} cannot be the name of a table: letters, digits and _ make one")
+        columns, _ = read_columns(path)
+        self.connection.register(name, pa.table(columns))
+
+    def explain(self, dia_source_id):
+        """Return where a DIASource comes from, a list of `dbpipe.provenance.Section`."""
+        return explain(self.connection, dia_source_id)
 
     def ingest(self, names, *, n_worker=None, retry_failed=False, report=None):
         """Take raw files into the survey, or say why not; the files stay where they are.

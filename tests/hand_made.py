@@ -1,6 +1,7 @@
 """A survey of a few dozen rows made by hand: four nights, two bands, and one thing of each kind on the sky."""
 
 from dbpipe.catalog import migrations
+from dbpipe.catalog.connection import transaction
 from dbpipe.export import apply_views
 
 RA, DEC = 10.0, -30.0
@@ -59,10 +60,11 @@ def fill(connection):
     apply_views(connection)
     for name, source in (("dia_object", "object"), ("dia_association", "source")):  # one piece of sky is enough here
         connection.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM association.{source}")
-    _observations(connection)
-    for dia_object_id, fluxes in FLUXES.items():
-        _object(connection, dia_object_id, fluxes)
-    _mover(connection)
+    with transaction(connection):
+        _observations(connection)
+        for dia_object_id, fluxes in FLUXES.items():
+            _object(connection, dia_object_id, fluxes)
+        _mover(connection)
 
 
 def _observations(connection):

@@ -188,7 +188,7 @@ def test_schema_and_config_explain_themselves(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "name", "init ingest refcat run template status check gc sql schema config export simulate demo".split()
+    "name", "init ingest refcat run template status check gc sql explain schema config export simulate demo".split()
 )
 def test_every_command_teaches(name, monkeypatch, capsys):
     """The help of each command has a paragraph and an example that can be typed."""

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import dbpipe
-from dbpipe.cli import ask, check, inject, make, work
+from dbpipe.cli import ask, check, inject, make, query, work
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -57,7 +57,8 @@ for _command in (
     check.check,
     check.gc,
     inject.inject,
-    ask.sql,
+    query.sql,
+    query.explain,
     ask.schema,
     ask.config,
     ask.export,

@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 from rich import box
@@ -33,6 +34,50 @@ def print_table(columns, rows, *, title=None):
         table.add_row(*(format_value(value) for value in row))
     width = None if sys.stdout.isatty() else 10_000
     Console(width=width, highlight=False, markup=False).print(table)
+
+
+def print_answer(columns, rows, *, title=None):
+    """Print rows of a query: numbers to the right, decimal points in line, and NULL as a dot.
+
+    What is too wide for the terminal is printed row by row, one column a line, so that nothing is cut or broken.
+    """
+    texts = [_column(name, [row[k] for row in rows]) for k, name in enumerate(columns)]
+    shell = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False)
+    if sum(len(column[0]) + 3 for column in texts) > shell.width:
+        for number in range(1, len(rows) + 1):
+            values = [(name, column[number].strip()) for name, column in zip(columns, texts, strict=True)]
+            print_table(("column", "value"), values, title=f"row {number}")
+        return
+    table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in texts:
+        table.add_column(column[0], no_wrap=True)
+    for row in zip(*(column[1:] for column in texts), strict=True):
+        table.add_row(*row)
+    shell.print(table)
+
+
+def _column(name, values):
+    """Return name and values as texts of equal length: numbers end together, text begins together."""
+    texts = [name, *_aligned(values, is_time="mjd" in name.lower())]
+    width = max(map(len, texts))
+    is_number = all(_is_number(value) or value is None for value in values)
+    return [text.rjust(width) if is_number else text.ljust(width) for text in texts]
+
+
+def _is_number(value):
+    return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
+
+
+def _aligned(values, *, is_time):
+    """Return the texts of a column; decimal points are brought into line with spaces behind.
+
+    A day number has five digits before the point: it gets seven behind it, 10 ms.
+    """
+    if not any(isinstance(value, float) for value in values):
+        return [format_value(value) for value in values]
+    texts = [f"{v:.7f}" if is_time and isinstance(v, float) else format_value(v) for v in values]
+    behind = [len(text) - text.index(".") if "." in text else 0 for text in texts]
+    return [text + " " * (max(behind) - n) for text, n in zip(texts, behind, strict=True)]
 
 
 def format_value(value):
