@@ -87,7 +87,9 @@ def _sources(connection, query):
     for name, definition in macros:
         if name.lower() in words:
             words |= set(re.findall(r"\w+", definition.lower()))
-    known = connection.execute("SELECT DISTINCT table_name FROM duckdb_columns() WHERE NOT internal").fetchall()
+    known = connection.execute(
+        "SELECT DISTINCT table_name FROM duckdb_columns() WHERE NOT internal AND schema_name = 'main'"
+    ).fetchall()
     return sorted(name for (name,) in known if name.lower() in words)
 
 

@@ -308,6 +308,30 @@ class Survey:
         yield run_id
         units.finish_run(self.connection, run_id)
 
+    def light_curve(self, name):
+        """Return every epoch of an object, detected or not, in time: rows of the view light_curve, a pyarrow.Table.
+
+        Parameters
+        ----------
+        name : int or str
+            A dia_object_id, or "RA,DEC" in degrees; see `dbpipe.light_curves.find_object`.
+        """
+        from dbpipe import light_curves
+
+        found = light_curves.find_object(self.connection, name)
+        return light_curves.fetch_light_curve(self.connection, found.dia_object_id)
+
+    def draw_light_curve(self, path, name, *, n_cutout=4):
+        """Draw the light curve of an object with cutouts of a few epochs and return the path of the PNG."""
+        from dbpipe import light_curve_picture, light_curves
+
+        found = light_curves.find_object(self.connection, name)
+        epochs = light_curves.fetch_light_curve(self.connection, found.dia_object_id).to_pylist()
+        path = Path(path).absolute()
+        with _inside(self.root):
+            cutouts = light_curves.read_cutouts(self.connection, light_curves.choose_epochs(epochs, n_cutout))
+        return light_curve_picture.draw_page(path, found, epochs, cutouts)
+
     def export(self, out, *, tables, where=None):
         """Write tables or views and return the paths of the files.
 

@@ -8,6 +8,8 @@ _COLUMN = re.compile(r'(?:column|column named) "([^"]+)"')
 _RELATION = re.compile(r'(?:Table with name|[Rr]eferenced table) "?(\w+)"?')
 _FUNCTION = re.compile(r"Function with name \"?(\w+)\"?")
 _PARAMETER = re.compile(r"not provided for the following.*parameters: (.+)$")
+_RELATIONS = "SELECT table_name FROM duckdb_columns() WHERE NOT internal AND schema_name = 'main'"
+_COLUMNS = "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal AND schema_name = 'main'"
 _LINE = re.compile(r"^LINE (\d+): (.*)$", re.MULTILINE)
 
 
@@ -38,7 +40,7 @@ def _suggest(connection, query, text):
     if found := _FUNCTION.search(text):
         return _nearest(found[1], _names(connection, "SELECT function_name FROM duckdb_functions()"))
     if found := _RELATION.search(text):
-        return _nearest(found[1], _names(connection, "SELECT table_name FROM duckdb_columns() WHERE NOT internal"))
+        return _nearest(found[1], _names(connection, _RELATIONS))
     if found := _COLUMN.search(text):
         return _suggest_column(connection, query, found[1])
     return ""
@@ -46,7 +48,7 @@ def _suggest(connection, query, text):
 
 def _suggest_column(connection, query, name):
     """Name the nearest column of the tables in the query, or the tables that have a column of this name."""
-    rows = connection.execute("SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal").fetchall()
+    rows = connection.execute(_COLUMNS).fetchall()
     words = set(re.findall(r"\w+", query.lower()))
     mentioned = {column for table, column in rows if table.lower() in words}
     owners = sorted({table for table, column in rows if column.lower() == name.lower()})

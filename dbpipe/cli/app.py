@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import dbpipe
-from dbpipe.cli import ask, check, inject, make, query, work
+from dbpipe.cli import ask, check, inject, lightcurve, make, query, work
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -57,6 +57,7 @@ for _command in (
     check.check,
     check.gc,
     inject.inject,
+    lightcurve.lightcurve,
     query.sql,
     query.explain,
     ask.schema,

@@ -6,7 +6,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from imaging.point_sources import add_source, flux_of_snr, gaussian_psf, noise_image
+from imaging.pair import blank_pixels, make_pair, subtract_pair
+from imaging.point_sources import add_source, flux_of_snr, gaussian_psf, grid_positions, noise_image
 
 from dbpipe.catalog.arrow import to_table
 from dbpipe.catalog.queries import directory, fetch_table, load_named
@@ -157,6 +158,41 @@ def test_two_objects_at_one_place_have_one_flux(scene):
     rows = scene.run(both).rows["dia_forced_source"]
     assert rows["dia_object_id"].tolist() == [1, 2]
     assert rows["psf_flux_njy"][0] == rows["psf_flux_njy"][1] and rows["n_blend"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(("science_fwhm_pix", "template_fwhm_pix"), [(4.6, 3.8), (3.6, 4.4)])
+def test_errors_are_honest_on_blank_sky(monkeypatch, scene, science_fwhm_pix, template_fwhm_pix):
+    """On a subtracted pair, either side convolved, difference and total flux scatter about 0 by their errors."""
+    pulls = {"psf": [], "total": []}
+    for seed in (1, 2):
+        pair = make_pair(science_fwhm_pix, template_fwhm_pix, seed=seed, n_star=45)
+        result, _ = subtract_pair(pair)
+        image = SimpleNamespace(
+            difference=np.ascontiguousarray(result.difference),
+            variance=np.ascontiguousarray(result.variance),
+            mask=result.mask,
+            science=pair.science.image,
+            template=np.ascontiguousarray(result.matched_template),
+            psf_field=result.whitening.psf,
+            science_psf=pair.science.psf,
+            wcs=WCS,
+        )
+        monkeypatch.setattr(stage, "read_difference", lambda path, image=image: image)
+        blank = blank_pixels(pair)
+        x, y = grid_positions(np.random.default_rng(seed), blank.shape, 28)
+        x, y = (v[blank[y.round().astype(int), x.round().astype(int)]] for v in (x, y))
+        unit = UNIT | {"science_noise_e": result.science_noise, "template_noise_e": result.template_noise}
+        unit |= {"njy_per_e": 1.0, "diff_noise_e": float(np.sqrt(np.median(result.variance)))}
+        made = stage.forced(unit, {"objects": objects(x, y), "known": scene.nothing}, stage.ForcedConfig())
+        rows = made.rows["dia_forced_source"]
+        pulls["psf"] += list(rows["psf_flux_njy"] / rows["psf_flux_err_njy"])
+        total = rows["psf_flux_njy"] + rows["template_flux_njy"]
+        pulls["total"] += list(total / rows["science_flux_err_njy"])
+    n = len(pulls["psf"])
+    assert n > 250
+    for name, tolerance in (("psf", 0.0), ("total", 0.05)):
+        assert abs(np.mean(pulls[name])) < 4 / np.sqrt(n), name
+        assert abs(np.std(pulls[name]) - 1) < tolerance + 4 / np.sqrt(2 * n), name
 
 
 def _same(first, second):
