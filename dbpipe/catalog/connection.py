@@ -29,7 +29,7 @@ _SETTINGS = {
 def create(path):
     """Create an empty catalogue file in the format that every supported DuckDB reads."""
     with memory() as connection:
-        connection.execute(f"ATTACH {_quote(path)} AS new_catalog (STORAGE_VERSION '{STORAGE_VERSION}')")
+        connection.execute(f"ATTACH {quote_text(path)} AS new_catalog (STORAGE_VERSION '{STORAGE_VERSION}')")
         connection.execute("DETACH new_catalog")
 
 
@@ -68,12 +68,13 @@ def _replay_log(path):
     """
     if Path(f"{path}.wal").exists():
         with suppress(duckdb.IOException), memory() as connection:  # in use or read-only: `connect` finds out
-            connection.execute(f"ATTACH {_quote(path)} AS left_behind")
+            connection.execute(f"ATTACH {quote_text(path)} AS left_behind")
             connection.execute("DETACH left_behind")
 
 
-def _quote(path):
-    return "'" + str(path).replace("'", "''") + "'"
+def quote_text(text):
+    """Return a text as SQL writes it."""
+    return "'" + str(text).replace("'", "''") + "'"
 
 
 class Lock:

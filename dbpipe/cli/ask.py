@@ -10,11 +10,11 @@ import typer
 
 from dbpipe import pipeline
 from dbpipe.catalog import connection, migrations
-from dbpipe.cli.console import console, print_table
+from dbpipe.cli.console import console, print_table, reading
 from dbpipe.cli.work import SurveyArgument
 from dbpipe.errors import ConfigError
 from dbpipe.settings import document, format_value, read_settings
-from dbpipe.survey import SETTINGS, Survey
+from dbpipe.survey import SETTINGS
 
 
 def sql(
@@ -28,7 +28,7 @@ def sql(
 
     dbpipe sql my_survey "SELECT band, count(*), min(psf_fwhm_pix) FROM calexp JOIN visit USING (visit) GROUP BY band"
     """
-    with Survey.open(survey) as opened:
+    with reading(survey) as opened:
         table = opened.fetch(sys.stdin.read() if query == "-" else query)
     rows = table.to_pylist()
     if as_csv:
@@ -105,6 +105,6 @@ def export(
 
     dbpipe export my_survey out/ --table dia_source_clean --where "snr > 7"
     """
-    with Survey.open(survey) as opened:
+    with reading(survey) as opened:
         for path in opened.export(out, tables=table or ["DiaSource"], where=where):
             console().print(f"{path}")

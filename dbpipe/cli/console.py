@@ -45,6 +45,15 @@ def format_value(value):
 
 
 @contextmanager
+def reading(root):
+    """Open a survey to ask it; if the answer is that of an older snapshot, say so on standard error."""
+    with Survey.open(root) as survey:
+        if survey.busy is not None:
+            print(f"dbpipe: as of {survey.as_of:%Y-%m-%d %H:%M:%S} UTC: {survey.busy}", file=sys.stderr)
+        yield survey
+
+
+@contextmanager
 def writing(root):
     """Open a survey to work on it; what goes wrong is also written, with its traceback, to the survey's log."""
     with Survey.open(root, read_only=False) as survey:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dbpipe.cli.console import Progressing, console, print_table, writing
+from dbpipe.cli.console import Progressing, console, print_table, reading, writing
 from dbpipe.errors import ConfigError
 from dbpipe.survey import Survey
 
@@ -161,7 +161,7 @@ def run(
     if n_failed:
         console().print(f"{n_failed} units failed; why: dbpipe status {survey}")
     if export_to:
-        with Survey.open(survey) as opened:
+        with reading(survey) as opened:
             for path in opened.export(export_to, tables=RESULTS):
                 console().print(f"{path}")
 
@@ -196,7 +196,7 @@ def template(
             opened.decide_template(decisions)
             depths = opened.template_depth(band=band).to_pylist()
     else:
-        with Survey.open(survey) as opened:
+        with reading(survey) as opened:
             decisions = opened.propose_template(band=band, **choice) if choice else opened.templates(band=band)
             depths = [] if choice else opened.template_depth(band=band).to_pylist()
     for decision in decisions:
