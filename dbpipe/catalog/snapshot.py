@@ -22,7 +22,7 @@ CREATE TABLE next_snapshot.published (
     catalog_size_byte BIGINT NOT NULL,
     catalog_mtime_ns BIGINT NOT NULL
 );
-COMMENT ON TABLE next_snapshot.published IS 'When this copy of the catalogue was made; one row, not in the catalogue itself';
+COMMENT ON TABLE next_snapshot.published IS 'When this copy of the catalogue was made: one row';
 COMMENT ON COLUMN next_snapshot.published.as_of IS '[UTC] when it was made';
 COMMENT ON COLUMN next_snapshot.published.catalog_size_byte IS '[byte] size of the catalogue file then';
 COMMENT ON COLUMN next_snapshot.published.catalog_mtime_ns IS '[ns] time of its last change';
