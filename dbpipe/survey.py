@@ -373,6 +373,20 @@ class Survey:
             return [export(self.connection, out, table=tables[0], where=where)[0]]
         return [export(self.connection, out / f"{name}.parquet", table=name, where=where)[0] for name in tables]
 
+    def export_layouts(self, out, layouts, *, margin_arcsec=10.0):
+        """Bring a folder of partitioned tables up to date; see `dbpipe.export_tree.export_tree`.
+
+        Parameters
+        ----------
+        out : path
+        layouts : list of "night" and "hats"
+        margin_arcsec : float
+            Width of the HATS margins.
+        """
+        from dbpipe.export_tree import export_tree
+
+        return export_tree(self.connection, out, layouts, margin_arcsec=margin_arcsec)
+
     def count_due(self):
         """Return how many units each stage would work on now."""
         return pipeline.count_due(self.connection, self.settings)
