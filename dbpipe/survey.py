@@ -26,7 +26,7 @@ from dbpipe.catalog import checks, files, migrations, snapshot, units
 from dbpipe.catalog import connection as catalog_connection
 from dbpipe.catalog.queries import fetch_table, load_named
 from dbpipe.catalog.refcat import replace_reference_catalog
-from dbpipe.discover import find_raw_files
+from dbpipe.discover import find_raw_files, split_settled
 from dbpipe.errors import CatalogError, ConfigError, DataError, SurveyBusy
 from dbpipe.offer import Options
 from dbpipe.pool import WorkerPool
@@ -188,6 +188,20 @@ class Survey:
             return pa.table({"done": [True]}).slice(1) if relation is None else relation.to_arrow_table()
         except duckdb.Error as error:
             raise ConfigError(str(error)) from error
+
+    def count(self, table):
+        """Return how many rows a table has."""
+        ((n_row,),) = self.connection.execute(f"SELECT count(*) FROM {table}").fetchall()
+        return n_row
+
+    def find_settled(self, names, *, settle_s):
+        """Return the raw files among ``names`` that nobody is writing to, those that are, and the number of others.
+
+        See `dbpipe.discover`; the first list can be given to `ingest`.
+        """
+        paths, n_other = find_raw_files(names, leave_out=self.root)
+        settled, growing = split_settled(paths, settle_s=settle_s)
+        return settled, growing, n_other
 
     def ingest(self, names, *, n_worker=None, retry_failed=False, report=None):
         """Take raw files into the survey, or say why not; the files stay where they are.

@@ -1,4 +1,7 @@
-"""The command line: parse, call, print. Exit codes: 0 fine, 1 dbpipe says no, 2 wrong usage, 75 the survey is busy."""
+"""The command line: parse, call, print.
+
+Exit codes: 0 fine, 1 dbpipe says no, 2 wrong usage, 3 units failed (`run --strict`), 75 the survey is busy.
+"""
 
 import sys
 import traceback
