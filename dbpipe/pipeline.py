@@ -21,8 +21,10 @@ from dbpipe.offer import Options, fetch_work, find_where, offer_work, stage_quer
 from dbpipe.pool import Died
 from dbpipe.worker import Done, work
 
-STAGES = ("ingest", "calibrate", "skymap", "template", "warp", "coadd", "difference", "detect")
-"""The order of things. ``template`` is a decision, taken by `dbpipe.templates` in the parent; the rest are stages."""
+STAGES = ("ingest", "calibrate", "skymap", "template", "warp", "coadd", "difference", "detect", "associate")
+"""The order of things. ``template`` is a decision, taken by `dbpipe.templates`, and ``associate`` reads what it writes:
+both run in the parent; the rest are stages."""
+IN_PARENT = ("template", "associate")
 ON_REQUEST = ("inject",)
 """Stages that run only when they are asked for by name."""
 
@@ -44,6 +46,8 @@ def sections():
     for name in STAGES + ON_REQUEST:
         if name == "template":
             found[name] = importlib.import_module("dbpipe.templates").TemplateConfig
+        elif name == "associate":
+            found[name] = importlib.import_module("dbpipe.association").AssociateConfig
         else:
             found[name] = load_stage(name).config
         if name == "ingest":
@@ -143,10 +147,23 @@ def run_all(connection, settings, *, run_id, pool, root, to=None, options=None, 
         if name == "template":
             importlib.import_module("dbpipe.templates").decide_missing(connection, settings, run_id)
             continue
+        if name == "associate":
+            summaries.append(_associate(connection, settings[name], run_id, options, report))
+            continue
         stage = load_stage(name)
         keywords = {"run_id": run_id, "pool": pool, "root": root, "options": options, "report": report}
         summaries.append(run_stage(connection, stage, settings[name], **keywords))
     return summaries
+
+
+def _associate(connection, config, run_id, options, report):
+    """Link detections to objects, in the parent."""
+    module, report = importlib.import_module("dbpipe.association"), report or Report()
+    where = options.where if options else None
+    n_done, n_removed = module.associate(connection, config, run_id=run_id, where=where, report=report)
+    summary = Summary("associate", n_done, n_done, n_removed=n_removed)
+    report.finish(summary)
+    return summary
 
 
 def stage_names(to=None):
@@ -161,11 +178,13 @@ def stage_names(to=None):
 
 def count_due(connection, settings):
     """Return how many units each stage would work on now, name -> number, for the status report."""
-    return {
+    due = {
         name: len(offer_work(connection, load_stage(name), settings[name]).due)
         for name in STAGES[1:]
-        if name != "template"
+        if name not in IN_PARENT
     }
+    association = importlib.import_module("dbpipe.association")
+    return due | {"associate": association.count_due(connection, settings["associate"])}
 
 
 def _inputs(connection, stage, statements, task):
@@ -177,7 +196,7 @@ def _inputs(connection, stage, statements, task):
 
 def _check_where(connection, names, options):
     """Refuse a condition that no stage's work rows can be asked."""
-    stages = [load_stage(name) for name in names if name != "template"]
+    stages = [load_stage(name) for name in names if name not in IN_PARENT]
     columns = {}
     for stage in stages:
         rows = fetch_work(connection, stage_queries(stage)["work"], options.parameters)

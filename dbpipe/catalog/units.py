@@ -107,7 +107,7 @@ def commit_unit(connection, verdict, result, place):
             if verdict.status == "done":
                 _insert(connection, result.rows, place)
                 _insert_files(connection, result.files, identity)
-            _record(connection, verdict)
+            record_verdicts(connection, [verdict])
     except duckdb.Error as error:
         raise CatalogError(f"{verdict.stage} {verdict.unit_key}: rows do not fit the catalogue: {error}") from error
     finally:
@@ -210,9 +210,17 @@ def _insert_files(connection, files, identity):
         _execute_over(connection, "insert_files", "new_file", [{**file, **identity} for file in files])
 
 
-def _record(connection, verdict):
-    row = asdict(verdict) | {"finished_at": _now(), "numbers": json.dumps(verdict.numbers) if verdict.numbers else None}
-    _execute_over(connection, "record", "new_unit", [row])
+def record_verdicts(connection, verdicts):
+    """Write down verdicts, part of the caller's transaction."""
+    now = _now()
+    numbers = ({"numbers": json.dumps(verdict.numbers) if verdict.numbers else None} for verdict in verdicts)
+    rows = [asdict(verdict) | {"finished_at": now} | more for verdict, more in zip(verdicts, numbers, strict=True)]
+    _execute_over(connection, "record", "new_unit", rows)
+
+
+def forget_verdict(connection, stage, unit_key):
+    """Take back the verdict on a unit, part of the caller's transaction."""
+    connection.execute(_query("forget"), {"stage": stage, "unit_key": unit_key})
 
 
 def _execute_over(connection, query_name, view, rows):

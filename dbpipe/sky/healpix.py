@@ -3,6 +3,8 @@
 import hpgeom
 import numpy as np
 
+from dbpipe.units import ARCSEC_PER_DEG
+
 ORDER = 29
 
 
@@ -28,3 +30,17 @@ def hpx29(ra, dec):
         raise ValueError("hpx29 needs finite ra and dec from -90 to 90")
     pixel = hpgeom.angle_to_pixel(1 << ORDER, (ra % 360.0).ravel(), dec.ravel(), nest=True, lonlat=True, degrees=True)
     return np.asarray(pixel, np.int64).reshape(ra.shape)
+
+
+def cell_order(radius_arcsec):
+    """Return the finest order at which a cell and those around it hold all within a radius of any of its points."""
+    side_arcsec = np.degrees(np.sqrt(np.pi / 3.0)) * ARCSEC_PER_DEG  # of a cell of order 0
+    # cells are rhombi: the narrowest are 0.6 of that across
+    return int(min(ORDER, np.floor(np.log2(0.55 * side_arcsec / radius_arcsec))))
+
+
+def with_neighbours(cells, order):
+    """Return the nested cells of an order and all that touch them, sorted, each once."""
+    cells = np.unique(np.asarray(cells, np.int64))
+    around = np.asarray(hpgeom.neighbors(1 << order, cells, nest=True), np.int64).ravel()
+    return np.union1d(cells, around[around >= 0])

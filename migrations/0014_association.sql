@@ -121,3 +121,7 @@ COMMENT ON COLUMN tracklet.rate_deg_per_day IS '[deg/d] speed';
 COMMENT ON COLUMN tracklet.angle_deg IS '[deg] direction of motion, from north to east';
 COMMENT ON COLUMN tracklet.arc_h IS '[h] time from first to last source';
 COMMENT ON COLUMN tracklet.chi2 IS '[] chi2 of the straight line, 2 n - 4 degrees of freedom';
+
+-- Made anew, over all tiles, whenever a tile is added.
+CREATE VIEW dia_association AS SELECT * FROM association.source;
+CREATE VIEW dia_object AS SELECT * FROM association.object;
