@@ -104,7 +104,7 @@ class Survey:
             return published
         try:
             survey = cls._open_catalog_to_read(root)
-        except SurveyBusy as error:
+        except (SurveyBusy, CatalogError) as error:
             if published is None:
                 raise
             published.busy = str(error)
@@ -116,7 +116,12 @@ class Survey:
     @classmethod
     def _open_catalog_to_read(cls, root):
         if _is_outdated(root):
-            cls._open_to_write(root).close()
+            try:
+                cls._open_to_write(root).close()
+            except CatalogError as error:
+                raise CatalogError(
+                    f"the schema of {root} is older and cannot be brought up to date: {error}"
+                ) from error
         return cls._open_catalog(root, read_only=True)
 
     @classmethod
@@ -131,7 +136,13 @@ class Survey:
     def _open_catalog(cls, root, *, read_only):
         with ExitStack() as on_error:
             lock = on_error.enter_context(closing(catalog_connection.Lock(root / LOCK, shared=read_only)))
-            connection = catalog_connection.connect(root / CATALOG, read_only=read_only)
+            try:
+                connection = catalog_connection.connect(root / CATALOG, read_only=read_only)
+            except CatalogError as error:
+                if (root / SNAPSHOT).is_file():
+                    text = f"{error}; what was published last can still be read (dbpipe sql, dbpipe export)"
+                    raise CatalogError(text) from error
+                raise
             on_error.pop_all()
         return cls(root, connection, lock)
 

@@ -17,7 +17,7 @@ from dbpipe.catalog.connection import STORAGE_VERSION, quote_text
 from dbpipe.catalog.files import TEMPORARY_PREFIX, replace_file
 
 _LABEL = """
-CREATE TABLE next_snapshot.published (
+CREATE OR REPLACE TABLE next_snapshot.published (
     as_of TIMESTAMP NOT NULL,
     catalog_size_byte BIGINT NOT NULL,
     catalog_mtime_ns BIGINT NOT NULL
