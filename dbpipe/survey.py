@@ -128,6 +128,7 @@ class Survey:
     def _open_snapshot(cls, root):
         """Open the snapshot; until it is known better, ``busy`` says that the catalogue has changed since."""
         connection = catalog_connection.connect(root / SNAPSHOT, read_only=True)
+        snapshot.read_files_of(connection, (root / SNAPSHOT).parent)
         label = snapshot.read_label(connection)
         fits = label.is_current(root / CATALOG) and not migrations.pending_migrations(connection)
         return cls(root, connection, as_of=label.as_of, busy=None if fits else "the catalogue has changed since")
@@ -334,7 +335,9 @@ class Survey:
 
     def publish(self):
         """Let readers see the catalogue as it is now; `run` does it at its end. Returns from when it is (UTC)."""
-        return snapshot.publish(self.connection, self.root / CATALOG, self.root / SNAPSHOT)
+        from dbpipe.published import publish
+
+        return publish(self.connection, self.root / CATALOG, self.root / SNAPSHOT)
 
     def inject(self, *, where=None, n_worker=None, retry_failed=False, report=None):
         """Put sources of known flux into copies of the exposures and find them again; returns the `Summary`.

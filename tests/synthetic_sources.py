@@ -62,6 +62,7 @@ def _add_visit(connection, visit, n, n_object, rng):
         "psf_flux_err_njy": np.full(n, 100.0),
         "is_primary": np.ones(n, bool),
         "is_negative": flux < 0,
+        "flag_streak": np.zeros(n, bool),
         "template_id": np.ones(n, int),
         "band": pa.array(["r"] * n),
     }

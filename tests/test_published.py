@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 import reader
+import synthetic_sources
 
 import dbpipe
+from dbpipe import published
+from dbpipe.catalog.tiles import add_tiles
+from dbpipe.export import column_metadata
 from dbpipe.survey import CATALOG, SNAPSHOT, Survey
 
 N_PUBLISH = 15
@@ -121,3 +125,72 @@ def test_a_publish_that_is_killed_leaves_the_old_snapshot(root):
     with Survey.open(root, read_only=False) as survey:
         survey.publish()
     assert [path.name for path in (root / SNAPSHOT).parent.iterdir()] == [Path(CATALOG).name]
+
+
+@pytest.fixture
+def long_root(tmp_path, monkeypatch):
+    """A survey whose sources are too many to be copied at every publish, in tiles, with two nights."""
+    monkeypatch.setattr(published, "MAX_COPIED_ROWS", 100)
+    with Survey.init(tmp_path / "s") as survey:
+        synthetic_sources.prepare(survey.connection)
+        synthetic_sources.add_visits(survey.connection, range(1, 5), per_visit=100)
+        split_into_tiles(survey.connection)
+        survey.publish()
+    return tmp_path / "s"
+
+
+def split_into_tiles(connection):
+    """Move the linked sources and objects to the tables of their tiles."""
+    numbers = connection.execute("SELECT DISTINCT hpx29 >> 50 FROM association.source ORDER BY 1").fetchall()
+    add_tiles(connection, [tile for (tile,) in numbers])
+    for (tile,) in numbers:
+        for kind in ("source", "object"):
+            connection.execute(
+                f"INSERT INTO association.{kind}_{tile} SELECT * FROM association.{kind} WHERE hpx29 >> 50 = {tile}"
+            )
+    connection.execute("DELETE FROM association.source; DELETE FROM association.object")
+
+
+COMPARED = ("dia_source", "dia_source_clean", "DiaSource", "dia_association", "dia_object", "visit")
+
+
+def test_a_large_catalogue_is_published_as_files(long_root):
+    """Views over Parquet files stand for the long tables: every relation answers as the catalogue does."""
+    with dbpipe.open(long_root) as snapshot, dbpipe.open(long_root, published=False) as catalog:
+        assert snapshot.as_of is not None
+        views = {name for (name,) in snapshot.sql("SELECT view_name FROM duckdb_views()").fetchall()}
+        assert "dia_source" in views and any(name.startswith("source_") for name in views)
+        for relation in COMPARED:
+            query = f"SELECT * FROM {relation} ORDER BY ALL"
+            assert snapshot.sql(query).fetchall() == catalog.sql(query).fetchall() != []
+        assert column_metadata(snapshot.connection, "dia_source") == column_metadata(catalog.connection, "dia_source")
+
+
+def test_a_night_adds_files_to_the_published_ones(long_root, monkeypatch):
+    """Only the night and the tiles that changed are written; old files stay for a day and go then."""
+    folder = (long_root / SNAPSHOT).parent / "tables"
+    before = {path: path.stat().st_ino for path in folder.rglob("*.parquet")}
+    with dbpipe.open(long_root) as old, Survey.open(long_root, read_only=False) as survey:
+        synthetic_sources.add_visits(survey.connection, [5], per_visit=100)
+        split_objects = survey.connection.execute("SELECT min(hpx29 >> 50) FROM association.source").fetchall()
+        survey.connection.execute("DELETE FROM association.source; DELETE FROM association.object")
+        tile = split_objects[0][0]
+        survey.connection.execute(f"UPDATE association.source_{tile} SET dia_object_id = 1")
+        survey.publish()
+        after = {path: path.stat().st_ino for path in folder.rglob("*.parquet")}
+        assert before.items() <= after.items()
+        new = sorted(path.parent.name for path in after.keys() - before.keys())
+        assert new == ["dia_source", f"source_{tile}"]
+        assert old.sql("SELECT count(*), sum(psf_flux_njy) FROM dia_source").fetchall()[0][0] == 400
+        monkeypatch.setattr(published, "GRACE_S", -1.0)
+        survey.publish()
+    assert len(list(folder.rglob("*.parquet"))) == len(after) - 1
+    with dbpipe.open(long_root) as survey:
+        assert survey.as_of is not None and survey.count("dia_source") == 500
+
+
+def test_a_large_survey_that_moves_takes_its_files_along(long_root):
+    """The snapshot names its files relative to itself."""
+    moved = long_root.rename(long_root.with_name("elsewhere"))
+    with dbpipe.open(moved) as survey:
+        assert survey.as_of is not None and survey.count("dia_source") == 400

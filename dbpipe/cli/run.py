@@ -61,7 +61,8 @@ def run(
     """Do everything that is not done yet.
 
     Each stage (`dbpipe status` lists them in order) asks the database for units whose inputs or settings are new or
-    changed, so a run can be killed and resumed, and a second run has nothing to do. An exposure that cannot be used is recorded with the reason and the run goes on.
+    changed, so a run can be killed and resumed, and a second run has nothing to do. An exposure that cannot be used is
+    recorded with the reason and the run goes on.
 
         dbpipe run my_survey --to calibrate --where "band = 'r'" --workers 4
 

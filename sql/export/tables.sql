@@ -31,6 +31,20 @@ FROM dia_source
 LEFT JOIN stamp ON stamp.visit = dia_source.visit AND stamp.detector = dia_source.detector
 LEFT JOIN dia_association USING (dia_source_id)
 
+-- name: dia_source_row_content
+-- The same of the table alone, without its links.
+WITH stamp AS (
+    SELECT diffim.visit, diffim.detector, unit.run_id
+    FROM diffim
+    JOIN unit ON unit.stage = 'detect'
+        AND unit.unit_key = concat('visit=', diffim.visit, ',detector=', diffim.detector)
+)
+SELECT
+    dia_source.visit,
+    md5_number_lower(concat_ws('|', dia_source_id, coalesce(stamp.run_id, -1))) AS content
+FROM dia_source
+LEFT JOIN stamp ON stamp.visit = dia_source.visit AND stamp.detector = dia_source.detector
+
 -- name: dia_object
 -- DIAObjects.
 SELECT * FROM dia_object
@@ -44,6 +58,22 @@ SELECT
         last_mjd_tai, max_score, min_score
     )) AS content
 FROM dia_object
+
+-- name: tile_source_content
+-- One row per linked source of a tile: what it is.
+SELECT
+    md5_number_lower(concat_ws(
+        '|', dia_source_id, coalesce(dia_object_id, -1), coalesce(tracklet_id, -1), hpx29, score
+    )) AS content
+FROM association.source
+
+-- name: tile_object_content
+-- One row per object of a tile: what it is.
+SELECT
+    md5_number_lower(concat_ws(
+        '|', dia_object_id, ra, dec, position_chi2, n_dia_source, n_night, last_mjd_tai, max_score, min_score
+    )) AS content
+FROM association.object
 
 -- name: dia_forced_source
 -- Forced photometry.
