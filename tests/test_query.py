@@ -70,7 +70,7 @@ def test_a_wide_answer_is_printed_row_by_row(capsys, monkeypatch):
 def test_answers_are_files_of_any_common_kind(root, run, tmp_path):
     """The same rows come out of Parquet, CSV, JSON and ECSV, with 64-bit ids whole and units where there is a place."""
     query = "SELECT dia_source_id + (1::BIGINT << 60) AS id, ra, psf_flux_njy, x_err, band FROM dia_source ORDER BY id"
-    for ending in ("parquet", "csv", "json", "jsonl", "ecsv"):
+    for ending in ("parquet", "csv", "json", "jsonl", "ecsv", "vot"):
         code, out, _ = run("sql", query, "--out", tmp_path / f"a.{ending}")
         assert code == 0 and "21 rows" in out
     expected = pq.read_table(tmp_path / "a.parquet").to_pylist()
@@ -80,6 +80,8 @@ def test_answers_are_files_of_any_common_kind(root, run, tmp_path):
     assert list(pd.read_csv(tmp_path / "a.csv")["id"]) == [row["id"] for row in expected]
     table = Table.read(tmp_path / "a.ecsv")
     assert table["psf_flux_njy"].unit == "nJy" and list(table["id"]) == [row["id"] for row in expected]
+    table = Table.read(tmp_path / "a.vot")
+    assert str(table["psf_flux_njy"].unit) == "nJy" and list(table["id"]) == [row["id"] for row in expected]
     schema = pq.read_schema(tmp_path / "a.parquet")
     assert schema.field("ra").metadata[b"unit"] == b"deg" and not schema.field("id").metadata
     assert run("sql", query, "--out", tmp_path / "a.xyz")[0] == 1 and not (tmp_path / "a.xyz").exists()

@@ -202,7 +202,7 @@ def test_a_busy_survey_exits_75(tmp_path):
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
         code = "from dbpipe.cli import main; main()"
         done = subprocess.run(
-            [sys.executable, "-c", code, "status", str(tmp_path / "s")], env=environment, capture_output=True, text=True
+            [sys.executable, "-c", code, "run", str(tmp_path / "s")], env=environment, capture_output=True, text=True
         )
     assert done.returncode == 75
     assert f"process {os.getpid()}" in done.stderr and done.stderr.count("\n") == 1

@@ -5,6 +5,7 @@ the same file (a hash, a copy, a backup). So the survey has a lock file of its o
 dbpipe opens the ``.duckdb`` path except DuckDB.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -19,6 +20,7 @@ from dbpipe.errors import CatalogError, SurveyBusy
 STORAGE_VERSION = "v1.5.0"
 """Format of new catalogue files: DuckDB 1.5 and 2.x both read and write it."""
 
+
 _SETTINGS = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -26,10 +28,18 @@ _SETTINGS = {
 }
 
 
+def is_disk_failure(error):
+    """Return whether DuckDB failed because the disk is full or the file damaged, and not because of rows or SQL."""
+    kinds = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException)
+    if isinstance(error, duckdb.TransactionException):  # a COMMIT on a full disk
+        return "Could not write" in str(error)
+    return isinstance(error, kinds) or type(error) is duckdb.Error  # a checksum that is wrong raises the bare class
+
+
 def create(path):
     """Create an empty catalogue file in the format that every supported DuckDB reads."""
     with memory() as connection:
-        connection.execute(f"ATTACH {_quote(path)} AS new_catalog (STORAGE_VERSION '{STORAGE_VERSION}')")
+        connection.execute(f"ATTACH {quote_text(path)} AS new_catalog (STORAGE_VERSION '{STORAGE_VERSION}')")
         connection.execute("DETACH new_catalog")
 
 
@@ -53,11 +63,16 @@ def connect(path, *, read_only=False):
     _replay_log(path)
     try:
         return duckdb.connect(str(path), read_only=read_only, config=_SETTINGS)
-    except (duckdb.IOException, duckdb.ConnectionException, duckdb.SerializationException) as error:
+    except duckdb.Error as error:  # a damaged file has many faces, the bare class among them
         holder = re.search(r"PID (\d+)", str(error))
         if holder:
             raise SurveyBusy(f"{path} is open in process {holder[1]}; close it there and try again") from error
-        raise CatalogError(f"{path} cannot be opened: {error}") from error
+        raise CatalogError(f"{path} cannot be opened: {first_line(error)}") from error
+
+
+def first_line(error):
+    """Return what an error says, without the hints and stack that DuckDB adds."""
+    return str(error).strip().split("\n")[0]
 
 
 def _replay_log(path):
@@ -68,12 +83,13 @@ def _replay_log(path):
     """
     if Path(f"{path}.wal").exists():
         with suppress(duckdb.IOException), memory() as connection:  # in use or read-only: `connect` finds out
-            connection.execute(f"ATTACH {_quote(path)} AS left_behind")
+            connection.execute(f"ATTACH {quote_text(path)} AS left_behind")
             connection.execute("DETACH left_behind")
 
 
-def _quote(path):
-    return "'" + str(path).replace("'", "''") + "'"
+def quote_text(text):
+    """Return a text as SQL writes it."""
+    return "'" + str(text).replace("'", "''") + "'"
 
 
 class Lock:
@@ -110,13 +126,12 @@ class Lock:
 
 
 def _open_lock_file(path):
-    """Open the lock file; a reader without write permission opens what is there, or goes without."""
+    """Open the lock file; who may not write there opens what is there, or goes without."""
     try:
         return open(path, "a+", encoding="utf-8")
-    except PermissionError:
-        pass
     except OSError as error:
-        raise CatalogError(f"{path} cannot be opened: {error.strerror}") from error
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise CatalogError(f"{path} cannot be opened: {error.strerror}") from error
     with suppress(OSError):
         return open(path, encoding="utf-8")
     return None

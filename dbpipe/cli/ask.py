@@ -7,11 +7,11 @@ import typer
 
 from dbpipe import pipeline
 from dbpipe.catalog import connection, migrations
-from dbpipe.cli.console import console, print_table
+from dbpipe.cli.console import console, print_table, reading
 from dbpipe.cli.work import SurveyArgument
 from dbpipe.errors import ConfigError
 from dbpipe.settings import document, format_value, read_settings
-from dbpipe.survey import SETTINGS, Survey
+from dbpipe.survey import SETTINGS
 
 
 def schema(
@@ -87,11 +87,36 @@ def export(
     out: Annotated[Path, typer.Argument(help="Folder, or the file if one table is exported.")],
     table: Annotated[list[str] | None, typer.Option(help="Table or view. Repeatable.")] = None,
     where: Annotated[str | None, typer.Option(metavar="SQL", help="Only rows that meet this condition.")] = None,
+    layout: Annotated[
+        list[str] | None, typer.Option(metavar="night|hats", help="All sources and objects in many files. Repeatable.")
+    ] = None,
+    margin: Annotated[float, typer.Option(metavar="ARCSEC", help="Width of the HATS margins.")] = 10.0,
 ):
     """Write tables as Parquet files with units and descriptions in them.
 
-    dbpipe export my_survey out/ --table dia_source_clean --where "snr > 7"
+    A file named *.parquet, *.csv, *.ecsv or *.vot is written in that format; a folder gets one Parquet file per table.
+
+        dbpipe export my_survey out/ --table dia_source_clean --where "snr > 7"
+
+    With `--layout`, OUT/current/ has dia_source, dia_object and dia_forced_source in files by night
+    (`dia_source/by_night/night=*/`) or by tile of the sky (`dia_source/hats/`, a HATS collection with margins, for
+    lsdb). Repeated, only what has changed is written, in every layout that OUT has; an interrupted export leaves OUT as
+    it was.
+
+        dbpipe export my_survey lake/ --layout night --layout hats
     """
-    with Survey.open(survey) as opened:
+    if layout and (table or where):
+        raise ConfigError("--layout exports all rows of its tables: leave out --table and --where")
+    with reading(survey) as opened:
+        if layout:
+            _print_tree(opened.export_layouts(out, layout, margin_arcsec=margin))
+            return
         for path in opened.export(out, tables=table or ["DiaSource"], where=where):
             console().print(f"{path}")
+
+
+def _print_tree(report):
+    for folder, n_row in report.n_row.items():
+        console().print(f"{report.path}/{folder}: {n_row} rows")
+    counts = f"{report.n_written} files written, {report.n_kept} kept as they were, {report.n_removed} gone"
+    console().print(f"{report.path}: {counts}")

@@ -9,10 +9,9 @@ from typing import Annotated
 import typer
 
 from dbpipe.catalog.cookbook import find_recipe, parse_value, read_recipes
-from dbpipe.cli.console import console, format_value, print_answer, print_table
+from dbpipe.cli.console import console, format_value, print_answer, print_table, reading
 from dbpipe.cli.work import SurveyArgument
 from dbpipe.errors import ConfigError
-from dbpipe.survey import Survey
 
 
 class Format(StrEnum):
@@ -23,6 +22,7 @@ class Format(StrEnum):
     json = "json"
     jsonl = "jsonl"
     ecsv = "ecsv"
+    vot = "vot"
 
 
 def sql(
@@ -37,7 +37,7 @@ def sql(
         typer.Option("--with", metavar="NAME=FILE", help="A file that the query sees as a table. Repeatable."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write all rows: .parquet, .csv, .ecsv, .json or .jsonl.")
+        Path | None, typer.Option(metavar="FILE", help="Write all rows: .parquet, .csv, .ecsv, .vot, .json or .jsonl.")
     ] = None,
     format: Annotated[Format, typer.Option(help="How to print; all but table print all rows.")] = Format.table,
     as_csv: Annotated[bool, typer.Option("--csv", help="The same as --format csv.")] = False,
@@ -55,7 +55,7 @@ def sql(
 
         dbpipe sql my_survey --named around --set ra=53.02 --set dec=-27.44 --set radius_arcsec=30 --out near.csv
     """
-    with Survey.open(survey) as opened:
+    with reading(survey) as opened:
         if cookbook:
             _print_cookbook(named)
             return
@@ -134,7 +134,7 @@ def explain(
 
         dbpipe explain my_survey 797070295040
     """
-    with Survey.open(survey) as opened:
+    with reading(survey) as opened:
         sections = opened.explain(dia_source)
     for section in sections:
         if not section.rows:
