@@ -1,6 +1,6 @@
 -- DIAObjects under the names and units of LSST's alert production database; columns that dbpipe does not measure are
--- absent. psfFlux and scienceFlux are those of the detections, fpFlux of every clean forced measurement. Bands with another name
--- than u, g, r, i, z or y have no column here: see dia_object_band.
+-- absent. psfFlux and scienceFlux are those of the detections, fpFlux that of every clean forced measurement. Bands with
+-- another name than u, g, r, i, z or y have no column here: see dia_object_band.
 CREATE OR REPLACE VIEW DiaObject AS
 WITH detection AS (
     SELECT
