@@ -159,6 +159,7 @@ def test_an_explanation_is_readable(run, root):
     code, out, _ = run("explain", 10501)
     titles = ("Detection", "Object", "Difference image", "Template", "Calibrated exposure", "Raw file", "Code and set")
     assert code == 0 and all(title in out for title in titles)
+    assert "keep_score = 4.0" in out and "61043.2000000" in out and max(map(len, out.splitlines())) < 140
     assert "/raw/105.fits" in out and "0.75" in out and "--set dia_object_id=1" in out
     assert "Object: none" not in out and "light_curve" not in run("explain", 9001)[1]
     code, _, err = run("explain", 12)

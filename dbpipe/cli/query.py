@@ -1,5 +1,6 @@
 """Commands that ask the catalogue: sql, explain."""
 
+import json
 import sys
 import tempfile
 from enum import StrEnum
@@ -140,7 +141,7 @@ def explain(
         if not section.rows:
             console().print(f"{section.title}: none\n", markup=False)
         elif len(section.rows) == 1 and section.name != "template_inputs":
-            rows = [(name, item) for name, value in section.rows[0].items() for item in _lines(value)]
+            rows = [(name, item) for name, value in section.rows[0].items() for item in _lines(name, value)]
             print_table(("name", "value"), _without_repeats(rows), title=section.title)
         else:
             print_answer(list(section.rows[0]), [tuple(row.values()) for row in section.rows], title=section.title)
@@ -150,8 +151,12 @@ def explain(
         console().print(f"The object: dbpipe sql {survey} --named light_curve --set dia_object_id={object_id}")
 
 
-def _lines(value):
-    """Return a value as the lines that show it: one for each part of a list."""
+def _lines(name, value):
+    """Return a value as the lines that show it: one for each part of a list or of a JSON object."""
+    if "mjd" in name and value is not None:
+        return [f"{value:.7f}"]
+    if isinstance(value, str) and value.startswith("{"):
+        return [f"{key} = {json.dumps(item)}" for key, item in json.loads(value).items()]
     return [format_value(item) for item in value] if isinstance(value, list) and value else [format_value(value)]
 
 
