@@ -132,5 +132,5 @@ def test_nothing_else_went_wrong(bad):
 def test_the_good_frames_are_unharmed(bad, small_root):
     """The tract, the templates and every DIASource row are those of the survey without bad frames."""
     with_bad, without = small_survey.content(bad[0]), small_survey.content(small_root)
-    for table in ("tract", "patch", "coadd_input", "diffim_input", "dia_source"):
-        assert with_bad[table] == without[table]
+    for table in ("tract", "patch", "coadd_input", "diffim_input", "dia_source", "dia_forced_source"):
+        assert with_bad[f"main.{table}"] == without[f"main.{table}"]

@@ -57,7 +57,7 @@ def test_one_worker_gives_the_rows_of_two_and_a_second_run_has_nothing_to_do(sma
     assert all(summary.n_done == summary.n_unit > 0 for summary in first)
     one = small_survey.content(tmp_path / "one")
     assert small_survey.differing(one, small_survey.content(small_root)) == []
-    assert len(one["dia_source"]) > 50
+    assert len(one["main.dia_source"]) > 50 and len(one["main.dia_forced_source"]) > 50
     again = small_survey.process(small_sky, tmp_path / "one", n_worker=1)
     assert [summary.n_unit for summary in again] == [0] * len(first)
     assert small_survey.differing(one, small_survey.content(tmp_path / "one")) == []
@@ -99,7 +99,7 @@ def test_injected_sources_leave_no_trace_but_their_own(small_root, tmp_path, mon
     root = tmp_path / "injected"
     shutil.copytree(small_root, root)
     before = small_survey.content(root)
-    visit = before["diffim"][0][0]
+    visit = before["main.diffim"][0][0]
     command = ["dbpipe", "inject", str(root), "--where", f"visit = {visit}", "--workers", "1"]
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as ended:
@@ -107,9 +107,9 @@ def test_injected_sources_leave_no_trace_but_their_own(small_root, tmp_path, mon
     assert ended.value.code in (0, None)
     assert "blank" in capsys.readouterr().out
     assert small_survey.differing(before, small_survey.content(root)) == [
-        "injected_source",
-        "injection_summary",
-        "unit",
+        "main.injected_source",
+        "main.injection_summary",
+        "main.unit",
     ]
     with dbpipe.open(root) as survey:
         assert [finding for finding in survey.check() if finding.n_row] == []
