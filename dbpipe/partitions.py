@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from dbpipe.catalog.connection import quote_text
+from dbpipe.catalog.queries import load_named
 from dbpipe.export import ROW_GROUP_ROWS, describe_schema, to_schema, write_parquet
 
 _BATCH_ROWS = 8_000_000
@@ -38,6 +39,7 @@ class Layout:
 
 def fingerprint(connection, layout):
     """Return part -> (number of rows, text that changes if they do) of every part that has rows."""
+    connection.execute(load_named("export", "tables")["mix"])
     connection.register("cells", layout.cells)
     try:
         rows = connection.execute(

@@ -1,7 +1,7 @@
 """What readers have while others write: a small catalogue is copied whole, the long tables of a large one are Parquet.
 
 published/
-  survey.duckdb      the snapshot (`dbpipe.catalog.snapshot`)
+  the snapshot       (`dbpipe.catalog.snapshot`)
   tables/<table>/    the rows of long tables, <night or all>-<fingerprint>.parquet; a file is never changed
   dropped.json       files that the snapshot does not name any more, and since when
 """

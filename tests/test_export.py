@@ -12,6 +12,7 @@ from astropy.table import Table
 from dbpipe.catalog.queries import directory
 from dbpipe.errors import ConfigError
 from dbpipe.export import apply_views, column_metadata, export
+from dbpipe.votable import vo_unit
 
 
 @pytest.fixture
@@ -161,3 +162,33 @@ def test_mistakes_are_named(connection, tmp_path, arguments, message):
     with pytest.raises(ConfigError, match=message):
         export(connection, tmp_path / arguments.pop("out"), **arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_votable_is_read_by_astropy(connection, tmp_path):
+    """astropy reads values, units, UCDs, 64-bit ids and gaps of an exported VOTable."""
+    path, _ = export(connection, tmp_path / "a.vot", table="dia_source", order_by="dia_source_id")
+    table = Table.read(path)
+    assert table["psf_flux_njy"].unit == "nJy" and table["ixx_arcsec2"].unit == "arcsec**2"
+    assert table["ra"].meta["ucd"] == "pos.eq.ra" and table["ra"].description
+    np.testing.assert_allclose(table["psf_flux_njy"], [950, 420, -2000])
+    assert table["dia_source_id"][0] == 1 << 55
+    assert table["aperture_flux_njy"].mask.all() and list(table["band"]) == ["r", "r", "r"]
+
+
+@pytest.mark.filterwarnings("ignore:No table..len")  # astropy wants the longest text of each column in the footer
+def test_parquet_says_in_votable_what_its_columns_are(connection, tmp_path):
+    """astropy's reader of VOParquet finds units, UCDs and descriptions in the footer."""
+    path, _ = export(connection, tmp_path, table="DiaSource", columns=["diaSourceId", "ra", "psfFlux", "ixx", "band"])
+    table = Table.read(path, format="parquet.votable")
+    assert table["psfFlux"].unit == "nJy" and table["ixx"].unit == "arcsec**2"
+    assert table["ra"].meta["ucd"] == "pos.eq.ra" and table["ra"].description == "ICRS right ascension"
+    assert table["diaSourceId"][0] >= 1 << 55
+
+
+@pytest.mark.parametrize(
+    ("unit", "expected"),
+    [("nJy", "nJy"), ("deg2", "deg**2"), ("pix", "pixel"), ("mas/mag", "mas/mag"), ("UTC", ""), ("deg**2", "deg**2")],
+)
+def test_units_are_written_as_the_virtual_observatory_does(unit, expected):
+    """Powers have two stars, and a time scale is no unit."""
+    assert vo_unit(unit) == expected

@@ -88,6 +88,7 @@ def test_a_second_run_says_so_and_ends(root, raw, choice, code):
     assert f"process {os.getpid()}" in said and (done.stdout + done.stderr).count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_second_run_can_wait(root, raw):
     """With --if-busy wait a run begins when the other one has ended."""
     with Survey.open(root, read_only=False):

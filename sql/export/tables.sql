@@ -1,5 +1,10 @@
 -- What leaves the survey in partitions. Of each table: its rows, and what tells whether a row has changed, cheap to read.
--- A row is measured anew only by another run of its stage, so ids and run say enough; md5 is the same in every version.
+-- A row is measured anew only by another run of its stage, so ids and run say enough. Arithmetic and md5 are the same in
+-- every version of DuckDB, which hash() is not.
+
+-- name: mix
+-- A number of 30 bits from one before and the next value; squaring makes the sum over rows tell who has which value.
+CREATE OR REPLACE TEMP MACRO mix(h, x) AS (h + x % 1500450271 + 1) * (h + x % 1500450271 + 1) % 1500450271
 
 -- name: dia_source
 -- DIASources with the object and the track that they belong to.
@@ -23,10 +28,9 @@ WITH stamp AS (
 SELECT
     dia_source.visit,
     dia_source.hpx29,
-    md5_number_lower(concat_ws(
-        '|', dia_source_id, coalesce(dia_association.dia_object_id, -1),
-        coalesce(dia_association.tracklet_id, -1), coalesce(stamp.run_id, -1)
-    )) AS content
+    mix(mix(mix(mix(mix(
+        0, dia_source_id), dia_source_id // 1500450271), coalesce(dia_association.dia_object_id, -1)),
+        coalesce(dia_association.tracklet_id, -1)), coalesce(stamp.run_id, -1)) AS content
 FROM dia_source
 LEFT JOIN stamp ON stamp.visit = dia_source.visit AND stamp.detector = dia_source.detector
 LEFT JOIN dia_association USING (dia_source_id)
@@ -41,7 +45,7 @@ WITH stamp AS (
 )
 SELECT
     dia_source.visit,
-    md5_number_lower(concat_ws('|', dia_source_id, coalesce(stamp.run_id, -1))) AS content
+    mix(mix(mix(0, dia_source_id), dia_source_id // 1500450271), coalesce(stamp.run_id, -1)) AS content
 FROM dia_source
 LEFT JOIN stamp ON stamp.visit = dia_source.visit AND stamp.detector = dia_source.detector
 
@@ -62,9 +66,9 @@ FROM dia_object
 -- name: tile_source_content
 -- One row per linked source of a tile: what it is.
 SELECT
-    md5_number_lower(concat_ws(
-        '|', dia_source_id, coalesce(dia_object_id, -1), coalesce(tracklet_id, -1), hpx29, score
-    )) AS content
+    mix(mix(mix(mix(mix(
+        0, dia_source_id), dia_source_id // 1500450271), coalesce(dia_object_id, -1)),
+        coalesce(tracklet_id, -1)), hpx29) AS content
 FROM association.source
 
 -- name: tile_object_content
@@ -94,9 +98,9 @@ WITH stamp AS (
 SELECT
     dia_forced_source.visit,
     dia_forced_source.hpx29,
-    md5_number_lower(concat_ws(
-        '|', dia_object_id, dia_forced_source.visit, dia_forced_source.detector, coalesce(stamp.run_id, -1)
-    )) AS content
+    mix(mix(mix(mix(mix(
+        0, dia_object_id), dia_object_id // 1500450271), dia_forced_source.visit),
+        dia_forced_source.detector), coalesce(stamp.run_id, -1)) AS content
 FROM dia_forced_source
 LEFT JOIN stamp ON stamp.visit = dia_forced_source.visit AND stamp.detector = dia_forced_source.detector
 
