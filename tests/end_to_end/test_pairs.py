@@ -102,7 +102,7 @@ def test_little_else_is_left(goto):
     """Beside flagged residuals of bright stars and sources that the template lacks, at most 15 remain unexplained.
 
     Measured: 40 pieces of the planted sources, 46 flagged, 41 that the template lacks but are not on the list (some
-    are of a satellite trail), 17 in large galaxies, 11 others, of which 7 belong to four sources whose light has changed.
+    are of a satellite trail), 17 in large galaxies, 11 others, 7 of them at four sources whose light has changed.
     """
     result, _, _, sources, planted = goto
     kind = sort_goto(result, sources, planted)
