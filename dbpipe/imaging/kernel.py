@@ -15,6 +15,7 @@ and is taken out, mode by mode.
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.fft import next_fast_len
 from scipy.linalg import eigh
 from scipy.signal import fftconvolve
 
@@ -71,9 +72,12 @@ class KernelModel:
 
     def kernels_at(self, x, y):
         """Return the kernels (n, size, size) at positions (n,) [pix]."""
-        spatial = terms(x, y, self.shape, self.kernel_order)
-        correction = np.tensordot(spatial @ self.coefficients.T, self.basis.functions, axes=1)
-        return fftconvolve(self.start.at_many(x, y), correction, mode="same", axes=(1, 2))
+        coefficients = terms(x, y, self.shape, self.kernel_order) @ self.coefficients.T
+        start = self.start.at_many(x, y)
+        corrected = fftconvolve(
+            start, np.tensordot(coefficients, self.basis.functions, axes=1), mode="same", axes=(1, 2)
+        )
+        return corrected + (coefficients[:, 0] - corrected.sum(axis=(1, 2)))[:, None, None] * start
 
     def field(self, block_pix):
         """Return the kernel as a `KernelField`."""
@@ -150,17 +154,44 @@ class StarEquations:
         return StarEquations(*(getattr(self, f)[index] for f in self.__dataclass_fields__))
 
 
-def basis_covariance(basis, start, power):
-    """Return the covariance (n_basis, n_basis) of the basis functions applied to noise of unit variance.
+def corrections(start, basis):
+    """Return the kernels (n_basis, size, size) that the basis makes of one start kernel of unit sum.
+
+    The kernel has an end: what a convolution puts beyond it is lost, and given back to the start kernel, so that the
+    first function alone carries the flux ratio here too.
+    """
+    return _corrected(np.fft.rfft2(basis.functions, s=_full(basis)), start, basis)
+
+
+def _full(basis):
+    """Return a size that holds a start kernel's convolution with a basis function."""
+    return _fast(2 * basis.functions.shape[-1] - 1)
+
+
+def _fast(size):
+    """Return the next shape whose Fourier transform is quick."""
+    return (next_fast_len(size, real=True),) * 2
+
+
+def _corrected(transfer, start, basis):
+    """Return `corrections` from the Fourier transform of the basis functions."""
+    n = start.shape[0]
+    kernels = np.fft.irfft2(transfer * np.fft.rfft2(start, s=_full(basis)), s=_full(basis))
+    kernels = kernels[:, n // 2 : n // 2 + n, n // 2 : n // 2 + n]
+    kernels[0] = start
+    kernels[1:] -= kernels[1:].sum(axis=(1, 2))[:, None, None] * start
+    return kernels
+
+
+def basis_covariance(kernels, power):
+    """Return the covariance (n_basis, n_basis) of kernels applied to noise of unit variance.
 
     Parameters
     ----------
-    basis : KernelBasis
-    start : (size, size) float array, the start kernel in the middle of the image
+    kernels : (n_basis, size, size) float array
     power : (n, n) float array in FFT order, mean 1: the shape of the noise power
     """
-    transfer = np.array([kernel_transfer(f, power.shape[0]).ravel() for f in basis.functions])
-    power = power * np.abs(kernel_transfer(start, power.shape[0])) ** 2
+    transfer = np.array([kernel_transfer(k, power.shape[0]).ravel() for k in kernels])
     return ((transfer * power.ravel()) @ transfer.conj().T).real / power.size
 
 
@@ -204,10 +235,11 @@ def star_equations(
     kernel_half = basis.functions.shape[-1] // 2
     outer = half + kernel_half
     size = 2 * outer + 1
-    transfer = np.fft.rfft2(_wrapped(basis.functions, size))
+    padded = _fast(size)
     n_basis = len(basis.functions)
+    transfer = np.fft.rfft2(basis.functions, s=_full(basis))
     covariance = np.zeros((n_basis + 1, n_basis + 1))
-    covariance[:-1, :-1] = basis_covariance(basis, start.middle, reference_power)
+    covariance[:-1, :-1] = basis_covariance(corrections(start.middle, basis), reference_power)
     matrix, noise = np.empty((2, len(x), n_basis + 1, n_basis + 1))
     vector = np.empty((len(x), n_basis + 1))
     chi2_zero, target_noise = np.empty((2, len(x)))
@@ -216,10 +248,10 @@ def star_equations(
     for k, (cx, cy, first) in enumerate(centres):
         wide = np.s_[cy - outer : cy + outer + 1, cx - outer : cx + outer + 1]
         inner = np.s_[cy - half : cy + half + 1, cx - half : cx + half + 1]
-        matched = np.fft.rfft2(reference[wide]) * np.fft.rfft2(_wrapped(first[None], size)[0])
-        convolved = np.fft.irfft2(matched * transfer, s=(size, size))
+        kernels = np.fft.rfft2(_corrected(transfer, first, basis), s=padded)
+        convolved = np.fft.irfft2(np.fft.rfft2(reference[wide], s=padded) * kernels, s=padded)
         columns = np.empty((n_basis + 1, (2 * half + 1) ** 2))
-        columns[:-1] = convolved[:, kernel_half:-kernel_half, kernel_half:-kernel_half].reshape(n_basis, -1)
+        columns[:-1] = convolved[:, 2 * kernel_half : size, 2 * kernel_half : size].reshape(n_basis, -1)
         columns[-1] = 1.0
         value, seen = target[inner].ravel().astype(float), usable[inner].ravel()
         noise_of = [variance[inner].ravel().astype(float) for variance in (reference_variance, target_variance)]
@@ -240,13 +272,6 @@ def _weight(value, variance):
     """Return the inverse of the variance, averaged over the square of the light."""
     light = np.square(value)
     return light.sum() / max(np.sum(light * variance), 1e-300)
-
-
-def _wrapped(functions, size):
-    n, k = functions.shape[0], functions.shape[-1]
-    padded = np.zeros((n, size, size))
-    padded[:, :k, :k] = functions
-    return np.roll(padded, (-(k // 2), -(k // 2)), axis=(1, 2))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,15 @@ from scipy.signal import fftconvolve
 
 from dbpipe.errors import DataError
 from dbpipe.imaging.convolve import convolve
-from dbpipe.imaging.kernel import KernelModel, fit_kernel, flux_residual, make_basis, star_equations
+from dbpipe.imaging.kernel import (
+    KernelModel,
+    corrections,
+    fit_kernel,
+    flux_residual,
+    make_basis,
+    residual_squares,
+    star_equations,
+)
 from dbpipe.imaging.polynomial import terms
 from dbpipe.imaging.start_kernel import StartKernel
 from dbpipe.units import FWHM_PER_SIGMA
@@ -123,6 +131,37 @@ def test_the_background_image_is_the_polynomial_of_the_fit():
     y, x = np.mgrid[:30, :50]
     expected = terms(x.ravel(), y.ravel(), (30, 50), 2) @ coefficients
     np.testing.assert_allclose(model.background_image(), expected.reshape(30, 50), rtol=1e-5, atol=1e-6)
+
+
+def test_the_fit_sees_the_kernel_that_is_applied():
+    """With a start kernel that rings to its edge, the equations' residual is that of the convolved image."""
+    equations, reference, target = scene()
+    u = np.arange(21) - 10
+    ripple = np.outer(np.cos(u), np.cos(0.7 * u)) * np.exp(-0.5 * (u[:, None] ** 2 + u**2) / 36.0)
+    start = StartKernel(np.tile(ripple / ripple.sum(), (2, 2, 1, 1)), SHAPE, 0.0)
+    settings = dict(reference_variance=np.zeros(SHAPE), target_variance=np.full(SHAPE, SIGMA**2), model_error=0.0)
+    equations = star_equations(
+        reference, target, np.ones(SHAPE, bool), **settings, reference_power=np.ones((64, 64)),
+        x=equations.x, y=equations.y, start=start, basis=BASIS, half=12,
+    )  # fmt: skip
+    coefficients = np.random.default_rng(4).normal(0.0, 0.1, (28, 1))
+    model = KernelModel(start, BASIS, coefficients, np.zeros(1), SHAPE, 0, 0)
+    left = target - convolve(reference, model.field(128))
+    for k, squares in enumerate(residual_squares(equations, model)):
+        x, y = int(np.rint(equations.x[k])), int(np.rint(equations.y[k]))
+        stamp = left[y - 12 : y + 13, x - 12 : x + 13]
+        assert squares == pytest.approx(np.sum(stamp**2) / SIGMA**2, rel=1e-3)
+
+
+def test_only_the_first_function_carries_the_flux_ratio():
+    """Whatever is lost beyond the kernel's edge, its sum is the coefficient of the first function."""
+    start = np.random.default_rng(6).normal(size=(21, 21))
+    start = StartKernel(np.tile(start / start.sum(), (2, 2, 1, 1)), SHAPE, 0.0)
+    coefficients = np.random.default_rng(7).normal(size=(28, 1))
+    kernel = KernelModel(start, BASIS, coefficients, np.zeros(1), SHAPE, 0, 0).kernels_at(np.zeros(1), np.zeros(1))[0]
+    assert kernel.sum() == pytest.approx(coefficients[0, 0])
+    made = np.tensordot(coefficients[:, 0], corrections(start.middle, BASIS), axes=1)
+    np.testing.assert_allclose(made, kernel, atol=1e-9 * np.abs(kernel).max())
 
 
 def test_variable_stars_are_left_out():
