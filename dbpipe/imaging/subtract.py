@@ -11,8 +11,10 @@ from dbpipe.imaging import mask as planes
 from dbpipe.imaging.background import block_medians, smooth_level
 from dbpipe.imaging.convolve import KernelField, block_centres, convolve, core_radius_pix
 from dbpipe.imaging.decorrelate import FFT_SIZE, Whitening, spread, whiten_field
-from dbpipe.imaging.kernel import KernelFit, fit_kernel, make_basis, star_equations
+from dbpipe.imaging.kernel import make_basis
 from dbpipe.imaging.kernel_choice import choose_kernel
+from dbpipe.imaging.kernel_equations import star_equations
+from dbpipe.imaging.kernel_fit import KernelFit, fit_kernel
 from dbpipe.imaging.resample import fill_gaps
 from dbpipe.imaging.start_kernel import fit_start_kernel, no_start
 from dbpipe.imaging.wings import MAX_STARS, Profile, Stars, flux_from_wings, measure_wings, subtract_wings

@@ -8,15 +8,10 @@ from scipy.signal import fftconvolve
 
 from dbpipe.errors import DataError
 from dbpipe.imaging.convolve import convolve
-from dbpipe.imaging.kernel import (
-    KernelModel,
-    corrections,
-    fit_kernel,
-    flux_residual,
-    make_basis,
-    residual_squares,
-    star_equations,
-)
+from dbpipe.imaging.kernel import KernelModel, corrections, make_basis
+from dbpipe.imaging.kernel_equations import star_equations
+from dbpipe.imaging.kernel_fit import fit_kernel
+from dbpipe.imaging.kernel_residuals import flux_residual, residual_squares, star_parameters
 from dbpipe.imaging.polynomial import terms
 from dbpipe.imaging.start_kernel import StartKernel
 from dbpipe.units import FWHM_PER_SIGMA
@@ -147,7 +142,7 @@ def test_the_fit_sees_the_kernel_that_is_applied():
     coefficients = np.random.default_rng(4).normal(0.0, 0.1, (28, 1))
     model = KernelModel(start, BASIS, coefficients, np.zeros(1), SHAPE, 0, 0)
     left = target - convolve(reference, model.field(128))
-    for k, squares in enumerate(residual_squares(equations, model)):
+    for k, squares in enumerate(residual_squares(equations, star_parameters(equations, model))):
         x, y = int(np.rint(equations.x[k])), int(np.rint(equations.y[k]))
         stamp = left[y - 12 : y + 13, x - 12 : x + 13]
         assert squares == pytest.approx(np.sum(stamp**2) / SIGMA**2, rel=1e-3)
@@ -172,7 +167,7 @@ def test_variable_stars_are_left_out():
     assert not result.kept[vary].any()
     assert result.kept.sum() >= N_STAR - len(vary) - 3
     assert result.model.kernels_at(np.array([200.0]), np.array([200.0]))[0].sum() == pytest.approx(1.0, abs=0.002)
-    np.testing.assert_allclose(flux_residual(equations, result.model)[vary], 0.3, atol=0.02)
+    np.testing.assert_allclose(flux_residual(equations, star_parameters(equations, result.model))[vary], 0.3, atol=0.02)
 
 
 def test_control_stars_are_never_in_the_fit():
