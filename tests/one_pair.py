@@ -13,11 +13,12 @@ from dbpipe.imaging.background import fit_background
 from dbpipe.imaging.characterize import characterize, is_inside, touches
 from dbpipe.imaging.decorrelate import FFT_SIZE
 from dbpipe.imaging.detection import detect_sources
+from dbpipe.imaging.kernel_match import KernelSettings
 from dbpipe.imaging.noise import measure_power, uniform_noise
 from dbpipe.imaging.psf import measure_psf
 from dbpipe.imaging.score import score_image
 from dbpipe.imaging.star_noise import with_star_noise
-from dbpipe.imaging.subtract import BLOCK_PIX, KernelSettings, Plane, subtract
+from dbpipe.imaging.subtract import BLOCK_PIX, Plane, subtract
 from dbpipe.imaging.wings import Stars
 from dbpipe.io.fits import RawImage
 from dbpipe.stages.calibrate import CalibrateConfig, clean_pixels, flag_after_detection

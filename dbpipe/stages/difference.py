@@ -8,10 +8,11 @@ import numpy as np
 from dbpipe.errors import DataError
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging.cells import sample_cells
+from dbpipe.imaging.kernel_match import KernelSettings
 from dbpipe.imaging.registration import measure_shifts, register
 from dbpipe.imaging.score import blank_statistics, score_image
 from dbpipe.imaging.star_noise import with_star_noise
-from dbpipe.imaging.subtract import KernelSettings, Plane, subtract
+from dbpipe.imaging.subtract import Plane, subtract
 from dbpipe.imaging.wings import Stars
 from dbpipe.io.difference import Difference
 from dbpipe.io.exposure import read_exposure

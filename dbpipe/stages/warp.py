@@ -14,7 +14,6 @@ from dbpipe.imaging.convolve import KernelField, block_centres, convolve, core_r
 from dbpipe.imaging.decorrelate import spread
 from dbpipe.imaging.homogenise import match_psf, moffat_psf
 from dbpipe.imaging.resample import fill_gaps, warp, warp_stamp
-from dbpipe.imaging.subtract import grow_bits
 from dbpipe.imaging.thin_lines import fill_thin_lines
 from dbpipe.io.exposure import read_exposure
 from dbpipe.io.planes import Planes
@@ -59,8 +58,10 @@ def warp_exposure(unit, inputs, config):
     warped = _warped(exposure, frame, wide, unit["psf_fwhm_pix"])
     image = convolve(warped.image, kernels)
     # a filled gap spoils little beyond itself; what is saturated or outside spoils all that the kernel reaches
-    mask = grow_bits(warped.mask, 1, bits=planes.BAD | planes.COSMIC_RAY)
-    mask = grow_bits(mask, core_radius_pix(middle.kernel), bits=planes.SATURATED | planes.NO_DATA | planes.STREAK)
+    mask = planes.grow_bits(warped.mask, 1, bits=planes.BAD | planes.COSMIC_RAY)
+    mask = planes.grow_bits(
+        mask, core_radius_pix(middle.kernel), bits=planes.SATURATED | planes.NO_DATA | planes.STREAK
+    )
     interpolated = _interpolated_power(exposure, frame, wide)
     gain = np.array([[_power(interpolated, k).mean() for k in row] for row in kernels.kernels])
     cut = covered.slices_in(wide)
