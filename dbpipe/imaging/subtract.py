@@ -13,7 +13,7 @@ from dbpipe.imaging.convolve import KernelField, block_centres, convolve, core_r
 from dbpipe.imaging.decorrelate import FFT_SIZE, Whitening, spread, whiten_field
 from dbpipe.imaging.kernel import KernelFit, fit_kernel, make_basis, star_equations
 from dbpipe.imaging.kernel_choice import choose_kernel
-from dbpipe.imaging.resample import fill_gaps
+from dbpipe.imaging.resample import fill_bleeds, fill_gaps
 from dbpipe.imaging.start_kernel import fit_start_kernel, no_start
 from dbpipe.imaging.wings import MAX_STARS, Profile, Stars, flux_from_wings, measure_wings, subtract_wings
 from dbpipe.units import FWHM_PER_SIGMA
@@ -164,7 +164,7 @@ def subtract(science, template, *, template_noise, star_x, star_y, bright, setti
     power = template_noise.overall if convolved == "template" else science_power * np.ones((FFT_SIZE, FFT_SIZE))
     fit = _fit(reference, target, unusable, star_x, star_y, basis, start, power, settings)
     field = fit.model.field(BLOCK_PIX)
-    matched = convolve(reference.image if convolved == "template" else fill_gaps(science.image, science.mask), field)
+    matched = convolve(reference.image if convolved == "template" else _filled(science), field)
     matched += fit.model.background_image()
     if convolved == "template":
         residual, mask = (
@@ -218,6 +218,11 @@ def subtract(science, template, *, template_noise, star_x, star_y, bright, setti
         science_noise=float(np.sqrt(np.median(levels[0]))),
         template_noise=float(np.sqrt(np.median(levels[1]))),
     )
+
+
+def _filled(side):
+    """Return the image with what is not its light made up, so that the kernel does not spread it."""
+    return fill_gaps(fill_bleeds(side.image, side.mask), side.mask)
 
 
 def _with_fluxes(stars, science, psf):

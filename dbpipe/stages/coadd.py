@@ -11,6 +11,7 @@ from dbpipe.imaging.coadd import (
     RejectionLimits,
     background_offset,
     find_deviant,
+    fixed_halos,
     keep_artefacts,
     median_image,
     pack_used,
@@ -162,15 +163,25 @@ def _rejected(unit, warps, window, stack, usable, median, count, config):
         max_witness_gap_day=config.max_witness_gap_day,
         trail_length_pix=config.trail_length_fwhm * unit["target_fwhm_pix"],
     )
+    mjd = [w.row["midpoint_mjd_tai"] for w in warps]
     deviant, trail = np.zeros((2, *stack.shape), bool)
+    bits = [_read_plane(w, "MASK", window) for w in warps]
+    shown = np.array([_shown(mask, ok) for mask, ok in zip(bits, usable, strict=True)])
     for k, w in enumerate(warps):
         variance = _read_plane(w, "VARIANCE", window)
-        # around a saturated star the inputs differ by their bleeds and by the wings of their PSFs
-        halo = (_read_plane(w, "MASK", window) & planes.NEAR_SATURATED) != 0
+        halo, saturated = ((bits[k] & bit) != 0 for bit in (planes.NEAR_SATURATED, planes.SATURATED))
+        halo = fixed_halos(
+            halo | saturated, saturated, shown, number=k, mjd=mjd, max_gap_day=config.max_witness_gap_day
+        )
         clear = usable[k] & ~ndimage.maximum_filter(halo, 2 * math.ceil(4.0 * unit["target_fwhm_pix"]) + 1)
         deviant[k], trail[k] = find_deviant(stack[k], variance, clear, median=median, count=count, limits=limits)
-    keep_artefacts(deviant, trail, usable, mjd=[w.row["midpoint_mjd_tai"] for w in warps], limits=limits)
+    keep_artefacts(deviant, trail, usable, mjd=mjd, limits=limits)
     return deviant
+
+
+def _shown(mask, usable):
+    """Return 1 where an input shows a source, 0 where sky, -1 where nothing is known; int8."""
+    return np.where((mask & (planes.DETECTED | planes.SATURATED)) != 0, 1, np.where(usable, 0, -1)).astype(np.int8)
 
 
 def _coadd_row(unit, mean, used, usable):
@@ -201,7 +212,7 @@ def _input_row(unit, row, number, weight, offset, usable, rejected):
 COADD = Stage(
     "coadd",
     key=("template_id", "tract", "patch"),
-    version=12,
+    version=13,
     writes=("coadd", "coadd_input"),
     run=coadd,
     config=CoaddConfig,
