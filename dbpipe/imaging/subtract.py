@@ -8,12 +8,13 @@ from scipy import ndimage
 
 from dbpipe.errors import DataError
 from dbpipe.imaging import mask as planes
-from dbpipe.imaging.background import block_medians, smooth_level
+from dbpipe.imaging.background import smooth_level
 from dbpipe.imaging.convolve import KernelField, block_centres, convolve, core_radius_pix
 from dbpipe.imaging.decorrelate import FFT_SIZE, Whitening, spread, whiten_field
 from dbpipe.imaging.kernel import KernelFit, fit_kernel, make_basis, star_equations
 from dbpipe.imaging.kernel_choice import choose_kernel
 from dbpipe.imaging.resample import fill_bleeds, fill_gaps
+from dbpipe.imaging.sky_structure import follow_structure, structure_image
 from dbpipe.imaging.start_kernel import fit_start_kernel, no_start
 from dbpipe.imaging.wings import MAX_STARS, Profile, Stars, flux_from_wings, measure_wings, subtract_wings
 from dbpipe.units import FWHM_PER_SIGMA
@@ -26,9 +27,6 @@ MAX_MATCH_RESIDUAL = 0.05
 and a mild sharpening is as clean as a blurring; what cannot be sharpened so well would ring."""
 MAX_START_RESIDUAL = 0.15
 """Error of the PSF match beyond which the kernel is fitted without a start from the PSF models."""
-NEBULA_BIN_PIX = 32
-"""Where a source fills more than half of a sky bin it is a nebula, of which the skies of the two sides took their
-parts; the residual's level is then its median in bins of this side, sources and all."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +157,7 @@ def subtract(science, template, *, template_noise, star_x, star_y, bright, setti
     unusable = ((science.mask | template.mask) & planes.UNUSABLE) != 0
     if unusable.all():
         raise DataError("no pixel has both science and template", n_pix=int(unusable.size))
+    template = _with_sky_of(science, template, unusable)
     convolved, basis, start = choose_direction(science, template, settings=settings)
     reference, target = (template, science) if convolved == "template" else (science, template)
     power = template_noise.overall if convolved == "template" else science_power * np.ones((FFT_SIZE, FFT_SIZE))
@@ -220,6 +219,19 @@ def subtract(science, template, *, template_noise, star_x, star_y, bright, setti
     )
 
 
+def _with_sky_of(science, template, unusable):
+    """Return the template with the structure of the sky that was left in the science image, or taken from it.
+
+    Before anything is fitted: on a nebula the kernel and the wings of stars would be bent by what the two skies took of
+    it.
+    """
+    unfit = unusable | (((science.mask | template.mask) & planes.STREAK) != 0)
+    nodes = follow_structure(science.image - template.image, ~unfit)
+    if not nodes.any():
+        return template
+    return replace(template, image=template.image + structure_image(nodes, template.image.shape))
+
+
 def _filled(side):
     """Return the image with what is not its light made up, so that the kernel does not spread it."""
     return fill_gaps(fill_bleeds(side.image, side.mask), side.mask)
@@ -254,9 +266,9 @@ def _residual_sky(residual, mask):
     if (unfit | detected).all():
         return np.zeros(residual.shape, np.float32)
     sky = smooth_level(residual.astype(np.float32), ~(unfit | detected), SKY_BIN_PIX)
-    fills = ndimage.uniform_filter(detected.astype(np.float32), SKY_BIN_PIX, mode="nearest") > 0.5
-    if fills.any():
-        sky += np.where(fills, block_medians(residual - sky, unfit, NEBULA_BIN_PIX), np.float32(0.0))
+    nodes = follow_structure(residual - sky, ~unfit)
+    if nodes.any():
+        sky += structure_image(nodes, residual.shape)
     return sky
 
 

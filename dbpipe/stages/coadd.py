@@ -17,10 +17,14 @@ from dbpipe.imaging.coadd import (
     pack_used,
     weighted_mean,
 )
+from dbpipe.imaging.sky_structure import follow_structure, structure_image
 from dbpipe.io.planes import Planes, read_planes
 from dbpipe.sky.skymap import Tract, patch_wcs
 from dbpipe.sky.window import Window
 from dbpipe.stage import Outputs, Skip, Stage
+
+N_MATCH = 3
+"""Rounds in which the skies of the inputs are brought together."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ def coadd(unit, inputs, config):
     for image, offset in zip(stack, offsets, strict=True):
         # what no exposure covers stays 0: that is how `_filled` knows it
         image[image != 0] += np.float32(offset)
+    nodes = _match_structure(stack, usable)
     median, count = median_image(stack, usable)
     rejected = _rejected(unit, warps, window, stack, usable, median, count, config)
     used = usable & ~rejected
@@ -76,6 +81,7 @@ def coadd(unit, inputs, config):
             "WEIGHT": mean.weight,
             "MASK": mask,
             "USED": pack_used(used),
+            "SKY": nodes,
             "NOISE": np.array([w.noise for w in warps], np.float32),
             "WINDOWS": np.array([(w.window.x0, w.window.y0, w.window.nx, w.window.ny) for w in warps], np.int32),
         },
@@ -92,6 +98,25 @@ def coadd(unit, inputs, config):
         files={"coadd": product},
         n_pix=int(stack.size),
     )
+
+
+def _match_structure(stack, usable):
+    """Give all inputs the same part of the sky's structure, in place; return the nodes of what was added to each.
+
+    Their common median changes where an input ends: it is taken anew while they come closer.
+    """
+    nodes = None
+    for _ in range(N_MATCH):
+        median, count = median_image(stack, usable)
+        seen = [ok & (count >= 2) for ok in usable]
+        added = np.array([follow_structure(median - image, ok) for image, ok in zip(stack, seen, strict=True)])
+        for image, more in zip(stack, added, strict=True):
+            if more.any():
+                image[image != 0] += structure_image(more, image.shape)[image != 0]
+        nodes = added if nodes is None else nodes + added
+        if not added.any():
+            break
+    return nodes
 
 
 def _mask(warps, window, mean, used, rejected):
