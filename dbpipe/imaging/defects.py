@@ -40,7 +40,7 @@ def find_dead_pixels(image, sky_e, noise_e, *, sigma=6.0, min_length_pix=8):
 def _level_beneath(image, sky_e):
     """Return the sky level, or what half of the pixels around have where that is less.
 
-    Beside a nebula a level that is smooth over the bins is too high.  What has lost half of the sky is dead, though.
+    Beside a nebula a level that is smooth over the bins is too high.  What is below half of the image's sky is dead.
     """
     ny, nx = image.shape
     padded = np.pad(image - sky_e, [(0, -n % DARK_CELL_PIX) for n in (ny, nx)], mode="reflect")
@@ -49,7 +49,8 @@ def _level_beneath(image, sky_e):
     # the darkest of the squares around: the level falls within a square, too
     dark = ndimage.minimum_filter(np.minimum(np.median(cells, axis=-1), 0.0), 3)
     wide = np.repeat(np.repeat(dark, DARK_CELL_PIX, axis=0), DARK_CELL_PIX, axis=1)[:ny, :nx]
-    return sky_e + np.where(wide > -0.5 * sky_e, wide, 0.0).astype(np.float32)
+    is_sky = sky_e + wide > 0.5 * np.median(sky_e)
+    return sky_e + np.where(is_sky, wide, 0.0).astype(np.float32)
 
 
 def _long_runs(flag, axis, length):

@@ -45,9 +45,10 @@ def follow_structure(difference, usable):
         significant = np.abs(level) > SIGNIFICANCE * error
         if not significant.any():
             break
-        # the threshold decides where to look, not what is left
-        beside = ndimage.binary_dilation(significant, iterations=REACH_BINS) & np.isfinite(error)
-        nodes += np.where(beside, level, 0.0).astype(np.float32)
+        # the threshold decides where to look, not what is left; what is not seen continues what is
+        seen = np.isfinite(error)
+        beside = ndimage.binary_dilation(significant, iterations=REACH_BINS)
+        nodes += _continued(np.where(beside, level, 0.0), seen).astype(np.float32)
     return nodes
 
 
@@ -76,3 +77,16 @@ def _levels(cells):
     level = np.nanmedian(known, axis=-1)
     spread = MAD_TO_SIGMA * np.nanmedian(np.abs(known - level[..., None]), axis=-1)
     return level, np.where(enough, MEDIAN_LOSS * spread / np.sqrt(np.maximum(n_seen, 1)), np.inf)
+
+
+def _continued(level, seen):
+    """Extrapolate linearly from the bins that are seen to those beside them; further out the value stays."""
+    if seen.all() or not seen.any():
+        return level
+    place = ndimage.distance_transform_edt(~seen, return_distances=False, return_indices=True)
+    inner = tuple(
+        np.clip(near + np.sign(near - own), 0, n - 1)
+        for near, own, n in zip(place, np.indices(seen.shape), seen.shape, strict=True)
+    )
+    near = level[tuple(place)]
+    return np.where(seen, level, near + np.where(seen[inner], near - level[inner], 0.0))
