@@ -76,6 +76,8 @@ def _levels(cells):
     known = np.where(enough[..., None], cells, 0.0)
     level = np.nanmedian(known, axis=-1)
     spread = MAD_TO_SIGMA * np.nanmedian(np.abs(known - level[..., None]), axis=-1)
+    # a few cells can agree by chance: none is better than half of the bins
+    spread = np.maximum(spread, np.median(spread[enough]) if enough.any() else 0.0)
     return level, np.where(enough, MEDIAN_LOSS * spread / np.sqrt(np.maximum(n_seen, 1)), np.inf)
 
 
