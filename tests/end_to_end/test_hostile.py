@@ -113,7 +113,7 @@ def test_a_nebula_and_a_star_of_12th_magnitude_cost_little(guests):
 
 
 @pytest.mark.xfail(
-    reason="0.82: where a nebula is steep at the edge of an exposure its sky is not followed well enough"
+    reason="0.82: the sky of a nebula that is steep at the edge of an exposure is not followed"
 )
 def test_a_nebula_and_a_star_of_12th_magnitude_spoil_no_purity(guests):
     """With nebula and star the purity of the clean sources stays above 0.95."""
