@@ -112,9 +112,7 @@ def test_a_nebula_and_a_star_of_12th_magnitude_cost_little(guests):
     assert both.found.sum() >= both.found_without.sum() - 2
 
 
-@pytest.mark.xfail(
-    reason="0.82: the sky of a nebula that is steep at the edge of an exposure is not followed"
-)
+@pytest.mark.xfail(reason="0.82: the sky of a nebula that is steep at the edge of an exposure is not followed")
 def test_a_nebula_and_a_star_of_12th_magnitude_spoil_no_purity(guests):
     """With nebula and star the purity of the clean sources stays above 0.95."""
     sky, root = guests["with"]
