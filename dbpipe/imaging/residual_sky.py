@@ -1,15 +1,12 @@
 """The smooth background that two sky-subtracted images leave in their difference."""
 
 import numpy as np
-from scipy import ndimage
 
 from dbpipe.imaging import mask as planes
-from dbpipe.imaging.background import block_medians, smooth_level
+from dbpipe.imaging.background import smooth_level
+from dbpipe.imaging.sky_structure import follow_structure, structure_image
 
 SKY_BIN_PIX = 64
-NEBULA_BIN_PIX = 32
-"""Where a source fills more than half of a sky bin it is a nebula, of which the skies of the two sides took their
-parts; the residual's level is then its median in bins of this side, sources and all."""
 
 
 def residual_sky(residual, mask):
@@ -22,7 +19,7 @@ def residual_sky(residual, mask):
     if (unfit | detected).all():
         return np.zeros(residual.shape, np.float32)
     sky = smooth_level(residual.astype(np.float32), ~(unfit | detected), SKY_BIN_PIX)
-    fills = ndimage.uniform_filter(detected.astype(np.float32), SKY_BIN_PIX, mode="nearest") > 0.5
-    if fills.any():
-        sky += np.where(fills, block_medians(residual - sky, unfit, NEBULA_BIN_PIX), np.float32(0.0))
+    nodes = follow_structure(residual - sky, ~unfit)
+    if nodes.any():
+        sky += structure_image(nodes, residual.shape)
     return sky

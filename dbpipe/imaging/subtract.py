@@ -12,8 +12,9 @@ from dbpipe.imaging.convolve import KernelField, block_centres, convolve, core_r
 from dbpipe.imaging.decorrelate import FFT_SIZE, Whitening, spread, whiten_field
 from dbpipe.imaging.kernel_fit import KernelFit
 from dbpipe.imaging.kernel_match import choose_direction, fit_match
-from dbpipe.imaging.resample import fill_gaps
+from dbpipe.imaging.resample import fill_bleeds, fill_gaps
 from dbpipe.imaging.residual_sky import residual_sky
+from dbpipe.imaging.sky_structure import follow_structure, structure_image
 from dbpipe.imaging.wings import MAX_STARS, Profile, Stars, flux_from_wings, measure_wings, subtract_wings
 
 BLOCK_PIX = 128
@@ -94,6 +95,7 @@ def subtract(science, template, *, template_noise, star_x, star_y, bright, setti
     unusable = ((science.mask | template.mask) & planes.UNUSABLE) != 0
     if unusable.all():
         raise DataError("no pixel has both science and template", n_pix=int(unusable.size))
+    template = _with_sky_of(science, template, unusable)
     convolved, basis, start = choose_direction(science, template, settings=settings)
     reference, target = (template, science) if convolved == "template" else (science, template)
     power = template_noise.overall if convolved == "template" else science_power * np.ones((FFT_SIZE, FFT_SIZE))
@@ -164,7 +166,7 @@ def _convolve_template(science, template, fit):
 
 def _convolve_science(science, template, fit):
     field = fit.model.field(BLOCK_PIX)
-    matched = convolve(fill_gaps(science.image, science.mask), field)
+    matched = convolve(_filled(science), field)
     matched += fit.model.background_image()
     mask = planes.grow_bits(science.mask, core_radius_pix(_middle(field))) | template.mask
     # the flux ratio is taken out of the kernel, so that fluxes are the science image's
@@ -183,6 +185,24 @@ def _whitened_variance(science, pair, whitening, convolved):
         of_science = _spread_variance(of_science, pair.field)
     gains = (spread(gain, of_science.shape, BLOCK_PIX) for gain in (whitening.science_gain, whitening.template_gain))
     return of_science * next(gains) + of_template * next(gains)
+
+
+def _with_sky_of(science, template, unusable):
+    """Return the template with the structure of the sky that was left in the science image, or taken from it.
+
+    Before anything is fitted: on a nebula the kernel and the wings of stars would be bent by what the two skies took of
+    it.
+    """
+    unfit = unusable | (((science.mask | template.mask) & planes.STREAK) != 0)
+    nodes = follow_structure(science.image - template.image, ~unfit)
+    if not nodes.any():
+        return template
+    return replace(template, image=template.image + structure_image(nodes, template.image.shape))
+
+
+def _filled(side):
+    """Return the image with what is not its light made up, so that the kernel does not spread it."""
+    return fill_gaps(fill_bleeds(side.image, side.mask), side.mask)
 
 
 def _with_fluxes(stars, science, psf):

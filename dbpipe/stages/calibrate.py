@@ -393,7 +393,7 @@ def _streak_rows(key, streaks, wcs, calexp):
 CALIBRATE = Stage(
     "calibrate",
     key=("visit", "detector"),
-    version=7,
+    version=8,
     writes=("calexp", "calexp_residual", "source", "streak"),
     run=calibrate,
     config=CalibrateConfig,

@@ -12,6 +12,7 @@ from dbpipe.imaging.homogenise import moffat_psf
 from dbpipe.imaging.noise import NoiseField
 from dbpipe.imaging.psf import UniformPsf
 from dbpipe.imaging.resample import warp, warp_stamp
+from dbpipe.imaging.sky_structure import structure_image
 from dbpipe.imaging.subtract import BLOCK_PIX, Plane
 from dbpipe.io.planes import read_planes, read_window
 from dbpipe.sky.skymap import patch_wcs, tract_wcs
@@ -108,7 +109,9 @@ def _paste(row, own, window, image, variance, mask):
     read = read_window(row["path"], ["IMAGE", "VARIANCE", "WEIGHT", "MASK", "USED"], part.slices_in(coadd))
     mean = Mean(read["IMAGE"], read["VARIANCE"], read["WEIGHT"])
     if own is not None:
-        mean = _down_date(read["USED"], own, part, mean)
+        sky = read_planes(row["path"], ["SKY"]).arrays["SKY"][own["input_number"]]
+        sky = structure_image(sky, coadd.shape)[part.slices_in(coadd)] if sky.any() else np.float32(0.0)
+        mean = _down_date(read["USED"], own, part, mean, sky)
     target = part.slices_in(window)
     # where nothing is left the coadd's own value stands in, masked: a hole would ring in the convolution
     image[target] = np.where(mean.weight > 0, mean.image, read["IMAGE"])
@@ -125,7 +128,7 @@ def _noise_of(path, inputs, window, part):
     return read["NOISE"], [(r, places[r["input_number"]]) for r in inputs]
 
 
-def _down_date(packed, own, part, mean):
+def _down_date(packed, own, part, mean, sky):
     head = read_planes(own["path"], [])
     warp_window = Window(head.metadata["X0"], head.metadata["Y0"], head.metadata["NX"], head.metadata["NY"])
     common = warp_window.common(part)
@@ -136,6 +139,7 @@ def _down_date(packed, own, part, mean):
     cut = common.slices_in(part)
     image[cut] = planes_read["IMAGE"] + np.float32(own["background_njy"])
     variance[cut] = planes_read["VARIANCE"]
+    image = image + sky
     return without_input(mean, image, variance, used=unpack_used(packed, own["input_number"]), weight=own["weight"])
 
 

@@ -13,7 +13,7 @@ from dbpipe.imaging import noise
 from dbpipe.imaging.convolve import KernelField, block_centres, convolve, core_radius_pix
 from dbpipe.imaging.decorrelate import spread
 from dbpipe.imaging.homogenise import match_psf, moffat_psf
-from dbpipe.imaging.resample import fill_gaps, warp, warp_stamp
+from dbpipe.imaging.resample import fill_bleeds, fill_gaps, warp, warp_stamp
 from dbpipe.imaging.thin_lines import fill_thin_lines
 from dbpipe.io.exposure import read_exposure
 from dbpipe.io.planes import Planes
@@ -100,7 +100,7 @@ def _warped(exposure, frame, window, fwhm_pix):
     grid = pixel_map(frame, exposure.wcs, window.shape)
     image, variance, mask = fill_thin_lines(exposure.image, exposure.variance, exposure.mask, fwhm_pix=fwhm_pix)
     return warp(
-        fill_gaps(image, mask),
+        fill_gaps(fill_bleeds(image, mask), mask),
         variance,
         mask,
         map_x=grid.x,
@@ -183,7 +183,7 @@ def _interpolated_power(exposure, frame, window):
 WARP = Stage(
     "warp",
     key=("template_id", "tract", "patch", "visit", "detector"),
-    version=8,
+    version=9,
     writes=("warp",),
     run=warp_exposure,
     config=WarpConfig,
