@@ -21,7 +21,8 @@ from dbpipe.imaging.star_noise import with_star_noise
 from dbpipe.imaging.subtract import BLOCK_PIX, Plane, subtract
 from dbpipe.imaging.wings import Stars
 from dbpipe.io.fits import RawImage
-from dbpipe.stages.calibrate import CalibrateConfig, clean_pixels, flag_after_detection
+from dbpipe.stages.calibrate import CalibrateConfig
+from dbpipe.stages.clean_pixels import clean_pixels, flag_after_detection
 from dbpipe.units import MAD_TO_SIGMA
 
 
