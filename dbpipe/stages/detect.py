@@ -335,7 +335,7 @@ def _mask_columns(mask, fit, radius_pix, fwhm_pix):
 DETECT = Stage(
     "detect",
     key=("visit", "detector"),
-    version=7,
+    version=8,
     writes=("dia_source",),
     run=detect,
     config=DetectConfig,
