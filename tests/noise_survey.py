@@ -151,7 +151,8 @@ def measure_noise(path, sources, star_x, star_y, *, rng):
     Returns
     -------
     dict: n_pix, score_mean, score_std, skewness, kurtosis, lag1, pull_mean, pull_std; expected numbers in both signs
-    together (kaiser_4.0 ..), pixels that are maxima (peak+_4.0, peak-_4.0 ..) and rows (row+_4.0, row-_4.0 ..)
+    together (kaiser_4.0 ..), pixels that are maxima (peak+_4.0, peak-_4.0 ..) and rows (row+_4.0, row-_4.0 ..); row_x
+    and row_y, lists of where the rows above the highest threshold are
     """
     image = read_difference(path)
     clear = clear_sky(image, star_x, star_y)
@@ -176,6 +177,8 @@ def measure_noise(path, sources, star_x, star_y, *, rng):
         rows = sign * sources.score.to_numpy()[inside]
         for nu in THRESHOLDS:
             found |= {f"peak{name}_{nu}": int(np.sum(peaks >= nu)), f"row{name}_{nu}": int(np.sum(rows >= nu))}
+    high = sources[inside & (np.abs(sources.score.to_numpy()) >= THRESHOLDS[-1])]
+    found |= {"row_x": high.x.tolist(), "row_y": high.y.tolist()}
     for name in ("kaiser", "continuous", "sampled"):
         rate = np.mean([getattr(r, name) for r in rates], axis=0)
         found |= {f"{name}_{nu}": 2.0 * found["n_pix"] * v for nu, v in zip(THRESHOLDS, rate, strict=True)}

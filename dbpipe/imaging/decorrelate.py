@@ -19,11 +19,12 @@ from dbpipe.imaging.noise import kernel_transfer
 
 FFT_SIZE = 96
 """Side of the frequency grid [pix]: holds PSF, kernel and filter without wrapping what matters."""
-POWER_FLOOR = 3e-4
+POWER_FLOOR = 3e-5
 """Noise power, relative to its largest value, that is added before the root: a hard floor would make psi ring.
 
-How well the power is known: with less, a template wider than the exposure comes out with more power at high
-frequencies than is white, with more it has less."""
+What it leaves coloured grows with it: a template 1.5 times as wide as the exposure leaves adjacent pixels correlated by
+0.013 at 3e-4, 0.003 at 3e-5. Below, nothing is won on uniform sky, and a block in which the number of inputs changes,
+whose parts differ from its mean power, gets noise that the variance does not know."""
 
 
 @dataclass(frozen=True)

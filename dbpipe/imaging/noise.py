@@ -95,8 +95,9 @@ def _lanczos_transfer(k):
 @cache
 def _lanczos_table():
     t = (np.arange(2 * ORDER * _TAPS_PER_PIX) + 0.5) / _TAPS_PER_PIX - ORDER
-    values = lanczos(t)
-    values /= values.sum()
+    # as `warp` does it, the weights of each phase have unit sum: at high frequencies that is 1% of the power
+    values = lanczos(t).reshape(2 * ORDER, _TAPS_PER_PIX)
+    values = (values / values.sum(axis=0)).ravel() / _TAPS_PER_PIX
     # the kernel is even: its transform is real; tabulated once, then interpolated
     table_k = np.linspace(0.0, 6.0 * np.pi, 1201)
     return table_k, np.cos(table_k[:, None] * t[None, :]) @ values

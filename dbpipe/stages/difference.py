@@ -250,7 +250,7 @@ def _sampled(unit, stars, exposure, result, score, blank):
 DIFFERENCE = Stage(
     "difference",
     key=("visit", "detector"),
-    version=21,
+    version=22,
     writes=("diffim", "diffim_input", "diffim_sample", "diffim_registration"),
     run=difference,
     config=DifferenceConfig,

@@ -167,18 +167,20 @@ class Probes:
         rows, columns = part
         inside = (self.y >= rows.start) & (self.y < rows.stop) & (self.x >= columns.start) & (self.x < columns.stop)
         y, x = self.y[inside] - rows.start, self.x[inside] - columns.start
-        seen = []
+        seen, weight = [], np.zeros(len(x))
         for r, window in inputs:
             n_node, half = stamps.shape[1], stamps.shape[-1] // 2
             node = noise.node_shares(x - window.x0, y - window.y0, shape=window.shape, n_node=n_node)
             # an input of weight w = 1 / v adds w^2 v g = w g, g its noise gain, to the numerator of the variance
             gain = r["weight"] * stamps[r["input_number"], :, :, half, half, None].astype(float)
-            seen.append(unpack_used(packed[:, y, x], r["input_number"]) * node * gain)
+            used = unpack_used(packed[:, y, x], r["input_number"])
+            seen.append(used * node * gain)
+            weight += used * r["weight"]
         if not seen:
             return
         seen = np.array(seen)
-        total = seen.sum(axis=(0, 1, 2))
-        seen /= np.where(total > 0, total, 1.0)
+        # what counts in a block is the noise power of its pixels: some may be much noisier than others
+        seen *= np.where(weight > 0, 1.0 / np.where(weight > 0, weight, 1.0) ** 2, 0.0)
         for k, j, i in np.argwhere(seen.sum(axis=3) > 0):
             stamp = stamps[inputs[k][0]["input_number"], j, i].astype(float)
             self.powers.append(_power_on_exposure(stamp, matrix))
