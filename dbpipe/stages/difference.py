@@ -250,7 +250,7 @@ def _sampled(unit, stars, exposure, result, score, blank):
 DIFFERENCE = Stage(
     "difference",
     key=("visit", "detector"),
-    version=22,
+    version=23,
     writes=("diffim", "diffim_input", "diffim_sample", "diffim_registration"),
     run=difference,
     config=DifferenceConfig,
