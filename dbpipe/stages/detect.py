@@ -135,7 +135,7 @@ def _stamps(psf_field, x, y):
 DETECT = Stage(
     "detect",
     key=("visit", "detector"),
-    version=7,
+    version=8,
     writes=("dia_source",),
     run=detect,
     config=DetectConfig,

@@ -26,7 +26,7 @@ BLOCK_PIX = 256
 NOISE_HALF = 20
 """Half side of the autocovariance stamp [pix]: kernels of 31 pix have no longer reach."""
 POWER_SIZE = 96
-N_NODE = 2
+N_NODE = 3
 """Places along each axis for which the noise's correlation is stored: the kernel follows the PSF across the exposure,
 and where the PSF is about as sharp as the model, a little makes its noise gain twice as large."""
 
