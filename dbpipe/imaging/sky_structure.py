@@ -16,19 +16,23 @@ CELL_PIX = 8
 """Side of the cells whose means tell a bin's level and its error, correlated noise and residuals of stars included."""
 SIGNIFICANCE = 5.0
 REACH_BINS = 2
+MIN_BINS = 12
+"""Fewest bins, side by side, of a structure: what is smaller may be the glow of a star or a galaxy."""
 MEDIAN_LOSS = np.sqrt(0.5 * np.pi)
 MIN_CELLS = 5
 N_PASS = 4
 """The mean over a bin misses a tenth of what changes within four bins; each pass finds that of what is left."""
 
 
-def follow_structure(difference, usable):
+def follow_structure(difference, usable, halo):
     """Follow the difference of two images of one sky where it is not flat.
 
     Parameters
     ----------
     difference : (ny, nx) float array
     usable : (ny, nx) bool array
+    halo : (ny, nx) bool array
+        Where a saturated star shines: its wings are the business of others, so a structure does not begin there.
 
     Returns
     -------
@@ -38,18 +42,32 @@ def follow_structure(difference, usable):
     nodes = np.zeros((-(-ny // BIN_PIX), -(-nx // BIN_PIX)), np.float32)
     count = _cells(usable.astype(np.float64))
     full = count > 0.5 * CELL_PIX**2
-    for _ in range(N_PASS):
+    region = ~_near(_cells(halo.astype(np.float64)).any(axis=-1))
+    for number in range(N_PASS):
         left = difference - structure_image(nodes, difference.shape) if nodes.any() else difference
         total = _cells(np.where(usable, left, 0.0))
         level, error = _levels(np.where(full, total / np.maximum(count, 1.0), np.nan))
-        significant = np.abs(level) > SIGNIFICANCE * error
+        significant = region & (np.abs(level) > SIGNIFICANCE * error)
+        if number == 0:
+            significant = _large(significant)
+            region = _near(significant)
         if not significant.any():
             break
         # the threshold decides where to look, not what is left; what is not seen continues what is
         seen = np.isfinite(error)
-        beside = ndimage.binary_dilation(significant, iterations=REACH_BINS)
-        nodes += _continued(np.where(beside, level, 0.0), seen).astype(np.float32)
+        nodes += _continued(np.where(_near(significant), level, 0.0), seen).astype(np.float32)
     return nodes
+
+
+def _near(bins):
+    """Mark bins and what is within reach of them."""
+    return ndimage.binary_dilation(bins, iterations=REACH_BINS)
+
+
+def _large(bins):
+    """Keep the bins that hang together in groups large enough."""
+    group, _ = ndimage.label(bins, np.ones((3, 3)))
+    return bins & (np.bincount(group.ravel())[group] >= MIN_BINS)
 
 
 def structure_image(nodes, shape):

@@ -194,7 +194,8 @@ def _with_sky_of(science, template, unusable):
     it.
     """
     unfit = unusable | (((science.mask | template.mask) & planes.STREAK) != 0)
-    nodes = follow_structure(science.image - template.image, ~unfit)
+    halo = ((science.mask | template.mask) & planes.NEAR_SATURATED) != 0
+    nodes = follow_structure(science.image - template.image, ~unfit, halo)
     if not nodes.any():
         return template
     return replace(template, image=template.image + structure_image(nodes, template.image.shape))
