@@ -11,6 +11,7 @@ from scipy import ndimage
 from scipy.special import ndtr
 
 from dbpipe.imaging import mask as bits
+from dbpipe.imaging.dia import psf_size
 from dbpipe.imaging.dia_fit import forced_flux
 from dbpipe.imaging.noise import autocovariance, kernel_power
 from dbpipe.imaging.psf_spline import spline_coefficients
@@ -21,6 +22,7 @@ from dbpipe.simulate.sky import offset_position
 from dbpipe.simulate.visits import sky_to_pixel
 from dbpipe.simulate.write import FIELD_DEC, FIELD_RA, write_exposures
 from dbpipe.survey import Survey
+from dbpipe.units import FWHM_PER_SIGMA
 
 STAR_MAG_RANGE = (18.0, 20.5)
 """Bright enough for positions, PSF and kernel, too faint to saturate or to have wings at `CLEAR_PIX`."""
@@ -82,12 +84,12 @@ class Expected:
     """False detections of one sign to expect of each pixel, (n_threshold,) each, in Gaussian noise."""
 
     kaiser: np.ndarray
-    """nu exp(-nu^2/2) / (2^(5/2) pi^(3/2) sigma_g^2), sigma_g of the Gaussian with the PSF's effective area."""
+    """nu exp(-nu^2/2) / (2^(5/2) pi^(3/2) sigma_g^2), 2.355 sigma_g being the FWHM of `psf_size`."""
     continuous: np.ndarray
-    """Maxima of a continuous score image above nu: (2 pi)^(-3/2) sqrt(det L) nu exp(-nu^2/2), L the second derivative
-    of its correlation function at 0 (Adler 1981, The Geometry of Random Fields, theorem 6.3.1)."""
+    """Maxima of a continuous score image above nu, which rows are: (2 pi)^(-3/2) sqrt(det L) nu exp(-nu^2/2), L the
+    second derivative of its correlation function at 0 (Adler 1981, The Geometry of Random Fields, theorem 6.3.1)."""
     sampled: np.ndarray
-    """Pixels of the score image above nu that none of their eight neighbours beats: the peaks as they are found."""
+    """Pixels of the score image above nu that none of their eight neighbours beats."""
 
 
 def expect(psf, thresholds=THRESHOLDS):
@@ -100,9 +102,9 @@ def expect(psf, thresholds=THRESHOLDS):
     kx, ky = np.meshgrid(k, k)
     xx, xy, yy = (np.sum(power * p) / np.sum(power) for p in (kx**2, kx * ky, ky**2))
     peak = nu * np.exp(-0.5 * nu**2)
-    effective_area = psf.sum() ** 2 / np.sum(np.square(psf))
+    sigma_g = psf_size(psf).fwhm_pix / FWHM_PER_SIGMA
     return Expected(
-        kaiser=peak / (2.0**2.5 * np.pi**1.5 * effective_area / (4.0 * np.pi)),
+        kaiser=peak / (2.0**2.5 * np.pi**1.5 * sigma_g**2),
         continuous=peak * np.sqrt(xx * yy - xy**2) / (2.0 * np.pi) ** 1.5,
         sampled=_sampled_peaks(autocovariance(power / power.mean(), 2), nu),
     )
@@ -149,7 +151,8 @@ def measure_noise(path, sources, star_x, star_y, *, rng):
     Returns
     -------
     dict: n_pix, score_mean, score_std, skewness, kurtosis, lag1, pull_mean, pull_std; expected numbers in both signs
-    together (kaiser_4.0 ..), pixels that are maxima (peak+_4.0, peak-_4.0 ..) and rows (row+_4.0, row-_4.0 ..)
+    together (kaiser_4.0 ..), pixels that are maxima (peak+_4.0, peak-_4.0 ..) and rows (row+_4.0, row-_4.0 ..); row_x
+    and row_y, lists of where the rows above the highest threshold are
     """
     image = read_difference(path)
     clear = clear_sky(image, star_x, star_y)
@@ -174,6 +177,8 @@ def measure_noise(path, sources, star_x, star_y, *, rng):
         rows = sign * sources.score.to_numpy()[inside]
         for nu in THRESHOLDS:
             found |= {f"peak{name}_{nu}": int(np.sum(peaks >= nu)), f"row{name}_{nu}": int(np.sum(rows >= nu))}
+    high = sources[inside & (np.abs(sources.score.to_numpy()) >= THRESHOLDS[-1])]
+    found |= {"row_x": high.x.tolist(), "row_y": high.y.tolist()}
     for name in ("kaiser", "continuous", "sampled"):
         rate = np.mean([getattr(r, name) for r in rates], axis=0)
         found |= {f"{name}_{nu}": 2.0 * found["n_pix"] * v for nu, v in zip(THRESHOLDS, rate, strict=True)}

@@ -13,13 +13,16 @@ from dbpipe.imaging.background import fit_background
 from dbpipe.imaging.characterize import characterize, is_inside, touches
 from dbpipe.imaging.decorrelate import FFT_SIZE
 from dbpipe.imaging.detection import detect_sources
+from dbpipe.imaging.kernel_match import KernelSettings
 from dbpipe.imaging.noise import measure_power, uniform_noise
 from dbpipe.imaging.psf import measure_psf
 from dbpipe.imaging.score import score_image
-from dbpipe.imaging.subtract import BLOCK_PIX, KernelSettings, Plane, subtract
+from dbpipe.imaging.star_noise import with_star_noise
+from dbpipe.imaging.subtract import BLOCK_PIX, Plane, subtract
 from dbpipe.imaging.wings import Stars
 from dbpipe.io.fits import RawImage
-from dbpipe.stages.calibrate import CalibrateConfig, clean_pixels, flag_after_detection
+from dbpipe.stages.calibrate import CalibrateConfig
+from dbpipe.stages.clean_pixels import clean_pixels, flag_after_detection
 from dbpipe.units import MAD_TO_SIGMA
 
 
@@ -74,7 +77,7 @@ def calibrate_side(raw, *, bleed="none", n_star_max=400, **settings):
     ny, nx = pixels.image.shape
     fwhm_pix = measure_psf(measured.psf.at((nx - 1) / 2, (ny - 1) / 2)).fwhm_pix
     x, y = measured.shapes.x, measured.shapes.y
-    # the conditions of the two queries called "stars", of the stages difference and detect
+    # the conditions of the queries called "stars" and "bright_stars" of the stage difference
     saturated = touches((pixels.mask & bits.SATURATED) != 0, x, y, radius_pix=fwhm_pix)
     spoilt = touches(pixels.unusable, x, y, radius_pix=fwhm_pix) | ~is_inside(
         (ny, nx), x, y, margin_pix=config.psf_size_pix // 2
@@ -84,10 +87,10 @@ def calibrate_side(raw, *, bleed="none", n_star_max=400, **settings):
     good = candidates.is_star & ~spoilt & (snr > 20)
     good &= alone if (candidates.is_star & alone).sum() >= 100 else True
     order = np.flatnonzero(good)[np.argsort(-measured.psf_flux[good])][:n_star_max]
-    bright = (candidates.is_star | saturated) & (snr > 100)
+    bright = saturated | (candidates.is_star & (snr > 200))
     return Side(
         Plane(pixels.image, pixels.variance, pixels.mask, fwhm_pix, measured.psf),
-        x[order], y[order], x[bright], y[bright], measured.psf_flux[bright],
+        x[order], y[order], x[bright], y[bright], np.where(saturated, np.nan, measured.psf_flux)[bright],
     )  # fmt: skip
 
 
@@ -141,4 +144,7 @@ def subtract_sides(science, template, *, stars=slice(None), template_power=None,
         bright=Stars(science.bright_x, science.bright_y, science.bright_flux), settings=KernelSettings(**settings),
     )  # fmt: skip
     unusable = (result.mask & bits.UNUSABLE) != 0
-    return result, score_image(result.difference, result.variance, unusable, result.whitening.psf), unusable
+    score = score_image(result.difference, result.variance, unusable, result.whitening.psf)
+    plane = science.plane
+    result, score, _ = with_star_noise(result, score, plane.psf, fwhm_pix=plane.fwhm_pix, halo_noise=3.0)
+    return result, score, unusable

@@ -155,6 +155,39 @@ def keep_artefacts(deviant, trail, usable, *, mjd, limits):
         deviant[k] &= trail[k] | few
 
 
+def fixed_halos(halo, saturated, shown, *, number, mjd, max_gap_day):
+    """Return the halos of one input about stars, without those about a saturated source that was only there then.
+
+    Around a saturated star the inputs differ by their bleeds and by the wings of their PSFs, which is no artefact; what
+    surrounds the masked core of a mover is one.  A saturated area is a mover if in most of its pixels the inputs of the
+    time that show nothing there are at least as many as those that do.
+
+    Parameters
+    ----------
+    halo, saturated : (ny, nx) bool, of the input; a halo includes its saturated pixels
+    shown : (n, ny, nx) int8, what each input shows: 1 a source or what it saturated, 0 sky, -1 nothing is known
+    number : int, of the input
+    mjd : (n,) float, times of the inputs [d]
+    max_gap_day : float, time within which the others are asked
+
+    Returns
+    -------
+    (ny, nx) bool
+    """
+    rows, columns = np.nonzero(saturated & halo)
+    if not rows.size:
+        return halo
+    soon = np.flatnonzero(np.abs(np.asarray(mjd) - mjd[number]) <= max_gap_day)
+    votes = shown[soon][:, rows, columns]
+    lacking = (votes == 0).sum(axis=0) >= (votes == 1).sum(axis=0)
+    labels, n_label = ndimage.label(halo, structure=np.ones((3, 3)))
+    label = labels[rows, columns]
+    lack, total = (np.bincount(label, weight, n_label + 1) for weight in (lacking, None))
+    is_mover = lack > 0.5 * total
+    is_mover[0] = False
+    return halo & ~is_mover[labels]
+
+
 @dataclass(frozen=True)
 class Mean:
     """A weighted mean of inputs.

@@ -5,6 +5,8 @@ import math
 import numpy as np
 from scipy import ndimage
 
+DARK_CELL_PIX = 16
+"""Side of the squares in which half of the pixels are dark only if the sky level is wrong there."""
 HALO_LIMIT_PIX = 120
 """Largest halo: beyond it the light is background."""
 
@@ -27,12 +29,28 @@ def find_dead_pixels(image, sky_e, noise_e, *, sigma=6.0, min_length_pix=8):
     -------
     dead : (ny, nx) bool array
     """
-    residual = image - sky_e
+    residual = image - _level_beneath(image, sky_e)
     dead = residual < -sigma * noise_e
     low = residual < -0.5 * sigma * noise_e
     for axis in (0, 1):
         dead |= _long_runs(low, axis, min_length_pix)
     return dead
+
+
+def _level_beneath(image, sky_e):
+    """Return the sky level, or what half of the pixels around have where that is less.
+
+    Beside a nebula a level that is smooth over the bins is too high.  What is below half of the image's sky is dead.
+    """
+    ny, nx = image.shape
+    padded = np.pad(image - sky_e, [(0, -n % DARK_CELL_PIX) for n in (ny, nx)], mode="reflect")
+    n_y, n_x = (n // DARK_CELL_PIX for n in padded.shape)
+    cells = padded.reshape(n_y, DARK_CELL_PIX, n_x, DARK_CELL_PIX).swapaxes(1, 2).reshape(n_y, n_x, -1)
+    # the darkest of the squares around: the level falls within a square, too
+    dark = ndimage.minimum_filter(np.minimum(np.median(cells, axis=-1), 0.0), 3)
+    wide = np.repeat(np.repeat(dark, DARK_CELL_PIX, axis=0), DARK_CELL_PIX, axis=1)[:ny, :nx]
+    is_sky = sky_e + wide > 0.5 * np.median(sky_e)
+    return sky_e + np.where(is_sky, wide, 0.0).astype(np.float32)
 
 
 def _long_runs(flag, axis, length):

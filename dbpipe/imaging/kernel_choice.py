@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dbpipe.imaging.kernel import KernelBasis, StarEquations, reference_noise, residual_squares, solve_kernel
+from dbpipe.imaging.kernel import KernelBasis
+from dbpipe.imaging.kernel_equations import StarEquations
+from dbpipe.imaging.kernel_residuals import reference_noise, residual_squares, star_parameters
+from dbpipe.imaging.kernel_solve import solve_kernel
 
 N_FOLD = 4
 TOLERANCE = 0.001
@@ -54,8 +57,9 @@ def choose_kernel(equations, start, basis, *, stars, shape, kernel_order, sum_or
                 taught[index[fold != k]] = True
                 model = solve_kernel(part, start, small, taught, orders, shape)
                 judged = part.take(index[fold == k])
+                at_star = star_parameters(judged, model)
                 # the convolved noise of the reference is not the kernel's fault
-                left = residual_squares(judged, model) - reference_noise(judged, model)
+                left = residual_squares(judged, at_star) - reference_noise(judged, at_star)
                 chi2[fold == k] = left / np.maximum(judged.target_noise, 1e-300)
             # one star with a companion must not decide for all
             held_out = float(np.mean(np.minimum(chi2, np.quantile(chi2, 0.95))))

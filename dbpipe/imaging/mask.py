@@ -1,5 +1,8 @@
 """Mask planes: one bit each, the same in every image of the pipeline."""
 
+import numpy as np
+from scipy import ndimage
+
 BAD = 1
 """No usable value: dead, NaN, bad value of the instrument."""
 SATURATED = 2
@@ -35,3 +38,13 @@ NAMES = {
     "STREAK": STREAK,
     "BLEED": BLEED,
 }
+
+
+def grow_bits(mask, radius_pix, *, bits=UNUSABLE):
+    """Return a copy whose given bits are grown by a square of this half side; the other bits stay."""
+    grown = np.array(mask, np.uint16)
+    for bit in NAMES.values():
+        if bits & bit and (mask & bit).any():
+            wide = ndimage.maximum_filter((mask & bit).astype(np.uint8 if bit < 256 else np.uint16), 2 * radius_pix + 1)
+            grown[wide != 0] |= bit
+    return grown

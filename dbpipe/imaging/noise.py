@@ -25,15 +25,22 @@ class NoiseField:
     Attributes
     ----------
     powers : (n, size, size) float array in FFT order
-    shares : (n_block_y, n_block_x, n) float array, part of the variance that has each spectrum; sums to 1
+    shares : (n_block_y, n_block_x, n) float array, part of a pixel's variance that has each spectrum, all pixels of
+        the block counted alike; sums to 1
+    power_shares : likewise, pixels counted by their variance
     """
 
     powers: np.ndarray
     shares: np.ndarray
+    power_shares: np.ndarray
 
     def at(self, row, column):
-        """Return the shape (size, size) of the power in a block, mean 1."""
+        """Return the shape (size, size) of the power in a block, mean 1, of noise over its own deviation."""
         return self._shape(self.shares[row, column])
+
+    def power_at(self, row, column):
+        """Return the shape (size, size) of the mean power in a block, mean 1: above all that of noisy pixels."""
+        return self._shape(self.power_shares[row, column])
 
     @property
     def overall(self):
@@ -53,7 +60,7 @@ class NoiseField:
 
 def uniform_noise(power, blocks):
     """Return the `NoiseField` that has one power everywhere; ``blocks`` is (n_block_y, n_block_x)."""
-    return NoiseField(power[None], np.ones((*blocks, 1)))
+    return NoiseField(power[None], np.ones((*blocks, 1)), np.ones((*blocks, 1)))
 
 
 def nodes(n_pix, n_node):
@@ -95,8 +102,9 @@ def _lanczos_transfer(k):
 @cache
 def _lanczos_table():
     t = (np.arange(2 * ORDER * _TAPS_PER_PIX) + 0.5) / _TAPS_PER_PIX - ORDER
-    values = lanczos(t)
-    values /= values.sum()
+    # as `warp` does it, the weights of each phase have unit sum: at high frequencies that is 1% of the power
+    values = lanczos(t).reshape(2 * ORDER, _TAPS_PER_PIX)
+    values = (values / values.sum(axis=0)).ravel() / _TAPS_PER_PIX
     # the kernel is even: its transform is real; tabulated once, then interpolated
     table_k = np.linspace(0.0, 6.0 * np.pi, 1201)
     return table_k, np.cos(table_k[:, None] * t[None, :]) @ values

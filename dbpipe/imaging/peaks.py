@@ -7,6 +7,7 @@ from numba import njit
 
 from dbpipe.errors import DataError
 from dbpipe.imaging.mask import NO_DATA
+from dbpipe.imaging.peak_height import peak_height
 
 
 @dataclass(frozen=True)
@@ -14,11 +15,11 @@ class Peaks:
     """Detected peaks, the most significant first."""
 
     x: np.ndarray
-    """(n,) int64 [pix] column."""
+    """(n,) int64 [pix] column of the highest pixel."""
     y: np.ndarray
-    """(n,) int64 [pix] row."""
+    """(n,) int64 [pix] row of the highest pixel."""
     score: np.ndarray
-    """(n,) float64 signed matched-filter signal to noise at that pixel."""
+    """(n,) float64 signed matched-filter signal to noise at the maximum, which is between the pixels."""
 
 
 def score_response(psf):
@@ -48,7 +49,8 @@ def score_response(psf):
 def find_peaks(score, mask, *, response, threshold=4.0, model_error=0.03, max_peaks=100_000):
     """Find the local maxima of |score|, without those that a brighter source explains.
 
-    A candidate next to brighter accepted peaks b is kept if |S| - E reaches the threshold, where
+    What counts is the height between the pixels (`peak_height`): it does not depend on where on the pixels a source
+    lies. A candidate next to brighter accepted peaks b is kept if |S| - E reaches the threshold, where
     E = sum_b |S_b| (rho(d_b) + model_error): the flank, the side lobes (of either sign: a decorrelated PSF has negative
     ones) and an allowance for a PSF that is not perfect. The allowance ends where the response fades. A plateau counts
     once.
@@ -74,34 +76,50 @@ def find_peaks(score, mask, *, response, threshold=4.0, model_error=0.03, max_pe
     DataError
         If there are more than ``max_peaks`` candidates.
     """
-    x, y = _local_maxima(score, mask, np.float32(threshold), max_peaks)
+    response = np.asarray(response, np.float64)
+    pixel_threshold = np.float32(threshold * _corner(response))
+    x, y, fine = _local_maxima(score, mask, pixel_threshold, threshold, max_peaks)
     if len(x) > max_peaks:
         raise DataError("too many peaks in the score image", n_peak=len(x), limit=max_peaks, threshold=threshold)
-    value = score[y, x].astype(float)
-    order = np.lexsort((x, y, -np.abs(value)))
-    x, y, value = x[order], y[order], value[order]
-    x_fine, y_fine = _refine(score, x, y)
-    keep = _unexplained(x, y, value, x_fine, y_fine, np.asarray(response, np.float64), threshold, model_error)
-    return Peaks(x[keep], y[keep], value[keep])
+    order = np.lexsort((x, y, -np.abs(fine[:, 2])))
+    x, y, fine = x[order], y[order], fine[order]
+    keep = _unexplained(x, y, *np.ascontiguousarray(fine.T), response, threshold, model_error)
+    return Peaks(x[keep], y[keep], fine[keep, 2])
+
+
+def _corner(response):
+    """Return what part of its height a source certainly shows in its highest pixel.
+
+    Worst is a place midway between four pixels; the mean of response there is lower than the response itself by more
+    than noise makes the lowest peaks steeper.
+    """
+    half = response.shape[0] // 2
+    return max(float(response[half : half + 2, half : half + 2].mean()), 0.0)
 
 
 @njit(cache=True)
-def _local_maxima(score, mask, threshold, max_peaks):
-    """Return x, y of pixels above the threshold that no neighbour of the same sign beats; stops after max_peaks + 1."""
+def _local_maxima(score, mask, pixel_threshold, threshold, max_peaks):
+    """Return x, y of pixels that no neighbour of the same sign beats, and (x, y, value) of the maxima beside them.
+
+    Both the pixel and the maximum are above their threshold; the search stops after max_peaks + 1.
+    """
     ny, nx = score.shape
     xs = np.empty(max_peaks + 1, np.int64)
     ys = np.empty(max_peaks + 1, np.int64)
+    fine = np.empty((max_peaks + 1, 3))
     n = 0
     for y in range(ny):
         for x in range(nx):
             value = score[y, x]
-            if abs(value) >= threshold and not mask[y, x] & NO_DATA and _is_maximum(score, y, x):
-                if n > max_peaks:
-                    return xs, ys
-                xs[n] = x
-                ys[n] = y
-                n += 1
-    return xs[:n], ys[:n]
+            if abs(value) >= pixel_threshold and not mask[y, x] & NO_DATA and _is_maximum(score, y, x):
+                x_fine, y_fine, height = peak_height(score, x, y)
+                if abs(height) >= threshold:
+                    if n > max_peaks:
+                        return xs, ys, fine
+                    xs[n], ys[n] = x, y
+                    fine[n, 0], fine[n, 1], fine[n, 2] = x_fine, y_fine, height
+                    n += 1
+    return xs[:n], ys[:n], fine[:n]
 
 
 @njit(cache=True)
@@ -119,29 +137,7 @@ def _is_maximum(score, y, x):
 
 
 @njit(cache=True)
-def _refine(score, x, y):
-    """Sub-pixel positions of the peaks by a parabola along each axis."""
-    ny, nx = score.shape
-    x_fine = x.astype(np.float64)
-    y_fine = y.astype(np.float64)
-    for i in range(len(x)):
-        if 0 < x[i] < nx - 1:
-            x_fine[i] += _vertex(score[y[i], x[i] - 1], score[y[i], x[i]], score[y[i], x[i] + 1])
-        if 0 < y[i] < ny - 1:
-            y_fine[i] += _vertex(score[y[i] - 1, x[i]], score[y[i], x[i]], score[y[i] + 1, x[i]])
-    return x_fine, y_fine
-
-
-@njit(cache=True)
-def _vertex(left, middle, right):
-    curvature = left - 2.0 * middle + right
-    if not np.isfinite(curvature) or curvature == 0.0:
-        return 0.0
-    return max(-0.5, min(0.5, 0.5 * (left - right) / curvature))
-
-
-@njit(cache=True)
-def _unexplained(x, y, value, x_fine, y_fine, response, threshold, model_error):
+def _unexplained(x, y, x_fine, y_fine, value, response, threshold, model_error):
     """Keep the peaks that stand out of the brighter ones' response; peaks come by falling |value|."""
     n = len(x)
     half = response.shape[0] // 2
@@ -156,7 +152,7 @@ def _unexplained(x, y, value, x_fine, y_fine, response, threshold, model_error):
                 j = cell_start[cell] if 0 <= cell < n_cell else -1
                 while j >= 0:
                     if j < i and keep[j]:
-                        dx, dy = x[i] - x_fine[j], y[i] - y_fine[j]
+                        dx, dy = x_fine[i] - x_fine[j], y_fine[i] - y_fine[j]
                         if abs(dx) < half and abs(dy) < half:
                             rho = _bilinear(response, dx + half, dy + half)
                             same = rho if value[i] * value[j] > 0 else -rho

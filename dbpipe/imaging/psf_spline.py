@@ -30,7 +30,7 @@ def spline_coefficients(psf):
 
 
 @njit(cache=True)
-def _weights(t):
+def spline_weights(t):
     """Quintic B-spline weights of the taps -2 to 3 around a point t in [0, 1) after tap 0, and their derivatives."""
     value = np.empty(_TAPS)
     slope = np.empty(_TAPS)
@@ -70,8 +70,8 @@ def render(coefficients, x, y, left, bottom, side):
     half = size // 2
     x_tap, y_tap = left + half - x, bottom + half - y
     first_x, first_y = int(np.floor(x_tap)), int(np.floor(y_tap))
-    value_x, slope_x = _weights(x_tap - first_x)
-    value_y, slope_y = _weights(y_tap - first_y)
+    value_x, slope_x = spline_weights(x_tap - first_x)
+    value_y, slope_y = spline_weights(y_tap - first_y)
     psf, psf_x, psf_y = np.zeros((side, side)), np.zeros((side, side)), np.zeros((side, side))
     row_value, row_slope = np.empty(side), np.empty(side)
     for row in range(max(first_y - 2, 0), min(first_y + side + 3, size)):

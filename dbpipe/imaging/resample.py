@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
+from scipy import ndimage
 
 from dbpipe.imaging import mask as planes
 
@@ -178,6 +179,21 @@ def fill_gaps(image, mask, *, bits=planes.BAD | planes.COSMIC_RAY, radius_pix=3)
     filled = np.array(image, np.float32)
     ys, xs = np.nonzero(bad)
     _fill(filled, bad, ys, xs, radius_pix)
+    return filled
+
+
+def fill_bleeds(image, mask):
+    """Return a copy in which charge that bled holds what the nearest usable pixel holds.
+
+    It is no light of the sky there, and at full well a thousandth of it, which the tail of a kernel carries beyond any
+    mask, outshines the sky's noise.  The star itself stays as it is: its light belongs there.
+    """
+    bleed = (mask & planes.BLEED) != 0
+    unusable = bleed | ((mask & planes.UNUSABLE) != 0)
+    filled = np.array(image, np.float32)
+    if bleed.any() and not unusable.all():
+        rows, columns = ndimage.distance_transform_edt(unusable, return_distances=False, return_indices=True)
+        filled[bleed] = filled[rows[bleed], columns[bleed]]
     return filled
 
 

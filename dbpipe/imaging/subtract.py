@@ -8,27 +8,17 @@ from scipy import ndimage
 
 from dbpipe.errors import DataError
 from dbpipe.imaging import mask as planes
-from dbpipe.imaging.background import block_medians, smooth_level
 from dbpipe.imaging.convolve import KernelField, block_centres, convolve, core_radius_pix
 from dbpipe.imaging.decorrelate import FFT_SIZE, Whitening, spread, whiten_field
-from dbpipe.imaging.kernel import KernelFit, fit_kernel, make_basis, star_equations
-from dbpipe.imaging.kernel_choice import choose_kernel
-from dbpipe.imaging.resample import fill_gaps
-from dbpipe.imaging.start_kernel import fit_start_kernel, no_start
+from dbpipe.imaging.kernel_fit import KernelFit
+from dbpipe.imaging.kernel_match import choose_direction, fit_match
+from dbpipe.imaging.resample import fill_bleeds, fill_gaps
+from dbpipe.imaging.residual_sky import residual_sky
+from dbpipe.imaging.sky_structure import follow_structure, structure_image
 from dbpipe.imaging.wings import MAX_STARS, Profile, Stars, flux_from_wings, measure_wings, subtract_wings
-from dbpipe.units import FWHM_PER_SIGMA
 
 BLOCK_PIX = 128
 FILTER_SIZE_PIX = 31
-SKY_BIN_PIX = 64
-MAX_MATCH_RESIDUAL = 0.05
-"""Error of the PSF match, rms over rms, up to which the template is convolved.  The noise of the result is white then,
-and a mild sharpening is as clean as a blurring; what cannot be sharpened so well would ring."""
-MAX_START_RESIDUAL = 0.15
-"""Error of the PSF match beyond which the kernel is fitted without a start from the PSF models."""
-NEBULA_BIN_PIX = 32
-"""Where a source fills more than half of a sky bin it is a nebula, of which the skies of the two sides took their
-parts; the residual's level is then its median in bins of this side, sources and all."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +38,6 @@ class Plane:
     mask: np.ndarray
     fwhm_pix: float
     psf: object
-
-
-@dataclass(frozen=True)
-class KernelSettings:
-    """How the matching kernel is made."""
-
-    degree: tuple = (6, 4, 2)
-    order: int = 2
-    sum_order: int = 0
-    background_order: int = 1
-    max_size_pix: int = 51
-    flux_floor: float = 0.005
-    control_fraction: float = 0.2
-    convolve: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -94,45 +70,6 @@ class Subtraction:
     template_noise: float
 
 
-def choose_direction(science, template, *, settings):
-    """Choose which side to convolve: the template, unless only the other direction is well conditioned.
-
-    Returns
-    -------
-    convolved : "template" or "science"
-    basis : KernelBasis
-    start : StartKernel
-    """
-    sides = {"template": (template, science), "science": (science, template)}
-    if settings.convolve != "auto":
-        sides = {settings.convolve: sides[settings.convolve]}
-    options = []
-    for convolved, (reference, target) in sides.items():
-        basis = basis_for(target.fwhm_pix, settings.degree, settings.max_size_pix)
-        size = basis.functions.shape[-1]
-        start = fit_start_kernel(reference.psf, target.psf, shape=target.image.shape, size_pix=size)
-        options.append((convolved, basis, start))
-        if start.residual <= MAX_MATCH_RESIDUAL:
-            break
-    convolved, basis, start = min(options, key=lambda option: max(option[2].residual, MAX_MATCH_RESIDUAL))
-    if start.residual > MAX_START_RESIDUAL:
-        # PSF models that are this wrong somewhere, at an edge with few stars, say, would mislead the fit there
-        start = no_start(start.shape, basis.functions.shape[-1])
-    return convolved, basis, start
-
-
-def basis_for(target_fwhm_pix, degree, max_size_pix):
-    """Scale the basis to what it corrects: the PSF models that the start kernel was made from.
-
-    Their errors have the scale of the PSF; half of that follows its core, none narrower than 0.7 pix, where sampling
-    ends, and twice that its wings.
-    """
-    width = target_fwhm_pix / FWHM_PER_SIGMA
-    sigma = [max(0.7, 0.5 * width), max(1.0, width), max(2.0, 2.0 * width)]
-    half = int(min(max(math.ceil(2.5 * target_fwhm_pix), 10), max_size_pix // 2))
-    return make_basis(sigma[: len(degree)], degree, 2 * half + 1)
-
-
 def subtract(science, template, *, template_noise, star_x, star_y, bright, settings, science_power=1.0):
     """Match, subtract and whiten.
 
@@ -155,42 +92,26 @@ def subtract(science, template, *, template_noise, star_x, star_y, bright, setti
     DataError
         If too few stars are usable.
     """
-    shape = science.image.shape
     unusable = ((science.mask | template.mask) & planes.UNUSABLE) != 0
     if unusable.all():
         raise DataError("no pixel has both science and template", n_pix=int(unusable.size))
+    template = _with_sky_of(science, template, unusable)
     convolved, basis, start = choose_direction(science, template, settings=settings)
     reference, target = (template, science) if convolved == "template" else (science, template)
     power = template_noise.overall if convolved == "template" else science_power * np.ones((FFT_SIZE, FFT_SIZE))
-    fit = _fit(reference, target, unusable, star_x, star_y, basis, start, power, settings)
-    field = fit.model.field(BLOCK_PIX)
-    matched = convolve(reference.image if convolved == "template" else fill_gaps(science.image, science.mask), field)
-    matched += fit.model.background_image()
-    if convolved == "template":
-        residual, mask = (
-            science.image - matched,
-            science.mask | grow_bits(template.mask, core_radius_pix(_middle(field))),
-        )
-    else:
-        # the flux ratio is taken out of the kernel, so that fluxes are the science image's
-        ratio = np.float32(_kernel_sum(fit))
-        residual = (matched - template.image) / ratio
-        mask = grow_bits(science.mask, core_radius_pix(_middle(field))) | template.mask
-        field = KernelField(field.kernels / ratio, field.block_pix)
-        template = replace(template, image=template.image / ratio, variance=template.variance / ratio**2)
-    unusable = (mask & planes.UNUSABLE) != 0
+    stars = {"star_x": star_x, "star_y": star_y}
+    fit = fit_match(reference, target, unusable, **stars, basis=basis, start=start, power=power, settings=settings)
+    pair = (_convolve_template if convolved == "template" else _convolve_science)(science, template, fit)
+    unusable = (pair.mask & planes.UNUSABLE) != 0
     bright = _with_fluxes(bright, science, science.psf)
-    wings, light = _wings(residual, science.variance + template.variance, unusable, bright, science.fwhm_pix)
-    residual -= light
-    sky = _residual_sky(residual, mask)
+    wings, light = _wings(pair.residual, science.variance + pair.template.variance, unusable, bright, science.fwhm_pix)
+    residual = pair.residual - light
+    sky = residual_sky(residual, pair.mask)
     residual -= sky
-    light += sky
-    if convolved == "template":
-        matched += light
-    levels = [_block_levels(v, unusable, BLOCK_PIX) for v in (science.variance, template.variance)]
+    levels = [_block_levels(side.variance, unusable, BLOCK_PIX) for side in (science, pair.template)]
     whitening = whiten_field(
-        field.kernels,
-        _psf_blocks(science.psf, shape),
+        pair.field.kernels,
+        _psf_blocks(science.psf, unusable.shape),
         science_variance=levels[0],
         template_variance=levels[1],
         template_noise=template_noise,
@@ -199,17 +120,12 @@ def subtract(science, template, *, template_noise, star_x, star_y, bright, setti
         filter_size_pix=FILTER_SIZE_PIX,
         block_pix=BLOCK_PIX,
     )
-    science_variance, template_variance = science.variance, template.variance
-    if convolved == "template":
-        template_variance = _spread_variance(template_variance, field)
-    else:
-        science_variance = _spread_variance(science_variance, field)
+    whole = _without_edges(residual, pair.mask, science.mask | template.mask)
     return Subtraction(
-        difference=convolve(_without_edges(residual, mask, science.mask | template.mask), whitening.filter),
-        variance=science_variance * spread(whitening.science_gain, shape, BLOCK_PIX)
-        + template_variance * spread(whitening.template_gain, shape, BLOCK_PIX),
-        mask=mask,
-        matched_template=matched if convolved == "template" else template.image,
+        difference=convolve(whole, whitening.filter),
+        variance=_whitened_variance(science, pair, whitening, convolved),
+        mask=pair.mask,
+        matched_template=pair.subtracted + (light + sky) if convolved == "template" else pair.subtracted,
         whitening=whitening,
         fit=fit,
         convolved=convolved,
@@ -218,6 +134,76 @@ def subtract(science, template, *, template_noise, star_x, star_y, bright, setti
         science_noise=float(np.sqrt(np.median(levels[0]))),
         template_noise=float(np.sqrt(np.median(levels[1]))),
     )
+
+
+@dataclass(frozen=True)
+class _Matched:
+    """Both sides after one was convolved, in science flux.
+
+    Attributes
+    ----------
+    residual : (ny, nx) float32, science less template
+    subtracted : (ny, nx) float32, the template as it was subtracted
+    mask : (ny, nx) uint16, of both sides, that of the convolved one grown
+    field : KernelField
+    template : Plane, before convolution
+    """
+
+    residual: np.ndarray
+    subtracted: np.ndarray
+    mask: np.ndarray
+    field: KernelField
+    template: Plane
+
+
+def _convolve_template(science, template, fit):
+    field = fit.model.field(BLOCK_PIX)
+    matched = convolve(template.image, field)
+    matched += fit.model.background_image()
+    mask = science.mask | planes.grow_bits(template.mask, core_radius_pix(_middle(field)))
+    return _Matched(science.image - matched, matched, mask, field, template)
+
+
+def _convolve_science(science, template, fit):
+    field = fit.model.field(BLOCK_PIX)
+    matched = convolve(_filled(science), field)
+    matched += fit.model.background_image()
+    mask = planes.grow_bits(science.mask, core_radius_pix(_middle(field))) | template.mask
+    # the flux ratio is taken out of the kernel, so that fluxes are the science image's
+    ratio = np.float32(_kernel_sum(fit))
+    residual = (matched - template.image) / ratio
+    scaled = replace(template, image=template.image / ratio, variance=template.variance / ratio**2)
+    return _Matched(residual, scaled.image, mask, KernelField(field.kernels / ratio, field.block_pix), scaled)
+
+
+def _whitened_variance(science, pair, whitening, convolved):
+    """Return the variance (ny, nx) of the whitened difference, each side's followed where it goes."""
+    of_science, of_template = science.variance, pair.template.variance
+    if convolved == "template":
+        of_template = _spread_variance(of_template, pair.field)
+    else:
+        of_science = _spread_variance(of_science, pair.field)
+    gains = (spread(gain, of_science.shape, BLOCK_PIX) for gain in (whitening.science_gain, whitening.template_gain))
+    return of_science * next(gains) + of_template * next(gains)
+
+
+def _with_sky_of(science, template, unusable):
+    """Return the template with the structure of the sky that was left in the science image, or taken from it.
+
+    Before anything is fitted: on a nebula the kernel and the wings of stars would be bent by what the two skies took of
+    it.
+    """
+    unfit = unusable | (((science.mask | template.mask) & planes.STREAK) != 0)
+    halo = ((science.mask | template.mask) & planes.NEAR_SATURATED) != 0
+    nodes = follow_structure(science.image - template.image, ~unfit, halo)
+    if not nodes.any():
+        return template
+    return replace(template, image=template.image + structure_image(nodes, template.image.shape))
+
+
+def _filled(side):
+    """Return the image with what is not its light made up, so that the kernel does not spread it."""
+    return fill_gaps(fill_bleeds(side.image, side.mask), side.mask)
 
 
 def _with_fluxes(stars, science, psf):
@@ -239,22 +225,6 @@ def _wings(residual, variance, unusable, bright, fwhm_pix):
     return profile, subtract_wings(residual, profile, bright, noise=noise, inner_pix=fwhm_pix)
 
 
-def _residual_sky(residual, mask):
-    """Smooth background of the residual.
-
-    Both sides had their own sky subtracted, each with its own error; a star's stamp is too small to see that.
-    What is left shifts every score: at 1% of the sky noise per pixel, by a tenth of a sigma.
-    """
-    unfit, detected = (mask & planes.UNFIT) != 0, (mask & planes.DETECTED) != 0
-    if (unfit | detected).all():
-        return np.zeros(residual.shape, np.float32)
-    sky = smooth_level(residual.astype(np.float32), ~(unfit | detected), SKY_BIN_PIX)
-    fills = ndimage.uniform_filter(detected.astype(np.float32), SKY_BIN_PIX, mode="nearest") > 0.5
-    if fills.any():
-        sky += np.where(fills, block_medians(residual - sky, unfit, NEBULA_BIN_PIX), np.float32(0.0))
-    return sky
-
-
 def _without_edges(residual, mask, defects):
     """Return the residual with its unusable pixels made up from their neighbours.
 
@@ -268,55 +238,6 @@ def _without_edges(residual, mask, defects):
 def _kernel_sum(fit):
     ny, nx = fit.model.shape
     return float(fit.model.kernels_at(np.array([nx / 2]), np.array([ny / 2]))[0].sum())
-
-
-def _fit(reference, target, unusable, star_x, star_y, basis, start, power, settings):
-    shape = target.image.shape
-    half = int(round(2.0 * target.fwhm_pix)) + 3
-    outer = half + basis.functions.shape[-1] // 2 + 1
-    inside = (star_x >= outer) & (star_x < shape[1] - outer) & (star_y >= outer) & (star_y < shape[0] - outer)
-    inside &= _clean_stamps(unusable, star_x, star_y, half, inside)
-    if inside.sum() < 3:
-        raise DataError("too few stars for a matching kernel", n_star=int(inside.sum()), n_required=3)
-    equations = star_equations(
-        reference.image,
-        target.image,
-        ~unusable,
-        reference_variance=reference.variance,
-        target_variance=target.variance,
-        reference_power=power,
-        model_error=settings.flux_floor,
-        x=star_x[inside],
-        y=star_y[inside],
-        start=start,
-        basis=basis,
-        half=half,
-    )
-    n_inside = int(inside.sum())
-    is_control = np.zeros(n_inside, bool)
-    if n_inside >= 15 and settings.control_fraction > 0:
-        # every k-th of the stars ordered by brightness: control and fit see the same fluxes
-        is_control[2 :: max(2, round(1.0 / settings.control_fraction))] = True
-    common = {
-        "shape": shape,
-        "sum_order": settings.sum_order,
-        "background_order": settings.background_order if n_inside >= 10 else 0,
-    }
-    held_out = {"is_control": is_control, **common}
-    stiff = fit_kernel(equations, start, basis, kernel_order=0, **held_out)
-    choice = choose_kernel(equations, start, basis, stars=stiff.kept, kernel_order=settings.order, **common)
-    return fit_kernel(choice.equations, start, choice.basis, kernel_order=choice.kernel_order, **held_out)
-
-
-def _clean_stamps(unusable, x, y, half, inside):
-    """Mark stars whose core is free of unusable pixels and whose stamp is nearly so."""
-    good = np.zeros(len(x), bool)
-    for k in np.flatnonzero(inside):
-        cx, cy = int(round(x[k])), int(round(y[k]))
-        stamp = unusable[cy - half : cy + half + 1, cx - half : cx + half + 1]
-        core = unusable[cy - 3 : cy + 4, cx - 3 : cx + 4]
-        good[k] = not core.any() and stamp.mean() < 0.1
-    return good
 
 
 def _block_levels(variance, unusable, block_pix):
@@ -351,13 +272,3 @@ def _spread_variance(variance, field):
     u2 = np.square(np.arange(power.shape[0]) - power.shape[0] // 2)
     second = np.sum(power * (u2[:, None] + u2[None, :])) / np.sum(power)
     return ndimage.gaussian_filter(variance, math.sqrt(max(second / 2.0, 0.01)))
-
-
-def grow_bits(mask, radius_pix, *, bits=planes.UNUSABLE):
-    """Return a copy whose given bits are grown by a square of this half side; the other bits stay."""
-    grown = np.array(mask, np.uint16)
-    for bit in planes.NAMES.values():
-        if bits & bit and (mask & bit).any():
-            wide = ndimage.maximum_filter((mask & bit).astype(np.uint8 if bit < 256 else np.uint16), 2 * radius_pix + 1)
-            grown[wide != 0] |= bit
-    return grown

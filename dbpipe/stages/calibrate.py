@@ -1,45 +1,34 @@
 """Calibrate one exposure: sky, noise, defects, PSF, sources, WCS and zero point."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from dbpipe.errors import DataError
-from dbpipe.ids import source_ids
 from dbpipe.imaging import mask as bits
-from dbpipe.imaging.background import fit_background
 from dbpipe.imaging.characterize import (
     characterize,
-    find_star_candidates,
     is_clean,
     is_inside,
     touches,
 )
-from dbpipe.imaging.cosmic_rays import find_cosmic_rays
-from dbpipe.imaging.defects import find_bleeds, find_dead_pixels, find_halos, grow_saturated
 from dbpipe.imaging.detection import detect_sources
-from dbpipe.imaging.photometry import aperture_fluxes, depth_5sigma_mag, fit_aperture_correction, fit_zero_point
+from dbpipe.imaging.photometry import aperture_fluxes, fit_zero_point
 from dbpipe.imaging.psf import measure_psf
-from dbpipe.imaging.streaks import Streak, find_streaks, streak_mask
 from dbpipe.imaging.trends import fit_colour_term
-from dbpipe.imaging.variance import measure_white_noise, model_variance
 from dbpipe.io.exposure import Exposure
 from dbpipe.io.fits import read_raw
 from dbpipe.io.instrument import load_instrument
-from dbpipe.io.wcs_text import wcs_to_text
 from dbpipe.sky.astrometry import solve_astrometry
-from dbpipe.sky.healpix import hpx29
 from dbpipe.sky.matching import match_sky
 from dbpipe.sky.sphere import apply_proper_motion
-from dbpipe.sky.wcs import corners, pixel_scale_arcsec, pixel_to_sky
+from dbpipe.sky.wcs import pixel_scale_arcsec, pixel_to_sky
 from dbpipe.stage import Outputs, Stage
+from dbpipe.stages.calibrate_rows import header_cards, source_rows, streak_rows, summarize
+from dbpipe.stages.clean_pixels import clean_pixels, flag_after_detection
 from dbpipe.stages.ingest import INSTRUMENT_FILE
 from dbpipe.stages.residuals import measure_residuals, reference_colours
-from dbpipe.units import FWHM_PER_SIGMA
-
-NOISE_TOLERANCE = 1.05
-"""Measured over expected variance up to which the description of the instrument is believed."""
 
 
 @dataclass(frozen=True)
@@ -89,29 +78,6 @@ class CalibrateConfig:
             raise ValueError(f"psf_size_pix must be odd and at least 11, found {self.psf_size_pix}")
 
 
-@dataclass(frozen=True)
-class CleanPixels:
-    """A calibrated image on its way."""
-
-    image: np.ndarray
-    variance: np.ndarray
-    mask: np.ndarray
-    sky_e: np.ndarray
-    median_sky_e: float
-    noise_e: float
-    read_noise_e: float
-    streaks: tuple[Streak, ...] = ()
-
-    @property
-    def is_bad(self):
-        """Dead pixels; unlike `unusable` without the saturated ones, whose stars are found but not measured."""
-        return (self.mask & bits.BAD) != 0
-
-    @property
-    def unusable(self):
-        return (self.mask & bits.UNFIT) != 0
-
-
 def calibrate(unit, inputs, config):
     """Calibrate one raw exposure against the reference catalogue.
 
@@ -142,9 +108,9 @@ def calibrate(unit, inputs, config):
     sources["ra"], sources["dec"] = pixel_to_sky(solution.wcs, sources["x"], sources["y"])
     pairs = _match_sources(sources, reference, solution, shape, pixels)
     zero_point, colour_term = _fit_zero_point(sources, reference, pairs, unit["band"], config)
-    calexp = _summarize(pixels, measured, shape, solution, zero_point, sources)
+    calexp = summarize(pixels, measured, shape, solution, zero_point, sources)
     exposure = Exposure(
-        pixels.image, pixels.variance, pixels.mask, solution.wcs, measured.psf, _metadata(unit, raw, calexp)
+        pixels.image, pixels.variance, pixels.mask, solution.wcs, measured.psf, header_cards(unit, raw, calexp)
     )
     key = {"visit": unit["visit"], "detector": unit["detector"]}
     residuals = measure_residuals(
@@ -154,66 +120,11 @@ def calibrate(unit, inputs, config):
     rows = {
         "calexp": [{**key, **calexp}],
         "calexp_residual": [{**key, **residuals}],
-        "source": _source_rows(key, sources, reference, pairs, calexp),
+        "source": source_rows(key, sources, reference, pairs, calexp),
     }
     if pixels.streaks:
-        rows["streak"] = _streak_rows(key, pixels.streaks, solution.wcs, calexp)
+        rows["streak"] = streak_rows(key, pixels.streaks, solution.wcs, calexp)
     return Outputs(rows=rows, files={"calexp": exposure}, n_pix=pixels.image.size)
-
-
-def clean_pixels(raw, bleed, config):
-    """Subtract the sky, model the variance and mask what no detection is needed for."""
-    saturated = grow_saturated(raw.saturated, bleed)
-    sky = fit_background(raw.image, raw.bad | saturated, bin_pix=config.background_bin_pix)
-    bad = raw.bad | find_dead_pixels(raw.image, sky.level, sky.noise_e)
-    if (bad & ~raw.bad).any():
-        sky = fit_background(raw.image, bad | saturated, bin_pix=config.background_bin_pix)
-    image = np.where(bad, np.float32(0), raw.image - sky.level)
-    read_noise_e = _effective_read_noise(raw, image, bad | saturated, sky.median_e)
-    variance = model_variance(image, sky.level, read_noise_e)
-    mask = np.uint16(bits.BAD) * bad + np.uint16(bits.SATURATED) * saturated
-    mask += np.uint16(bits.BLEED) * find_bleeds(saturated)
-    return CleanPixels(image, variance, mask, sky.level, sky.median_e, sky.noise_e, read_noise_e)
-
-
-def _effective_read_noise(raw, image, unusable, sky_e):
-    """Return the read noise, or what it must be where the image is noisier than sky and read noise explain.
-
-    A bias frame or a dark that was subtracted adds its noise, and descriptions of instruments err.
-    """
-    expected = max(sky_e, 0.0) + raw.read_noise_e**2
-    measured = measure_white_noise(image, unusable) ** 2
-    return raw.read_noise_e if measured < NOISE_TOLERANCE * expected else float(np.sqrt(measured - max(sky_e, 0.0)))
-
-
-def flag_after_detection(pixels, detections, config):
-    """Add footprints, halos, streaks and cosmic rays to the mask, which need the seeing, and find the stars."""
-
-    def candidates_of(unusable):
-        return find_star_candidates(
-            pixels.image, pixels.variance, unusable, detections=detections, noise_e=pixels.noise_e
-        )
-
-    candidates = candidates_of(pixels.unusable)
-    fwhm_pix = FWHM_PER_SIGMA * candidates.locus.sigma_pix
-    mask = pixels.mask.copy()
-    mask[detections.footprints] |= bits.DETECTED
-    mask[find_halos((mask & bits.SATURATED) != 0, fwhm_pix, halo_scale=config.halo_scale)] |= bits.NEAR_SATURATED
-    streaks = ()
-    if config.find_streaks:
-        doubtful = (mask & (bits.UNUSABLE | bits.NEAR_SATURATED)) != 0
-        streaks = tuple(find_streaks(pixels.image, pixels.variance, doubtful, fwhm_pix=fwhm_pix))
-        mask[streak_mask(mask.shape, streaks)] |= bits.STREAK
-    if config.find_cosmic_rays:
-        # edges of bleeds look like cosmic rays, and halos are flagged anyway
-        hit = find_cosmic_rays(
-            pixels.image, (mask & (bits.UNFIT | bits.NEAR_SATURATED)) != 0,
-            sky_e=pixels.sky_e, read_noise_e=pixels.read_noise_e, sigma=config.cosmic_ray_sigma,
-        )  # fmt: skip
-        mask[hit] |= bits.COSMIC_RAY
-    if (mask & (bits.COSMIC_RAY | bits.STREAK)).any():
-        candidates = candidates_of((mask & bits.UNFIT) != 0)
-    return replace(pixels, mask=mask, streaks=streaks), candidates
 
 
 def _check_psf(shape, config):
@@ -308,92 +219,10 @@ def _fit_zero_point(sources, reference, pairs, band, config):
     return fit_zero_point(flux, flux_err, magnitude, reference_mag_err=magnitude_err), colour_term
 
 
-def _summarize(pixels, measured, shape, solution, zero_point, sources):
-    """Return the calexp row without its key."""
-    ny, nx = size = pixels.image.shape
-    ra, dec = pixel_to_sky(solution.wcs, (nx - 1) / 2, (ny - 1) / 2)
-    corner_ra, corner_dec = corners(solution.wcs, size)
-    scale = pixel_scale_arcsec(solution.wcs, size)
-    star = sources["is_psf_star"]
-    return {
-        "nx": nx, "ny": ny, "wcs": wcs_to_text(solution.wcs), "ra": float(ra), "dec": float(dec),
-        "corner_ra": corner_ra.tolist(), "corner_dec": corner_dec.tolist(), "pixel_scale_arcsec": scale,
-        "psf_fwhm_pix": shape.fwhm_pix, "psf_fwhm_arcsec": shape.fwhm_pix * scale,
-        "psf_fwhm_det_pix": shape.fwhm_det_pix, "psf_e1": shape.e1, "psf_e2": shape.e2,
-        "psf_effective_area_pix": shape.effective_area_pix,
-        "psf_order": measured.psf.degree, "n_psf_star": int(star.sum()),
-        "sky_e": pixels.median_sky_e, "sky_noise_e": pixels.noise_e,
-        "aperture_radius_pix": sources["aperture_radius_pix"],
-        "aperture_correction": fit_aperture_correction(sources["psf_flux"][star], sources["aperture_flux"][star]),
-        "njy_per_e": zero_point.njy_per_e, "njy_per_e_err": zero_point.njy_per_e_err,
-        "zero_point_mag": zero_point.magnitude, "zero_point_scatter_mag": zero_point.scatter_mag,
-        "n_zero_point_star": int(zero_point.is_used.sum()),
-        "depth_5sigma_mag": depth_5sigma_mag(pixels.noise_e, shape.effective_area_pix, zero_point.njy_per_e),
-        "astrom_rms_arcsec": solution.rms_arcsec, "n_astrom_star": solution.n_star, "sip_order": solution.sip_order,
-        "wcs_offset_arcsec": solution.offset_arcsec, "wcs_rotation_deg": solution.rotation_deg,
-        "n_source": len(sources["x"]), "fraction_masked": float(np.mean((pixels.mask & bits.UNUSABLE) != 0)),
-        "n_cosmic_ray_pix": int(np.count_nonzero(pixels.mask & bits.COSMIC_RAY)),
-        "n_saturated_pix": int(np.count_nonzero(pixels.mask & bits.SATURATED)),
-    }  # fmt: skip
-
-
-def _metadata(unit, raw, calexp):
-    """Return the header cards of the calibrated image."""
-    return {
-        "VISIT": unit["visit"], "DETECTOR": unit["detector"], "BAND": unit["band"], "BUNIT": "electron",
-        "MJDTAI": unit["midpoint_mjd_tai"], "EXPTIME": raw.exposure_s,
-        "NJYPERE": calexp["njy_per_e"], "ZEROPT": calexp["zero_point_mag"], "PSFFWHM": calexp["psf_fwhm_pix"],
-        "SKYE": calexp["sky_e"], "SKYNOISE": calexp["sky_noise_e"], "READNOIS": raw.read_noise_e,
-        "APCORR": calexp["aperture_correction"], "APRADIUS": calexp["aperture_radius_pix"],
-        "ASTRRMS": calexp["astrom_rms_arcsec"],
-    }  # fmt: skip
-
-
-def _source_rows(key, sources, reference, pairs, calexp):
-    """Return the rows of the source table as columns."""
-    n, factor = len(sources["x"]), calexp["njy_per_e"]
-    aperture_factor = factor * calexp["aperture_correction"]
-    reference_id = [None] * n
-    for source, star in zip(*pairs, strict=True):
-        reference_id[source] = int(reference["reference_id"][star])
-    copied = ("x", "y", "x_err", "y_err", "ra", "dec", "ixx_pix2", "iyy_pix2", "ixy_pix2", "is_star", "is_psf_star",
-              "is_saturated", "is_edge", "is_blended", "is_bad")  # fmt: skip
-    return {
-        "source_id": source_ids(key["visit"], key["detector"], n),
-        **{name: np.full(n, value) for name, value in key.items()},
-        **{name: sources[name] for name in copied},
-        "hpx29": hpx29(sources["ra"], sources["dec"]),
-        "psf_flux_njy": factor * sources["psf_flux"],
-        "psf_flux_err_njy": factor * sources["psf_flux_err"],
-        "aperture_flux_njy": aperture_factor * sources["aperture_flux"],
-        "aperture_flux_err_njy": aperture_factor * sources["aperture_flux_err"],
-        "reference_id": reference_id,
-    }
-
-
-def _streak_rows(key, streaks, wcs, calexp):
-    """Return the rows of the streak table."""
-    scale, factor = calexp["pixel_scale_arcsec"], calexp["njy_per_e"]
-    rows = []
-    for number, streak in enumerate(streaks):
-        ra, dec = pixel_to_sky(wcs, np.array([streak.x0, streak.x1]), np.array([streak.y0, streak.y1]))
-        rows.append({
-            **key, "streak_number": number,
-            "x0": streak.x0, "y0": streak.y0, "x1": streak.x1, "y1": streak.y1,
-            "ra0": ra[0], "dec0": dec[0], "ra1": ra[1], "dec1": dec[1],
-            "length_arcsec": streak.length_pix * scale, "fwhm_arcsec": streak.fwhm_pix * scale,
-            "mask_width_arcsec": 2.0 * streak.mask_half_width_pix * scale,
-            "brightness_njy_per_arcsec": streak.brightness * factor / scale,
-            "brightness_err_njy_per_arcsec": streak.brightness_err * factor / scale,
-            "line_snr": streak.snr,
-        })  # fmt: skip
-    return rows
-
-
 CALIBRATE = Stage(
     "calibrate",
     key=("visit", "detector"),
-    version=7,
+    version=8,
     writes=("calexp", "calexp_residual", "source", "streak"),
     run=calibrate,
     config=CalibrateConfig,

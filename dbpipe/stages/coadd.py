@@ -11,15 +11,20 @@ from dbpipe.imaging.coadd import (
     RejectionLimits,
     background_offset,
     find_deviant,
+    fixed_halos,
     keep_artefacts,
     median_image,
     pack_used,
     weighted_mean,
 )
+from dbpipe.imaging.sky_structure import follow_structure, structure_image
 from dbpipe.io.planes import Planes, read_planes
 from dbpipe.sky.skymap import Tract, patch_wcs
 from dbpipe.sky.window import Window
 from dbpipe.stage import Outputs, Skip, Stage
+
+N_MATCH = 3
+"""Rounds in which the skies of the inputs are brought together."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +59,13 @@ def coadd(unit, inputs, config):
     window = warps[0].window
     for w in warps[1:]:
         window = window.union(w.window)
-    stack, usable = _read_stack(warps, window)
+    stack, usable, halo = _read_stack(warps, window)
     median, count = median_image(stack, usable)
     offsets = [background_offset(image, median, ok & (count >= 2)) for image, ok in zip(stack, usable, strict=True)]
     for image, offset in zip(stack, offsets, strict=True):
         # what no exposure covers stays 0: that is how `_filled` knows it
         image[image != 0] += np.float32(offset)
+    nodes = _match_structure(stack, usable, halo)
     median, count = median_image(stack, usable)
     rejected = _rejected(unit, warps, window, stack, usable, median, count, config)
     used = usable & ~rejected
@@ -75,6 +81,7 @@ def coadd(unit, inputs, config):
             "WEIGHT": mean.weight,
             "MASK": mask,
             "USED": pack_used(used),
+            "SKY": nodes,
             "NOISE": np.array([w.noise for w in warps], np.float32),
             "WINDOWS": np.array([(w.window.x0, w.window.y0, w.window.nx, w.window.ny) for w in warps], np.int32),
         },
@@ -91,6 +98,25 @@ def coadd(unit, inputs, config):
         files={"coadd": product},
         n_pix=int(stack.size),
     )
+
+
+def _match_structure(stack, usable, halo):
+    """Give all inputs the same part of the sky's structure, in place; return the nodes of what was added to each.
+
+    Their common median changes where an input ends: it is taken anew while they come closer.
+    """
+    nodes = None
+    for _ in range(N_MATCH):
+        median, count = median_image(stack, usable)
+        seen = [ok & (count >= 2) for ok in usable]
+        added = np.array([follow_structure(median - image, ok, halo) for image, ok in zip(stack, seen, strict=True)])
+        for image, more in zip(stack, added, strict=True):
+            if more.any():
+                image[image != 0] += structure_image(more, image.shape)[image != 0]
+        nodes = added if nodes is None else nodes + added
+        if not added.any():
+            break
+    return nodes
 
 
 def _mask(warps, window, mean, used, rejected):
@@ -147,10 +173,13 @@ def _read_plane(warp, name, window):
 def _read_stack(warps, window):
     stack = np.zeros((len(warps), *window.shape), np.float32)
     usable = np.zeros(stack.shape, bool)
+    halo = np.zeros(window.shape, bool)
     for k, w in enumerate(warps):
         stack[k] = _read_plane(w, "IMAGE", window)
-        usable[k] = (_read_plane(w, "MASK", window) & planes.UNFIT) == 0
-    return stack, usable
+        mask = _read_plane(w, "MASK", window)
+        usable[k] = (mask & planes.UNFIT) == 0
+        halo |= (mask & planes.NEAR_SATURATED) != 0
+    return stack, usable, halo
 
 
 def _rejected(unit, warps, window, stack, usable, median, count, config):
@@ -162,15 +191,25 @@ def _rejected(unit, warps, window, stack, usable, median, count, config):
         max_witness_gap_day=config.max_witness_gap_day,
         trail_length_pix=config.trail_length_fwhm * unit["target_fwhm_pix"],
     )
+    mjd = [w.row["midpoint_mjd_tai"] for w in warps]
     deviant, trail = np.zeros((2, *stack.shape), bool)
+    bits = [_read_plane(w, "MASK", window) for w in warps]
+    shown = np.array([_shown(mask, ok) for mask, ok in zip(bits, usable, strict=True)])
     for k, w in enumerate(warps):
         variance = _read_plane(w, "VARIANCE", window)
-        # around a saturated star the inputs differ by their bleeds and by the wings of their PSFs
-        halo = (_read_plane(w, "MASK", window) & planes.NEAR_SATURATED) != 0
+        halo, saturated = ((bits[k] & bit) != 0 for bit in (planes.NEAR_SATURATED, planes.SATURATED))
+        halo = fixed_halos(
+            halo | saturated, saturated, shown, number=k, mjd=mjd, max_gap_day=config.max_witness_gap_day
+        )
         clear = usable[k] & ~ndimage.maximum_filter(halo, 2 * math.ceil(4.0 * unit["target_fwhm_pix"]) + 1)
         deviant[k], trail[k] = find_deviant(stack[k], variance, clear, median=median, count=count, limits=limits)
-    keep_artefacts(deviant, trail, usable, mjd=[w.row["midpoint_mjd_tai"] for w in warps], limits=limits)
+    keep_artefacts(deviant, trail, usable, mjd=mjd, limits=limits)
     return deviant
+
+
+def _shown(mask, usable):
+    """Return 1 where an input shows a source, 0 where sky, -1 where nothing is known; int8."""
+    return np.where((mask & (planes.DETECTED | planes.SATURATED)) != 0, 1, np.where(usable, 0, -1)).astype(np.int8)
 
 
 def _coadd_row(unit, mean, used, usable):
@@ -201,7 +240,7 @@ def _input_row(unit, row, number, weight, offset, usable, rejected):
 COADD = Stage(
     "coadd",
     key=("template_id", "tract", "patch"),
-    version=12,
+    version=14,
     writes=("coadd", "coadd_input"),
     run=coadd,
     config=CoaddConfig,

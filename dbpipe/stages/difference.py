@@ -1,18 +1,19 @@
 """Subtract the template from one calibrated exposure."""
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from dbpipe.errors import DataError
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging.cells import sample_cells
+from dbpipe.imaging.kernel_match import KernelSettings
 from dbpipe.imaging.registration import measure_shifts, register
-from dbpipe.imaging.score import Score, blank_statistics, score_image
-from dbpipe.imaging.star_noise import measure_star_noise, own_star_noise, star_noise
-from dbpipe.imaging.subtract import KernelSettings, Plane, subtract
-from dbpipe.imaging.wings import MAX_STARS, Stars
+from dbpipe.imaging.score import blank_statistics, score_image
+from dbpipe.imaging.star_noise import with_star_noise
+from dbpipe.imaging.subtract import Plane, subtract
+from dbpipe.imaging.wings import Stars
 from dbpipe.io.difference import Difference
 from dbpipe.io.exposure import read_exposure
 from dbpipe.sky.skymap import Tract
@@ -79,10 +80,9 @@ def subtract_template(exposure, template, unit, inputs, config):
     )
     unusable = (result.mask & planes.UNUSABLE) != 0
     score = score_image(result.difference, result.variance, unusable, result.whitening.psf)
-    star_part = measure_star_noise(
-        score.score, score.flux_err, result.bright.take(slice(MAX_STARS)), fwhm_pix=science.fwhm_pix
+    result, score, star_part = with_star_noise(
+        result, score, science.psf, fwhm_pix=science.fwhm_pix, halo_noise=config.halo_noise
     )
-    result, score = _with_star_noise(result, score, star_part, config)
     blank = (result.mask & (planes.UNFIT | planes.DETECTED) == 0) & (score.flux_err > 0)
     if blank.sum() < 1000:
         raise DataError("no blank sky to measure the noise on", n_blank_pix=int(blank.sum()), n_required=1000)
@@ -113,37 +113,6 @@ def subtract_template(exposure, template, unit, inputs, config):
 def _bright_stars(rows, njy_per_e):
     x, y, flux = (rows[name].to_numpy(zero_copy_only=False).astype(float) for name in ("x", "y", "flux_njy"))
     return Stars(x, y, np.where(rows["is_saturated"].to_numpy(zero_copy_only=False), np.nan, flux / njy_per_e))
-
-
-def _with_star_noise(result, score, part, config):
-    """Add what stars leave to the noise, and mark as halo where that of a saturated star outweighs the rest."""
-    shape = score.score.shape
-    sky_err = float(np.median(score.flux_err[::7, ::7]))
-    added = star_noise(shape, part, result.bright, faintest=0.05 * sky_err)
-    from_saturated = _saturated_star_noise(result, score, part)
-    added = np.maximum(added, from_saturated)
-    ratio = np.divide(added, score.flux_err, out=np.zeros(shape, np.float32), where=score.flux_err > 0)
-    factor = np.sqrt(1.0 + np.square(ratio))
-    mask = result.mask.copy()
-    if part.value.any():
-        # measured, and therefore better than the disc that calibration drew by the saturated area
-        mask &= ~np.uint16(planes.NEAR_SATURATED)
-        mask[from_saturated > config.halo_noise * np.maximum(score.flux_err, sky_err)] |= planes.NEAR_SATURATED
-    changed = replace(result, variance=result.variance * np.square(factor), mask=mask)
-    return changed, Score(score.score / factor, score.flux_err * factor)
-
-
-def _saturated_star_noise(result, score, part):
-    """Return the error that saturated stars add to fluxes, (ny, nx) float32."""
-    ny, nx = shape = score.score.shape
-    y, x = (np.floor(v + 0.5).astype(int) for v in (result.bright.y, result.bright.x))
-    saturated = ((result.mask & planes.SATURATED) != 0)[y.clip(0, ny - 1), x.clip(0, nx - 1)]
-    noise = np.zeros(shape, np.float32)
-    for k in np.flatnonzero(saturated):
-        star = result.bright.take(slice(k, k + 1))
-        own = own_star_noise(score.score, score.flux_err, star, part)
-        noise = np.maximum(noise, star_noise(shape, own, star, faintest=0.0))
-    return noise
 
 
 def _star_columns(result, part):
@@ -250,7 +219,7 @@ def _sampled(unit, stars, exposure, result, score, blank):
 DIFFERENCE = Stage(
     "difference",
     key=("visit", "detector"),
-    version=21,
+    version=26,
     writes=("diffim", "diffim_input", "diffim_sample", "diffim_registration"),
     run=difference,
     config=DifferenceConfig,

@@ -21,7 +21,8 @@ from dbpipe.io.difference import read_difference
 from dbpipe.sky.healpix import hpx29, place_centres, place_pixels
 from dbpipe.sky.wcs import sky_to_pixel
 from dbpipe.stage import Outputs, Stage
-from dbpipe.stages.detect import mask_columns, psf_stamps, sides
+from dbpipe.stages.detect import psf_stamps
+from dbpipe.stages.detect_columns import mask_columns, sides
 
 _VERSION = 1
 

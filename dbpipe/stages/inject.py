@@ -222,7 +222,7 @@ def _summary(unit, columns):
 INJECT = Stage(
     "inject",
     key=("visit", "detector"),
-    version=1,
+    version=2,
     writes=("injected_source", "injection_summary"),
     run=inject,
     config=InjectConfig,

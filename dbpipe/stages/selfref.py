@@ -10,7 +10,7 @@ from dbpipe.io.fits import read_raw
 from dbpipe.io.instrument import load_instrument
 from dbpipe.sky.healpix import hpx29
 from dbpipe.sky.wcs import pixel_to_sky
-from dbpipe.stages.calibrate import clean_pixels, flag_after_detection
+from dbpipe.stages.clean_pixels import clean_pixels, flag_after_detection
 from dbpipe.stages.ingest import INSTRUMENT_FILE
 
 NOMINAL_ZERO_POINT_MAG = 25.0

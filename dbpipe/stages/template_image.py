@@ -12,6 +12,7 @@ from dbpipe.imaging.homogenise import moffat_psf
 from dbpipe.imaging.noise import NoiseField
 from dbpipe.imaging.psf import UniformPsf
 from dbpipe.imaging.resample import warp, warp_stamp
+from dbpipe.imaging.sky_structure import structure_image
 from dbpipe.imaging.subtract import BLOCK_PIX, Plane
 from dbpipe.io.planes import read_planes, read_window
 from dbpipe.sky.skymap import patch_wcs, tract_wcs
@@ -108,7 +109,9 @@ def _paste(row, own, window, image, variance, mask):
     read = read_window(row["path"], ["IMAGE", "VARIANCE", "WEIGHT", "MASK", "USED"], part.slices_in(coadd))
     mean = Mean(read["IMAGE"], read["VARIANCE"], read["WEIGHT"])
     if own is not None:
-        mean = _down_date(read["USED"], own, part, mean)
+        sky = read_planes(row["path"], ["SKY"]).arrays["SKY"][own["input_number"]]
+        sky = structure_image(sky, coadd.shape)[part.slices_in(coadd)] if sky.any() else np.float32(0.0)
+        mean = _down_date(read["USED"], own, part, mean, sky)
     target = part.slices_in(window)
     # where nothing is left the coadd's own value stands in, masked: a hole would ring in the convolution
     image[target] = np.where(mean.weight > 0, mean.image, read["IMAGE"])
@@ -125,7 +128,7 @@ def _noise_of(path, inputs, window, part):
     return read["NOISE"], [(r, places[r["input_number"]]) for r in inputs]
 
 
-def _down_date(packed, own, part, mean):
+def _down_date(packed, own, part, mean, sky):
     head = read_planes(own["path"], [])
     warp_window = Window(head.metadata["X0"], head.metadata["Y0"], head.metadata["NX"], head.metadata["NY"])
     common = warp_window.common(part)
@@ -136,6 +139,7 @@ def _down_date(packed, own, part, mean):
     cut = common.slices_in(part)
     image[cut] = planes_read["IMAGE"] + np.float32(own["background_njy"])
     variance[cut] = planes_read["VARIANCE"]
+    image = image + sky
     return without_input(mean, image, variance, used=unpack_used(packed, own["input_number"]), weight=own["weight"])
 
 
@@ -151,7 +155,7 @@ class Probes:
         self.blocks = tuple(-(-n // BLOCK_PIX) for n in shape)
         self.block = (y // BLOCK_PIX) * self.blocks[1] + x // BLOCK_PIX
         self.x, self.y = (np.rint(np.nan_to_num(v, nan=-1.0)).astype(int) for v in grid.at(x, y))
-        self.powers, self.shares = [], []
+        self.powers, self.shares, self.power_shares = [], [], []
 
     def look(self, part, packed, stamps, inputs, matrix):
         """Note which of the inputs went into a part of the template, and what noise they have there.
@@ -167,32 +171,42 @@ class Probes:
         rows, columns = part
         inside = (self.y >= rows.start) & (self.y < rows.stop) & (self.x >= columns.start) & (self.x < columns.stop)
         y, x = self.y[inside] - rows.start, self.x[inside] - columns.start
-        seen = []
+        seen, weight = [], np.zeros(len(x))
         for r, window in inputs:
             n_node, half = stamps.shape[1], stamps.shape[-1] // 2
             node = noise.node_shares(x - window.x0, y - window.y0, shape=window.shape, n_node=n_node)
             # an input of weight w = 1 / v adds w^2 v g = w g, g its noise gain, to the numerator of the variance
             gain = r["weight"] * stamps[r["input_number"], :, :, half, half, None].astype(float)
-            seen.append(unpack_used(packed[:, y, x], r["input_number"]) * node * gain)
+            used = unpack_used(packed[:, y, x], r["input_number"])
+            seen.append(used * node * gain)
+            weight += used * r["weight"]
         if not seen:
             return
         seen = np.array(seen)
         total = seen.sum(axis=(0, 1, 2))
-        seen /= np.where(total > 0, total, 1.0)
+        share = seen / np.where(total > 0, total, 1.0)
+        seen /= np.where(weight > 0, weight, 1.0) ** 2
         for k, j, i in np.argwhere(seen.sum(axis=3) > 0):
             stamp = stamps[inputs[k][0]["input_number"], j, i].astype(float)
             self.powers.append(_power_on_exposure(stamp, matrix))
-            self.shares.append(np.bincount(self.block[inside], seen[k, j, i], minlength=np.prod(self.blocks)))
+            for shares, values in ((self.shares, share), (self.power_shares, seen)):
+                shares.append(np.bincount(self.block[inside], values[k, j, i], minlength=np.prod(self.blocks)))
 
     def noise(self):
         """Return the noise per block; blocks without template take the mean of the others."""
         if not self.powers:
             # nothing but the exposure itself: there will be no pixel to use it on
-            return NoiseField(np.ones((1, FFT_SIZE, FFT_SIZE)), np.ones((*self.blocks, 1)))
-        shares = np.array(self.shares).T
-        seen = shares.sum(axis=1, keepdims=True)
-        shares = np.where(seen > 0, shares / np.where(seen > 0, seen, 1.0), shares.sum(axis=0) / shares.sum())
-        return NoiseField(np.array(self.powers), shares.reshape(*self.blocks, -1))
+            return noise.uniform_noise(np.ones((FFT_SIZE, FFT_SIZE)), self.blocks)
+        shares, power_shares = (_normalised(np.array(s).T) for s in (self.shares, self.power_shares))
+        return NoiseField(
+            np.array(self.powers), shares.reshape(*self.blocks, -1), power_shares.reshape(*self.blocks, -1)
+        )
+
+
+def _normalised(shares):
+    """Return rows of unit sum; empty ones take the mean of the others."""
+    seen = shares.sum(axis=1, keepdims=True)
+    return np.where(seen > 0, shares / np.where(seen > 0, seen, 1.0), shares.sum(axis=0) / shares.sum())
 
 
 def _power_on_exposure(stamp, matrix):

@@ -13,8 +13,7 @@ from dbpipe.imaging import noise
 from dbpipe.imaging.convolve import KernelField, block_centres, convolve, core_radius_pix
 from dbpipe.imaging.decorrelate import spread
 from dbpipe.imaging.homogenise import match_psf, moffat_psf
-from dbpipe.imaging.resample import fill_gaps, warp, warp_stamp
-from dbpipe.imaging.subtract import grow_bits
+from dbpipe.imaging.resample import fill_bleeds, fill_gaps, warp, warp_stamp
 from dbpipe.imaging.thin_lines import fill_thin_lines
 from dbpipe.io.exposure import read_exposure
 from dbpipe.io.planes import Planes
@@ -27,7 +26,7 @@ BLOCK_PIX = 256
 NOISE_HALF = 20
 """Half side of the autocovariance stamp [pix]: kernels of 31 pix have no longer reach."""
 POWER_SIZE = 96
-N_NODE = 2
+N_NODE = 3
 """Places along each axis for which the noise's correlation is stored: the kernel follows the PSF across the exposure,
 and where the PSF is about as sharp as the model, a little makes its noise gain twice as large."""
 
@@ -59,8 +58,10 @@ def warp_exposure(unit, inputs, config):
     warped = _warped(exposure, frame, wide, unit["psf_fwhm_pix"])
     image = convolve(warped.image, kernels)
     # a filled gap spoils little beyond itself; what is saturated or outside spoils all that the kernel reaches
-    mask = grow_bits(warped.mask, 1, bits=planes.BAD | planes.COSMIC_RAY)
-    mask = grow_bits(mask, core_radius_pix(middle.kernel), bits=planes.SATURATED | planes.NO_DATA | planes.STREAK)
+    mask = planes.grow_bits(warped.mask, 1, bits=planes.BAD | planes.COSMIC_RAY)
+    mask = planes.grow_bits(
+        mask, core_radius_pix(middle.kernel), bits=planes.SATURATED | planes.NO_DATA | planes.STREAK
+    )
     interpolated = _interpolated_power(exposure, frame, wide)
     gain = np.array([[_power(interpolated, k).mean() for k in row] for row in kernels.kernels])
     cut = covered.slices_in(wide)
@@ -99,7 +100,7 @@ def _warped(exposure, frame, window, fwhm_pix):
     grid = pixel_map(frame, exposure.wcs, window.shape)
     image, variance, mask = fill_thin_lines(exposure.image, exposure.variance, exposure.mask, fwhm_pix=fwhm_pix)
     return warp(
-        fill_gaps(image, mask),
+        fill_gaps(fill_bleeds(image, mask), mask),
         variance,
         mask,
         map_x=grid.x,
@@ -182,7 +183,7 @@ def _interpolated_power(exposure, frame, window):
 WARP = Stage(
     "warp",
     key=("template_id", "tract", "patch", "visit", "detector"),
-    version=8,
+    version=9,
     writes=("warp",),
     run=warp_exposure,
     config=WarpConfig,

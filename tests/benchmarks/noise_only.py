@@ -10,8 +10,8 @@ template. One row for each template and exposure, and the sums.
 Columns: ratio, FWHM of the template over that of the exposure; direction of the convolution (t, template; s, science
 image); number of inputs, and + if one more was taken out, the exposure itself; area; score_std and mean of the score;
 correlation of adjacent pixels; skewness and excess kurtosis of the score; pulls of forced fluxes; then for 4, 4.5 and 5
-sigma, both signs together and per square degree: expected by Kaiser's formula, in a continuous score image, and in a
-sampled one; found with its Poisson error.
+sigma, both signs together and per square degree: expected by Kaiser's formula, in a continuous score image (what rows
+are), and in a sampled one (what its pixels show); found: rows with their Poisson error, and pixels.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from dbpipe.simulate.visits import PIXEL_SCALE_ARCSEC
 from dbpipe.survey import Survey
 
 FWHM_PIX = (3.2, 3.6, 4.0, 4.4, 4.9, 5.5)
-TEMPLATES = ((0,), (5,), (2,), (0, 1), (1, 2, 3, 4), (0, 1, 2, 3, 4))
+TEMPLATES = ((0,), (5,), (2,), (0, 1), (1, 2, 3, 4), (0, 1, 2, 3, 4), (1,), (3,), (4,))
 """Numbers of the exposures, the sharpest first, that make each template."""
 DEG2_PER_PIX = (PIXEL_SCALE_ARCSEC / 3600.0) ** 2
 
@@ -47,6 +47,9 @@ def _arguments():
     parser.add_argument("--work", type=Path, required=True, help="folder for the surveys and the table")
     parser.add_argument("--size", type=int, default=2048, help="side of an exposure [pix]")
     parser.add_argument("--seed", type=int, nargs="+", default=[1])
+    parser.add_argument(
+        "--seeing", type=float, default=1.0, help="factor on FWHM_PIX: noise has more peaks where it is sharp"
+    )
     parser.add_argument("--template", type=int, nargs="+", default=range(len(TEMPLATES)), help="which of TEMPLATES")
     return parser.parse_args()
 
@@ -56,7 +59,7 @@ def _one_survey(folder, seed, options):
     root, places = folder / "survey", folder / "stars.json"
     if not root.is_dir():
         order = np.random.default_rng(seed).permutation(FWHM_PIX)
-        stars = simulate_noise(folder / "sky", order, seed=seed, size_pix=options.size)
+        stars = simulate_noise(folder / "sky", options.seeing * order, seed=seed, size_pix=options.size)
         places.write_text(json.dumps({str(v): np.stack(xy).tolist() for v, xy in stars.items()}))
         calibrate(root, folder / "sky")
     stars = {int(v): np.array(xy) for v, xy in json.loads(places.read_text()).items()}
@@ -90,7 +93,7 @@ def measure_survey(root, stars):
 
 def show(table):
     """Print one line for each difference image, and the sums for each direction."""
-    rates = "".join(f" | {nu}: Kaiser cont. sampled peaks rows" for nu in THRESHOLDS)
+    rates = "".join(f" | {nu}: Kaiser cont. sampled rows pixels" for nu in THRESHOLDS)
     print(f"ratio d n    deg2    std   mean    lag1   skew   kurt   pull   std{rates}")
     for row in table.sort_values("ratio").to_dict("records"):
         loo = "+" if row["leave_one_out"] else ""
@@ -101,13 +104,28 @@ def show(table):
               + _rates(pd.DataFrame([row])))  # fmt: skip
     for name, part in [("all", table), *table.groupby("convolved")]:
         std = np.average(part.score_std, weights=part.n_pix)
-        print(f"{name}: {part.n_pix.sum() * DEG2_PER_PIX:.3f} deg2, std {std:.4f}")
+        print(f"{name}: {len(part)} images, {part.n_pix.sum() * DEG2_PER_PIX:.3f} deg2, "
+              f"std {std:.4f} ({part.score_std.min():.4f} .. {part.score_std.max():.4f}), "
+              f"lag1 {part.lag1.min():+.4f} .. {part.lag1.max():+.4f}, median {part.lag1.median():+.4f}")  # fmt: skip
         for nu in THRESHOLDS:
             sums = {c: part[f"{c}_{nu}"].sum() for c in ("kaiser", "continuous", "sampled")}
-            plus, minus = (part[f"peak{s}_{nu}"].sum() for s in "+-")
-            rows = part[f"row+_{nu}"].sum() + part[f"row-_{nu}"].sum()
-            over = ", ".join(f"{(plus + minus) / v:.3f} of {c} ({v:.0f})" for c, v in sums.items())
-            print(f"  {nu}: {plus} + {minus} peaks, {rows} rows; {over}; +- {1 / np.sqrt(max(plus + minus, 1)):.3f}")
+            plus, minus = (part[f"row{s}_{nu}"].sum() for s in "+-")
+            pixels = part[f"peak+_{nu}"].sum() + part[f"peak-_{nu}"].sum()
+            over = ", ".join(f"{(plus + minus) / sums[c]:.3f} of {c} ({sums[c]:.0f})" for c in ("kaiser", "continuous"))
+            print(f"  {nu}: {plus} + {minus} rows, {over}; +- {1 / np.sqrt(max(plus + minus, 1)):.3f}; "
+                  f"{pixels} pixels, {pixels / sums['sampled']:.3f} of sampled")  # fmt: skip
+        print(f"  {_repeated(part)} of the highest are found with another template too")
+
+
+def _repeated(table):
+    """Return how many rows of the highest threshold lie where another difference of the same exposure has one."""
+    repeated = 0
+    for _, part in table.groupby(["seed", "visit"]):
+        image = np.repeat(np.arange(len(part)), part.row_x.map(len))
+        x, y = (np.concatenate(part[c].map(np.asarray).to_list()) for c in ("row_x", "row_y"))
+        near = np.hypot(x[:, None] - x, y[:, None] - y) < 2.0
+        repeated += int(np.sum((near & (image[:, None] > image)).any(axis=1)))
+    return repeated
 
 
 def _rates(part):
@@ -116,7 +134,7 @@ def _rates(part):
     for nu in THRESHOLDS:
         n = [part[f"{c}_{nu}"].sum() / area for c in ("kaiser", "continuous", "sampled")]
         peaks, rows = (part[f"{c}+_{nu}"].sum() + part[f"{c}-_{nu}"].sum() for c in ("peak", "row"))
-        found = f"{peaks / area:6.0f}+-{np.sqrt(peaks) / area:<4.0f} {rows / area:6.0f}"
+        found = f"{rows / area:6.0f}+-{np.sqrt(rows) / area:<4.0f} {peaks / area:6.0f}"
         text += f" | {n[0]:6.0f} {n[1]:6.0f} {n[2]:6.0f} {found}"
     return text
 

@@ -52,8 +52,9 @@ def test_noise_is_white_and_gaussian(measured):
 
 
 def test_false_detections_are_those_of_noise(measured):
-    """At 4 sigma there are as many peaks and rows as a Gaussian field has, within four Poisson errors."""
-    expected = measured["sampled_4.0"].sum()
-    for name in ("peak", "row"):
+    """At 4 sigma there are as many peaks as a sampled Gaussian field has, and as many rows as a continuous one, within
+    four Poisson errors."""
+    for name, reference in (("peak", "sampled"), ("row", "continuous")):
+        expected = measured[f"{reference}_4.0"].sum()
         found = measured[f"{name}+_4.0"].sum() + measured[f"{name}-_4.0"].sum()
         assert found == pytest.approx(expected, abs=4.0 * np.sqrt(expected))

@@ -9,10 +9,11 @@ from scipy.signal import fftconvolve
 from dbpipe.imaging import noise
 from dbpipe.imaging.decorrelate import FFT_SIZE
 from dbpipe.imaging.homogenise import match_psf, moffat_psf
+from dbpipe.imaging.kernel_match import KernelSettings
 from dbpipe.imaging.mask import DETECTED, UNUSABLE
 from dbpipe.imaging.psf import UniformPsf
 from dbpipe.imaging.score import score_image
-from dbpipe.imaging.subtract import BLOCK_PIX, KernelSettings, Plane, subtract
+from dbpipe.imaging.subtract import BLOCK_PIX, Plane, subtract
 from dbpipe.imaging.wings import Stars
 
 STAMP = 41

@@ -8,6 +8,7 @@ from dbpipe.imaging.coadd import (
     RejectionLimits,
     background_offset,
     find_deviant,
+    fixed_halos,
     keep_artefacts,
     median_image,
     pack_used,
@@ -213,3 +214,15 @@ def test_a_bright_transient_is_no_trail():
     stack, usable = stack_of(2)
     add_source(stack[1], 60, 40, 3e6, 2.5 * FWHM)
     assert not rejected(stack, usable, np.array([0.0, 30.0])).any()
+
+
+@pytest.mark.parametrize(("n_showing", "is_star"), [(1, False), (2, False), (5, True), (6, True)])
+def test_the_halo_of_a_saturated_mover_is_no_star_s(n_showing, is_star):
+    """A saturated source has a halo to respect if more inputs of the night show it than lack it."""
+    halo, saturated = np.zeros((2, 40, 60), bool)
+    halo[10:30, 20:40], saturated[17:23, 27:33] = True, True
+    shown = np.zeros((8, 40, 60), np.int8)
+    shown[:n_showing, 15:25, 25:35] = 1
+    shown[6] = -1  # not covered: no vote
+    found = fixed_halos(halo, saturated, shown, number=0, mjd=[*np.linspace(0.0, 0.1, 7), 30.0], max_gap_day=2.0)
+    np.testing.assert_array_equal(found, halo if is_star else np.zeros_like(halo))

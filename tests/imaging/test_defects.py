@@ -53,3 +53,17 @@ def test_a_star_without_bleed_has_none():
     """A round saturated area, and a single pixel, are stars."""
     y, x = np.mgrid[:60, :60]
     assert not find_bleeds((np.hypot(x - 30, y - 30) <= 7) | ((x == 5) & (y == 5))).any()
+
+
+def test_what_is_dark_all_around_is_no_dead_pixel():
+    """Where the sky level is too high, as beside a nebula, pixels are not dead; a line in it and a block are."""
+    rng = np.random.default_rng(2)
+    sky = np.full((200, 200), 600.0, np.float32)
+    image = rng.normal(600.0, 25.0, sky.shape).astype(np.float32)
+    sky[40:120, 40:160] += 250.0
+    image[80, 50:150] = 0.0
+    image[150:190, 20:80] = 0.0
+    dead = find_dead_pixels(image, sky, 25.0)
+    assert dead[80, 50:150].all() and dead[150:190, 20:80].all()
+    dead[80, 50:150], dead[150:190, 20:80] = False, False
+    assert dead.mean() < 1e-4

@@ -8,7 +8,10 @@ from scipy.signal import fftconvolve
 
 from dbpipe.errors import DataError
 from dbpipe.imaging.convolve import convolve
-from dbpipe.imaging.kernel import KernelModel, fit_kernel, flux_residual, make_basis, star_equations
+from dbpipe.imaging.kernel import KernelModel, corrections, make_basis
+from dbpipe.imaging.kernel_equations import star_equations
+from dbpipe.imaging.kernel_fit import fit_kernel
+from dbpipe.imaging.kernel_residuals import flux_residual, residual_squares, star_parameters
 from dbpipe.imaging.polynomial import terms
 from dbpipe.imaging.start_kernel import StartKernel
 from dbpipe.units import FWHM_PER_SIGMA
@@ -125,6 +128,37 @@ def test_the_background_image_is_the_polynomial_of_the_fit():
     np.testing.assert_allclose(model.background_image(), expected.reshape(30, 50), rtol=1e-5, atol=1e-6)
 
 
+def test_the_fit_sees_the_kernel_that_is_applied():
+    """With a start kernel that rings to its edge, the equations' residual is that of the convolved image."""
+    equations, reference, target = scene()
+    u = np.arange(21) - 10
+    ripple = np.outer(np.cos(u), np.cos(0.7 * u)) * np.exp(-0.5 * (u[:, None] ** 2 + u**2) / 36.0)
+    start = StartKernel(np.tile(ripple / ripple.sum(), (2, 2, 1, 1)), SHAPE, 0.0)
+    settings = dict(reference_variance=np.zeros(SHAPE), target_variance=np.full(SHAPE, SIGMA**2), model_error=0.0)
+    equations = star_equations(
+        reference, target, np.ones(SHAPE, bool), **settings, reference_power=np.ones((64, 64)),
+        x=equations.x, y=equations.y, start=start, basis=BASIS, half=12,
+    )  # fmt: skip
+    coefficients = np.random.default_rng(4).normal(0.0, 0.1, (28, 1))
+    model = KernelModel(start, BASIS, coefficients, np.zeros(1), SHAPE, 0, 0)
+    left = target - convolve(reference, model.field(128))
+    for k, squares in enumerate(residual_squares(equations, star_parameters(equations, model))):
+        x, y = int(np.rint(equations.x[k])), int(np.rint(equations.y[k]))
+        stamp = left[y - 12 : y + 13, x - 12 : x + 13]
+        assert squares == pytest.approx(np.sum(stamp**2) / SIGMA**2, rel=1e-3)
+
+
+def test_only_the_first_function_carries_the_flux_ratio():
+    """Whatever is lost beyond the kernel's edge, its sum is the coefficient of the first function."""
+    start = np.random.default_rng(6).normal(size=(21, 21))
+    start = StartKernel(np.tile(start / start.sum(), (2, 2, 1, 1)), SHAPE, 0.0)
+    coefficients = np.random.default_rng(7).normal(size=(28, 1))
+    kernel = KernelModel(start, BASIS, coefficients, np.zeros(1), SHAPE, 0, 0).kernels_at(np.zeros(1), np.zeros(1))[0]
+    assert kernel.sum() == pytest.approx(coefficients[0, 0])
+    made = np.tensordot(coefficients[:, 0], corrections(start.middle, BASIS), axes=1)
+    np.testing.assert_allclose(made, kernel, atol=1e-9 * np.abs(kernel).max())
+
+
 def test_variable_stars_are_left_out():
     """Stars that brightened by 30% are clipped, all of them, few others are, and the flux ratio is that of the rest."""
     vary = [3, 17, 30, 41]
@@ -133,7 +167,7 @@ def test_variable_stars_are_left_out():
     assert not result.kept[vary].any()
     assert result.kept.sum() >= N_STAR - len(vary) - 3
     assert result.model.kernels_at(np.array([200.0]), np.array([200.0]))[0].sum() == pytest.approx(1.0, abs=0.002)
-    np.testing.assert_allclose(flux_residual(equations, result.model)[vary], 0.3, atol=0.02)
+    np.testing.assert_allclose(flux_residual(equations, star_parameters(equations, result.model))[vary], 0.3, atol=0.02)
 
 
 def test_control_stars_are_never_in_the_fit():

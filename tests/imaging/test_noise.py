@@ -5,7 +5,7 @@ import pytest
 from imaging.test_resample import affine_warp, turned
 from scipy.signal import fftconvolve
 
-from dbpipe.imaging import noise
+from dbpipe.imaging import noise, resample
 from dbpipe.imaging.homogenise import moffat_psf
 
 
@@ -26,6 +26,15 @@ def test_white_noise_through_a_warp(angle_deg, scale):
     assert not warped.mask.any()
     expected = noise.autocovariance(noise.interpolation_power(64, matrix), 3)
     np.testing.assert_allclose(measured_autocovariance(warped.image, 3), expected, atol=0.01 * expected.max())
+
+
+def test_transfer_is_that_of_the_weights_that_a_warp_uses():
+    """Up to the highest frequency the interpolation passes what its table of normalised weights does, to 2e-4."""
+    phase = np.arange(1024) / 1024
+    place = np.arange(-2, 4) - phase[:, None]
+    for k in (0.0, 1.0, 2.5, np.pi, 4.0):
+        expected = np.mean(np.sum(resample._TABLE[:-1] * np.cos(k * place), axis=1))
+        assert noise._lanczos_transfer(k) == pytest.approx(expected, abs=2e-4)
 
 
 def test_smooth_noise_through_a_warp():

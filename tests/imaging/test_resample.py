@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from imaging.point_sources import add_source
 
-from dbpipe.imaging.mask import BAD, COSMIC_RAY, DETECTED, NO_DATA
-from dbpipe.imaging.resample import fill_gaps, lanczos, warp, warp_stamp
+from dbpipe.imaging.mask import BAD, BLEED, COSMIC_RAY, DETECTED, NO_DATA, SATURATED
+from dbpipe.imaging.resample import fill_bleeds, fill_gaps, lanczos, warp, warp_stamp
 
 
 def turned(angle_deg, scale):
@@ -144,3 +144,26 @@ def test_gaps_are_filled_from_their_neighbours():
     assert filled[28, 38] == 0
     assert np.array_equal(filled[mask & 5 == 0], plane[mask & 5 == 0])
     assert np.array_equal(spoiled, before)
+
+
+def test_a_bleed_is_no_light_of_the_sky():
+    """Charge that bled holds what is beside it; the star, and what is unusable otherwise, stay as they are."""
+    rows, columns = np.mgrid[:40, :60]
+    image = (10.0 * rows).astype(np.float32)
+    mask = np.zeros(image.shape, np.uint16)
+    mask[18:23, :] = SATURATED | BLEED
+    mask[15:26, 26:35] = SATURATED
+    mask[5, 5] = BAD
+    image[(mask & SATURATED) != 0] = 1e5
+    filled = fill_bleeds(image, mask)
+    bleed = (mask & BLEED) != 0
+    np.testing.assert_array_equal(filled[~bleed], image[~bleed])
+    far = bleed & (np.abs(columns - 30) > 8)
+    assert np.abs(filled[far] - 10.0 * rows[far]).max() <= 30.0
+    assert filled[bleed].max() < 300.0
+
+
+def test_without_a_usable_pixel_nothing_is_filled():
+    """An image that is all bleed has nothing to fill it from."""
+    image = np.full((5, 5), 1e5, np.float32)
+    np.testing.assert_array_equal(fill_bleeds(image, np.full((5, 5), SATURATED | BLEED, np.uint16)), image)

@@ -10,10 +10,10 @@ from scipy import ndimage
 
 from dbpipe.errors import DataError
 from dbpipe.imaging.decorrelate import FFT_SIZE
-from dbpipe.imaging.mask import BAD, DETECTED, NO_DATA
+from dbpipe.imaging.kernel_match import KernelSettings, basis_for, choose_direction
+from dbpipe.imaging.mask import BAD, DETECTED, NO_DATA, grow_bits
 from dbpipe.imaging.noise import uniform_noise
 from dbpipe.imaging.score import blank_statistics
-from dbpipe.imaging.subtract import KernelSettings, basis_for, choose_direction, grow_bits
 
 WIDTHS = {"blur the template": (5.6, 4.85), "sharpen it mildly": (4.5, 4.7), "blur the science image": (3.0, 5.2)}
 FLUX = 20000.0

@@ -5,8 +5,7 @@ import pytest
 from stages.sky_patch import NJY_PER_E, TRACT, coadd_warps, difference_inputs, make_exposure, warp_unit
 
 from dbpipe.errors import DataError
-from dbpipe.imaging.mask import UNUSABLE
-from dbpipe.imaging.subtract import grow_bits
+from dbpipe.imaging.mask import UNUSABLE, grow_bits
 from dbpipe.io.difference import read_difference
 from dbpipe.io.exposure import read_exposure
 from dbpipe.sky.skymap import patch_wcs
