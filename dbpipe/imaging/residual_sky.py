@@ -19,7 +19,7 @@ def residual_sky(residual, mask):
     if (unfit | detected).all():
         return np.zeros(residual.shape, np.float32)
     sky = smooth_level(residual.astype(np.float32), ~(unfit | detected), SKY_BIN_PIX)
-    nodes = follow_structure(residual - sky, ~unfit, (mask & planes.NEAR_SATURATED) != 0)
+    nodes = follow_structure(residual - sky, ~unfit)
     if nodes.any():
         sky += structure_image(nodes, residual.shape)
     return sky

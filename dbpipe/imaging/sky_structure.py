@@ -24,15 +24,16 @@ N_PASS = 4
 """The mean over a bin misses a tenth of what changes within four bins; each pass finds that of what is left."""
 
 
-def follow_structure(difference, usable, halo):
+def follow_structure(difference, usable, halo=None):
     """Follow the difference of two images of one sky where it is not flat.
 
     Parameters
     ----------
     difference : (ny, nx) float array
     usable : (ny, nx) bool array
-    halo : (ny, nx) bool array
-        Where a saturated star shines: its wings are the business of others, so a structure does not begin there.
+    halo : (ny, nx) bool array, optional
+        Where a saturated star shines, if its wings are still in the difference. They are the business of others: no
+        structure begins there, nor is there one of a few bins.
 
     Returns
     -------
@@ -42,13 +43,13 @@ def follow_structure(difference, usable, halo):
     nodes = np.zeros((-(-ny // BIN_PIX), -(-nx // BIN_PIX)), np.float32)
     count = _cells(usable.astype(np.float64))
     full = count > 0.5 * CELL_PIX**2
-    region = ~_near(_cells(halo.astype(np.float64)).any(axis=-1))
+    region = True if halo is None else ~_near(_cells(halo.astype(np.float64)).any(axis=-1))
     for number in range(N_PASS):
         left = difference - structure_image(nodes, difference.shape) if nodes.any() else difference
         total = _cells(np.where(usable, left, 0.0))
         level, error = _levels(np.where(full, total / np.maximum(count, 1.0), np.nan))
         significant = region & (np.abs(level) > SIGNIFICANCE * error)
-        if number == 0:
+        if halo is not None and number == 0:
             significant = _large(significant)
             region = _near(significant)
         if not significant.any():

@@ -59,13 +59,13 @@ def coadd(unit, inputs, config):
     window = warps[0].window
     for w in warps[1:]:
         window = window.union(w.window)
-    stack, usable, halo = _read_stack(warps, window)
+    stack, usable = _read_stack(warps, window)
     median, count = median_image(stack, usable)
     offsets = [background_offset(image, median, ok & (count >= 2)) for image, ok in zip(stack, usable, strict=True)]
     for image, offset in zip(stack, offsets, strict=True):
         # what no exposure covers stays 0: that is how `_filled` knows it
         image[image != 0] += np.float32(offset)
-    nodes = _match_structure(stack, usable, halo)
+    nodes = _match_structure(stack, usable)
     median, count = median_image(stack, usable)
     rejected = _rejected(unit, warps, window, stack, usable, median, count, config)
     used = usable & ~rejected
@@ -100,7 +100,7 @@ def coadd(unit, inputs, config):
     )
 
 
-def _match_structure(stack, usable, halo):
+def _match_structure(stack, usable):
     """Give all inputs the same part of the sky's structure, in place; return the nodes of what was added to each.
 
     Their common median changes where an input ends: it is taken anew while they come closer.
@@ -109,7 +109,7 @@ def _match_structure(stack, usable, halo):
     for _ in range(N_MATCH):
         median, count = median_image(stack, usable)
         seen = [ok & (count >= 2) for ok in usable]
-        added = np.array([follow_structure(median - image, ok, halo) for image, ok in zip(stack, seen, strict=True)])
+        added = np.array([follow_structure(median - image, ok) for image, ok in zip(stack, seen, strict=True)])
         for image, more in zip(stack, added, strict=True):
             if more.any():
                 image[image != 0] += structure_image(more, image.shape)[image != 0]
@@ -173,13 +173,10 @@ def _read_plane(warp, name, window):
 def _read_stack(warps, window):
     stack = np.zeros((len(warps), *window.shape), np.float32)
     usable = np.zeros(stack.shape, bool)
-    halo = np.zeros(window.shape, bool)
     for k, w in enumerate(warps):
         stack[k] = _read_plane(w, "IMAGE", window)
-        mask = _read_plane(w, "MASK", window)
-        usable[k] = (mask & planes.UNFIT) == 0
-        halo |= (mask & planes.NEAR_SATURATED) != 0
-    return stack, usable, halo
+        usable[k] = (_read_plane(w, "MASK", window) & planes.UNFIT) == 0
+    return stack, usable
 
 
 def _rejected(unit, warps, window, stack, usable, median, count, config):
