@@ -68,7 +68,7 @@ class _Image:
 
 def count_due(connection, config):
     """Return how many images have detections that are not linked yet."""
-    return len(_find_due(connection, config, None)[1])
+    return len(find_due(connection, config)[1])
 
 
 def associate(connection, config, *, run_id, where=None, report):
@@ -84,7 +84,7 @@ def associate(connection, config, *, run_id, where=None, report):
         SQL condition on visit, detector, band, night.
     report : dbpipe.pipeline.Report
     """
-    stale, due = _find_due(connection, config, where)
+    stale, due = find_due(connection, config, where)
     report.start("associate", len(due))
     if stale:
         _link_batch(connection, config, stale, run_id)
@@ -110,7 +110,8 @@ def _query(name):
     return load_named("stages", "associate")[name]
 
 
-def _find_due(connection, config, where):
+def find_due(connection, config, where=None):
+    """Return the images to take out and those to link, two lists."""
     settings = json.dumps([VERSION, asdict(config)], sort_keys=True)
     rows = fetch_table(connection, _query("due"), {"settings": settings})
     chosen = find_where(connection, rows, where) if where else None
@@ -140,11 +141,7 @@ def _link_batch(connection, config, images, run_id):
         removed = _columns(_of_images(connection, batch))
         new = _new_sources(connection, [image for image in images if image.fingerprint])
         members = _neighbourhood(connection, config, batch, removed, new)
-        settings = {"radius_arcsec": config.radius_arcsec, "max_chi2": config.max_chi2}
-        after = members | {
-            "dia_object_id": link(members, **settings, floor_arcsec=config.position_floor_arcsec),
-            "tracklet_id": np.full(len(members["ra"]), NONE),
-        }
+        after = members | _link(config, members)
         nights = _nights_to_search(removed, members, after)
         members, after, tracklets = _track(connection, config, nights, removed, members, after)
         _write_sources(connection, removed, members, after)
@@ -152,6 +149,31 @@ def _link_batch(connection, config, images, run_id):
         _write_tracklets(connection, nights, tracklets)
         _write_history(connection, removed, members, after, run_id)
         return _record(connection, images, new, run_id, started)
+
+
+def link_alone(connection, config, images, run_id):
+    """Link detections that are far from all that are linked, and too few in a night to make a track.
+
+    `associate` would give the same, after looking for neighbours and tracks.
+    """
+    started = time.perf_counter(), time.process_time()
+    nothing = _columns(_empty(connection))
+    with transaction(connection):
+        new = _new_sources(connection, images)
+        members = new | {"is_old": np.zeros(len(new["ra"]), bool)}
+        after = members | _link(config, members)
+        _write_sources(connection, nothing, members, after)
+        _write_objects(connection, nothing, members, after)
+        _record(connection, images, new, run_id, started)
+
+
+def _link(config, members):
+    """Return the links of whole groups of detections, without tracks."""
+    settings = {"radius_arcsec": config.radius_arcsec, "max_chi2": config.max_chi2}
+    return {
+        "dia_object_id": link(members, **settings, floor_arcsec=config.position_floor_arcsec),
+        "tracklet_id": np.full(len(members["ra"]), NONE),
+    }
 
 
 def _of_images(connection, batch):
