@@ -79,7 +79,6 @@ def _insert(survey, visits, names, run_id):
     }
     planned = pa.table(columns | {"ra": centres[:, 0], "dec": centres[:, 1]})
     values = {
-        "bands": list(detections.BANDS),
         "path": NO_IMAGE,
         "raw_path": str((survey.root / NO_IMAGE).resolve()),
         "sha256": _EMPTY_SHA256,
@@ -118,7 +117,11 @@ def _link(survey, visits, run_id, say):
 
 def _execute(connection, name, registered, values=None):
     query = load_named("simulate", "catalogue")[name]
-    known = {"detector": detections.DETECTOR, "pixel_scale_arcsec": detections.PIXEL_SCALE_ARCSEC}
+    known = {
+        "bands": list(detections.BANDS),
+        "detector": detections.DETECTOR,
+        "pixel_scale_arcsec": detections.PIXEL_SCALE_ARCSEC,
+    }
     tiles.execute_registered(connection, query, registered, select_parameters(query, known | (values or {})))
 
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
-from scipy.spatial import KDTree
 
 from dbpipe.sky.sphere import directions, local_axes, unit_vectors
 from dbpipe.units import ARCSEC_PER_DEG
 
 MAX_GROUP = 3000
 """Members of a group that are compared pair by pair; a larger one is first split by a smaller radius."""
+_CUBES = 1 << 21
+"""Cubes along an axis through the celestial sphere."""
 
 
 @dataclass(frozen=True)
@@ -52,35 +53,69 @@ def connect(ra, dec, *, radius_arcsec):
     Two positions are connected if they are within the radius, or if a chain of such pairs joins them. It holds across
     RA 0/360 and at the poles: distances are chords between unit vectors.
     """
-    n = len(ra)
-    if n == 0:
+    if len(ra) == 0:
         return np.zeros(0, np.int64)
     chord = 2.0 * np.sin(np.radians(radius_arcsec / ARCSEC_PER_DEG) / 2.0)
-    return _components(n, KDTree(unit_vectors(ra, dec)).query_pairs(chord, output_type="ndarray"))
+    vectors = unit_vectors(ra, dec)
+    # cubes in which neighbours are looked for; three of these numbers fit into 63 bits
+    place = np.floor((vectors + 1.0) / max(chord, 2.0**-19)).astype(np.int64)
+    cube = (place[:, 0] * _CUBES + place[:, 1]) * _CUBES + place[:, 2]
+    order = np.argsort(cube, kind="stable")
+    bounds = np.flatnonzero(np.diff(cube[order], prepend=-1, append=-1))
+    return _connect_cubes(vectors, order, bounds, cube[order[bounds[:-1]]], chord**2)
 
 
 @njit(cache=True)
-def _components(n, pairs):
-    """Number the connected components of a graph in the order of their first members.
+def _connect_cubes(vectors, order, bounds, cubes, max_distance2):
+    """Join what is near in the same cube and in the 13 adjacent ones that come later.
 
-    Union-find with path halving, the earlier member on top: ten times as fast as a sparse matrix, for stars that stay
-    have as many pairs as the square of their detections.
+    What is joined already is not measured, which is nearly all: a star that stays has as many pairs as the square of
+    its detections.
     """
-    parent = np.arange(n)
-    for p in range(len(pairs)):
-        i, j = pairs[p, 0], pairs[p, 1]
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        while parent[j] != j:
-            parent[j] = parent[parent[j]]
-            j = parent[j]
-        parent[max(i, j)] = min(i, j)
-    number, n_component = np.empty(n, np.int64), 0
-    for i in range(n):
+    parent = np.arange(len(vectors))
+    for c in range(len(cubes)):
+        _join_near(vectors, order, bounds, c, c, parent, max_distance2)
+        for step in range(14, 27):  # 13 is the cube itself
+            offset = ((step // 9 - 1) * _CUBES + step // 3 % 3 - 1) * _CUBES + step % 3 - 1
+            other = np.searchsorted(cubes, cubes[c] + offset)
+            if other < len(cubes) and cubes[other] == cubes[c] + offset:
+                _join_near(vectors, order, bounds, c, other, parent, max_distance2)
+    return _number_roots(parent)
+
+
+@njit(cache=True)
+def _join_near(vectors, order, bounds, first, second, parent, max_distance2):
+    for a in range(bounds[first], bounds[first + 1]):
+        i = order[a]
+        for b in range(a + 1 if first == second else bounds[second], bounds[second + 1]):
+            j = order[b]
+            root_i, root_j = _root(parent, i), _root(parent, j)
+            if root_i == root_j:
+                continue
+            distance2 = 0.0
+            for axis in range(3):
+                distance2 += (vectors[i, axis] - vectors[j, axis]) ** 2
+            if distance2 <= max_distance2:
+                parent[max(root_i, root_j)] = min(root_i, root_j)
+
+
+@njit(cache=True)
+def _root(parent, i):
+    """The first member that something is joined with, halving the path to it."""
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
+
+
+@njit(cache=True)
+def _number_roots(parent):
+    """Number the groups in the order of their first members, which are their roots."""
+    number, n_group = np.empty(len(parent), np.int64), 0
+    for i in range(len(parent)):
         if parent[i] == i:
-            number[i] = n_component
-            n_component += 1
+            number[i] = n_group
+            n_group += 1
         else:
             number[i] = number[parent[i]]
     return number

@@ -107,7 +107,7 @@ INSERT INTO patch_overlap SELECT 0, 0, visit, $detector FROM planned ORDER BY vi
 -- name: templates
 INSERT INTO template BY NAME
 SELECT
-    row_number() OVER (ORDER BY band) AS template_id,
+    list_position($bands, band) AS template_id,
     0 AS tract,
     band,
     1 AS version,
@@ -163,12 +163,12 @@ ORDER BY visit
 INSERT INTO file VALUES ($path, 'calexp', 'ingest', $unit_key, $sha256, 0)
 
 -- name: dia_sources
--- Detections of some visits, with what is the same for all of them or is not measured.
+-- Detections of some visits in their order, with what is the same for all of them.
 INSERT INTO dia_source BY NAME
 SELECT
     made.*,
     $detector AS detector,
-    template_id,
+    list_position($bands, band) AS template_id,
     0.0 AS ra_dec_cov,
     ra_err * 3600 / $pixel_scale_arcsec AS x_err,
     dec_err * 3600 / $pixel_scale_arcsec AS y_err,
@@ -186,5 +186,3 @@ SELECT
     false AS flag_streak,
     false AS flag_trail
 FROM made
-JOIN template USING (band)
-ORDER BY dia_source_id
