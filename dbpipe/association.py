@@ -64,6 +64,7 @@ class _Image:
     detector: int
     unit_key: str
     fingerprint: str | None
+    detect_fingerprint: str | None = None
 
 
 def count_due(connection, config):
@@ -116,7 +117,7 @@ def find_due(connection, config, where=None):
     rows = fetch_table(connection, _query("due"), {"settings": settings})
     chosen = find_where(connection, rows, where) if where else None
     due = [
-        _Image(row["visit"], row["detector"], row["unit_key"], row["fingerprint"])
+        _Image(*(row[name] for name in ("visit", "detector", "unit_key", "fingerprint", "detect_fingerprint")))
         for number, row in enumerate(rows.to_pylist())
         if chosen is None or number in chosen
     ]
@@ -426,7 +427,15 @@ def _record(connection, images, new, run_id, started):
     for image in kept:
         mine = (new["visit"] == image.visit) & (new["detector"] == image.detector)
         found = np.unique(_tile_of(new["hpx29"][mine])).astype(np.int32).tolist()
-        rows.append({"visit": image.visit, "detector": image.detector, "tiles": found, "n_source": int(mine.sum())})
+        rows.append(
+            {
+                "visit": image.visit,
+                "detector": image.detector,
+                "tiles": found,
+                "n_source": int(mine.sum()),
+                "detect_fingerprint": image.detect_fingerprint,
+            }
+        )
     tiles.execute_registered(connection, _query("remember_images"), {"linked": pa.Table.from_pylist(rows)})
     wall_s, cpu_s = time.perf_counter() - started[0], time.process_time() - started[1]
     verdicts = [

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from dbpipe.catalog.connection import transaction
 from dbpipe.catalog.files import write_beside
 from dbpipe.catalog.queries import directory
+from dbpipe.catalog.tiles import make_views
 from dbpipe.errors import ConfigError
 
 ROW_GROUP_ROWS = 100_000
@@ -39,6 +40,7 @@ def apply_views(connection):
         for name, text in texts.items()
     }
     with transaction(connection):
+        make_views(connection)
         for name in TopologicalSorter(mentions).static_order():
             connection.execute(texts[name])
 
@@ -73,7 +75,7 @@ def column_metadata(connection, table):
 
 def _table_names(connection):
     rows = connection.execute(
-        "SELECT DISTINCT table_name FROM duckdb_columns() WHERE NOT internal ORDER BY 1"
+        "SELECT DISTINCT table_name FROM duckdb_columns() WHERE NOT internal AND schema_name = 'main' ORDER BY 1"
     ).fetchall()
     return [name for (name,) in rows]
 

@@ -70,13 +70,15 @@ CREATE TABLE association.image (
     visit BIGINT NOT NULL,
     detector INTEGER NOT NULL,
     tiles INTEGER[] NOT NULL,
-    n_source INTEGER NOT NULL
+    n_source INTEGER NOT NULL,
+    detect_fingerprint VARCHAR NOT NULL
 );
 COMMENT ON TABLE association.image IS 'Which tiles hold the linked sources of a detector image';
 COMMENT ON COLUMN association.image.visit IS '[] observation id';
 COMMENT ON COLUMN association.image.detector IS '[] sensor';
 COMMENT ON COLUMN association.image.tiles IS '[] HEALPix indices, nested, order 4';
 COMMENT ON COLUMN association.image.n_source IS '[] number of its sources that are linked';
+COMMENT ON COLUMN association.image.detect_fingerprint IS '[] of the detect unit whose sources they are';
 
 CREATE TYPE object_change AS ENUM ('renamed', 'merged', 'split', 'withdrawn');
 
@@ -122,6 +124,6 @@ COMMENT ON COLUMN tracklet.angle_deg IS '[deg] direction of motion, from north t
 COMMENT ON COLUMN tracklet.arc_h IS '[h] time from first to last source';
 COMMENT ON COLUMN tracklet.chi2 IS '[] chi2 of the straight line, 2 n - 4 degrees of freedom';
 
--- Made anew, over all tiles, whenever a tile is added.
+-- Made anew, over all tiles and with comments, whenever a tile is added.
 CREATE VIEW dia_association AS SELECT * FROM association.source;
 CREATE VIEW dia_object AS SELECT * FROM association.object;

@@ -14,6 +14,8 @@ DENSITY = Density(supernova=5.0, variable_star=1.5, agn=0.5, lens=0.12, asteroid
 """More transients than the real sky has, so that a small field says something."""
 OF_THE_RUN = ("run_id", "wall_s", "cpu_s", "peak_rss_mib", "finished_at", "applied_at", "dbpipe_version")
 """Columns that tell when and how, not what."""
+OF_THE_WAY = ("main.run", "main.dia_object_history")
+"""Tables that tell what happened, not what is."""
 
 
 def simulate(sky):
@@ -38,10 +40,11 @@ def content(root):
     with connection.connect(root / CATALOG, read_only=True) as catalog:
         columns = {}
         for table, column in catalog.execute(
-            "SELECT table_name, column_name FROM duckdb_columns() SEMI JOIN duckdb_tables() USING (table_name) "
+            "SELECT schema_name || '.' || table_name, column_name FROM duckdb_columns() "
+            "SEMI JOIN duckdb_tables() USING (schema_name, table_name) "
             "WHERE NOT internal ORDER BY table_name, column_index"
         ).fetchall():
-            if table != "run" and column not in OF_THE_RUN:
+            if table not in OF_THE_WAY and column not in OF_THE_RUN:
                 columns.setdefault(table, []).append(column)
         return {
             table: catalog.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY ALL").fetchall()

@@ -15,6 +15,10 @@ TILE_SHIFT = 2 * (29 - TILE_ORDER)
 """Bits between an index of order 29 and its tile."""
 _KINDS = {"source": "dia_association", "object": "dia_object"}
 """Kind of table -> the view over its tiles."""
+_MEANING = {
+    "source": "Which object each DIASource belongs to: one row per source that is linked",
+    "object": "DIAObjects: sources of any time and band that are one thing on the sky",
+}
 
 
 def find_tiles(connection):
@@ -34,9 +38,24 @@ def add_tiles(connection, tiles):
         for kind in _KINDS:
             connection.execute(_definition(connection, kind, tile))
     if new:
-        for kind, view in _KINDS.items():
-            parts = " UNION ALL ".join(f"SELECT * FROM association.{name}" for name in _names(kind, known | set(new)))
-            connection.execute(f"CREATE OR REPLACE VIEW {view} AS {parts}")
+        make_views(connection)
+
+
+def make_views(connection):
+    """Make the views over all tiles anew, with the comments of the patterns."""
+    tiles = find_tiles(connection)
+    for kind, view in _KINDS.items():
+        parts = " UNION ALL ".join(f"SELECT * FROM association.{name}" for name in _names(kind, tiles))
+        connection.execute(f"CREATE OR REPLACE VIEW {view} AS {parts}")
+        rows = connection.execute(
+            "SELECT column_name, comment FROM duckdb_columns() WHERE schema_name = 'association' "
+            "AND table_name = $kind AND database_name = current_database() ORDER BY column_index",
+            {"kind": kind},
+        ).fetchall()
+        connection.execute(f"COMMENT ON VIEW {view} IS '{_MEANING[kind]}'")
+        for column, comment in rows:
+            text = comment.replace("'", "''")
+            connection.execute(f"COMMENT ON COLUMN {view}.{column} IS '{text}'")
 
 
 def _definition(connection, kind, tile):

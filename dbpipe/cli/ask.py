@@ -58,7 +58,8 @@ def schema(
         apply_views(catalog)
         rows = catalog.execute(
             "SELECT table_name, column_name, data_type, is_nullable, comment FROM duckdb_columns() "
-            "WHERE NOT internal AND database_name = current_database() ORDER BY table_name, column_index"
+            "WHERE NOT internal AND schema_name = 'main' AND database_name = current_database() "
+            "ORDER BY table_name, column_index"
         ).fetchall()
         about = dict(
             catalog.execute(

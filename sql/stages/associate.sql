@@ -9,6 +9,7 @@ WITH detected AS (
         visit.band,
         visit.night,
         unit.unit_key,
+        unit.fingerprint AS detect_fingerprint,
         sha256(unit.fingerprint || $settings) AS fingerprint
     FROM diffim
     JOIN visit USING (visit)
@@ -74,12 +75,18 @@ JOIN visit USING (visit)
 WHERE night IN (SELECT night FROM affected)
 
 -- name: of_images
+-- The linked sources of some images.
 SELECT source.* FROM association.source AS source SEMI JOIN batch USING (visit, detector)
 
 -- name: in_cells
-SELECT source.* FROM association.source AS source SEMI JOIN near ON near.cell = source.hpx29 >> $shift
+-- The linked sources in some cells of the sky, without those of some images.
+SELECT source.*
+FROM association.source AS source
+SEMI JOIN near ON near.cell = source.hpx29 >> $shift
+ANTI JOIN batch ON batch.visit = source.visit AND batch.detector = source.detector
 
 -- name: in_nights
+-- The linked sources of some nights.
 SELECT source.* FROM association.source AS source SEMI JOIN affected USING (night)
 
 -- name: lone
