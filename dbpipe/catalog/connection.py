@@ -18,6 +18,13 @@ from dbpipe.errors import CatalogError, SurveyBusy
 
 STORAGE_VERSION = "v1.5.0"
 """Format of new catalogue files: DuckDB 1.5 and 2.x both read and write it."""
+ROW_GROUP_ROWS = 10_240
+"""Rows that DuckDB skips or reads as a whole, by their smallest and largest values.
+
+A visit has about as many sources: what is in few visits, or in one piece of the sky, is then found without reading the
+rest. It is a property of the connection, not of the file: with DuckDB's own 122,880, the rows that it appends are in
+larger groups, which is slower and nothing worse.
+"""
 
 _SETTINGS = {
     "autoinstall_known_extensions": "false",
@@ -52,12 +59,25 @@ def connect(path, *, read_only=False):
         raise CatalogError(f"{path} is not there: not a survey, or `dbpipe init` was interrupted")
     _replay_log(path)
     try:
-        return duckdb.connect(str(path), read_only=read_only, config=_SETTINGS)
+        return _attach(path, read_only)
     except (duckdb.IOException, duckdb.ConnectionException, duckdb.SerializationException) as error:
         holder = re.search(r"PID (\d+)", str(error))
         if holder:
             raise SurveyBusy(f"{path} is open in process {holder[1]}; close it there and try again") from error
         raise CatalogError(f"{path} cannot be opened: {error}") from error
+
+
+def _attach(path, read_only):
+    """Connect to the file as an attached one, for only those are told the size of their row groups."""
+    connection = memory()
+    try:
+        mode = ", READ_ONLY" if read_only else ""
+        connection.execute(f"ATTACH {_quote(path)} AS survey (ROW_GROUP_SIZE {ROW_GROUP_ROWS}{mode})")
+        connection.execute("USE survey")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _replay_log(path):
