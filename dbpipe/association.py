@@ -210,9 +210,14 @@ def _columns(table):
     return {name: column.to_numpy() for name, column in columns.items()}
 
 
+def _join(*sources):
+    """Join columns of sources, one after the other."""
+    return {name: np.concatenate([source[name] for source in sources]) for name in sources[0]}
+
+
 def _concatenate(*sources):
     """Join columns of sources, in the order of time and id."""
-    joined = {name: np.concatenate([source[name] for source in sources]) for name in sources[0]}
+    joined = _join(*sources)
     return _take(joined, np.lexsort((joined["dia_source_id"], joined["midpoint_mjd_tai"])))
 
 
@@ -228,7 +233,7 @@ def _neighbourhood(connection, config, batch, removed, new):
     changed = np.concatenate([removed["hpx29"], new["hpx29"]]) >> shift
     loaded, wanted = np.zeros(0, np.int64), with_neighbours(changed, order)
     while True:
-        old = _concatenate(old, _in_cells(connection, batch, np.setdiff1d(wanted, loaded), shift))
+        old = _join(old, _in_cells(connection, batch, np.setdiff1d(wanted, loaded), shift))
         loaded = np.union1d(loaded, wanted)
         touched = _touched(config.radius_arcsec, removed, new, old)
         wanted = with_neighbours(old["hpx29"][touched] >> shift, order)
@@ -245,7 +250,9 @@ def _touched(radius_arcsec, removed, new, old):
     ra, dec = (np.concatenate([part[name] for part in parts]) for name in ("ra", "dec"))
     group = connect(ra, dec, radius_arcsec=radius_arcsec)
     n_changed = len(removed["ra"]) + len(new["ra"])
-    return np.isin(group[n_changed:], group[:n_changed])
+    is_touched = np.zeros(len(group), bool)
+    is_touched[group[:n_changed]] = True
+    return is_touched[group[n_changed:]]
 
 
 def _in_cells(connection, batch, cells, shift):
@@ -286,9 +293,9 @@ def _track(connection, config, nights, removed, members, after):
         The first two with those other sources whose links change; the tracks as columns of the table.
     """
     others = _lone_of_nights(connection, nights, removed, members)
-    others_after = others | {"dia_object_id": others["dia_source_id"], "tracklet_id": np.full(len(others["ra"]), NONE)}
-    everything, links = _concatenate(members, others), _concatenate(after, others_after)
-    candidate = np.flatnonzero(np.isin(links["night"], nights) & _is_lone(links["dia_object_id"]))
+    lone = np.flatnonzero(np.isin(after["night"], nights) & _is_lone(after["dia_object_id"]))
+    stationary = {"dia_object_id": others["dia_source_id"], "tracklet_id": np.full(len(others["ra"]), NONE)}
+    links = _concatenate(_take(after, lone), others | stationary)
     moving = Moving(
         max_rate_deg_per_day=config.max_rate_deg_per_day,
         max_gap_h=config.max_gap_h,
@@ -297,12 +304,22 @@ def _track(connection, config, nights, removed, members, after):
     )
     rows = []
     for night in nights:
-        chosen = candidate[links["night"][candidate] == night]
+        chosen = np.flatnonzero(links["night"] == night)
         rows += _find_tracks(_take(links, chosen), chosen, links, int(night), moving)
-    known = np.isin(links["dia_source_id"], members["dia_source_id"])
-    same = (everything["dia_object_id"] == links["dia_object_id"]) & (everything["tracklet_id"] == links["tracklet_id"])
-    kept = known | ~same
-    return _take(everything, kept), _take(links, kept), rows
+    by_id = np.argsort(links["dia_source_id"])
+    row_of_lone, row_of_other = (
+        by_id[np.searchsorted(links["dia_source_id"], part["dia_source_id"], sorter=by_id)]
+        for part in (_take(after, lone), others)
+    )
+    after = after | {name: after[name].copy() for name in _LINKED}
+    for name in _LINKED:
+        after[name][lone] = links[name][row_of_lone]
+    now = _take(links, row_of_other)
+    changed = np.any([others[name] != now[name] for name in _LINKED], axis=0)
+    if changed.any():
+        members = _concatenate(members, _take(others, changed))
+        after = _concatenate(after, _take(now, changed))
+    return members, after, rows
 
 
 def _lone_of_nights(connection, nights, removed, members):

@@ -88,7 +88,9 @@ def find_changes(before, after, living):
     list of (dia_object_id, successor or None, change)
         One entry per object that is no more and each of its successors, and per object that lost sources to another.
     """
-    links = np.unique(np.stack([before, after])[:, before != NONE], axis=1).T.tolist()
+    moved = (before != after) & (before != NONE)
+    concerned = (before != NONE) & (np.isin(before, before[moved]) | np.isin(after, after[moved & (after != NONE)]))
+    links = np.unique(np.stack([before, after])[:, concerned], axis=1).T.tolist()
     successors, ancestors = {}, {}
     for old, new in links:
         successors.setdefault(old, set())
