@@ -8,8 +8,8 @@
 __version__ = "0.1.0"
 
 
-def open(path, *, read_only=True):
-    """Open an existing survey; see `dbpipe.survey.Survey`."""
+def open(path, *, read_only=True, published=True):
+    """Open an existing survey; see `dbpipe.survey.Survey.open`."""
     from dbpipe.survey import Survey  # importing dbpipe alone stays cheap: workers and stages need no database
 
-    return Survey.open(path, read_only=read_only)
+    return Survey.open(path, read_only=read_only, published=published)

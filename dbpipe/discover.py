@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+import time
 from pathlib import Path
 
 from dbpipe.errors import ConfigError
@@ -41,6 +42,35 @@ def find_raw_files(names, *, leave_out=None):
             found |= fits
             n_other += len(inside) - len(fits)
     return sorted(found), n_other
+
+
+def split_settled(paths, *, settle_s, now=time.time, sleep=time.sleep):
+    """Tell files that are whole from those that somebody is still writing to.
+
+    A file that changed less than ``settle_s`` seconds ago is looked at again after that time: if it has changed, it is
+    still being copied. Without such files there is nothing to wait for.
+
+    Returns
+    -------
+    (list of str, list of str)
+        Settled ones, growing ones; each in the given order.
+    """
+    before = {path: _state(path) for path in paths}
+    young = [path for path, state in before.items() if state is None or now() - state[1] / 1e9 < settle_s]
+    if not young:
+        return list(paths), []
+    sleep(settle_s)
+    growing = {path for path in young if before[path] is None or _state(path) != before[path]}
+    return [path for path in paths if path not in growing], [path for path in paths if path in growing]
+
+
+def _state(path):
+    """Size and time of change [ns]; None if it has just been moved away."""
+    try:
+        state = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return state.st_size, state.st_mtime_ns
 
 
 def _expand(name):

@@ -13,6 +13,13 @@ class CatalogError(DbpipeError):
     """The catalogue is damaged, of another version, or a contract was broken; the run stops."""
 
 
+class DiskError(DbpipeError):
+    """A file cannot be written or read: the disk is full, read-only or broken."""
+
+    def __init__(self, message):
+        super().__init__(f"{message} (the disk; what was committed before is kept: put it right and run again)")
+
+
 class SurveyBusy(DbpipeError):
     """Another process holds the survey."""
 

@@ -1,7 +1,7 @@
 """Tables and views as files, with the unit and the meaning of every column inside.
 
-Parquet keeps them in the metadata of each field (``unit``, ``description``, ``ucd``) and, as one JSON text, in the
-footer under ``dbpipe.columns``. ECSV keeps them in its header; CSV has no place for them.
+Parquet keeps them in the metadata of each field (``unit``, ``description``, ``ucd``) and in the footer, as one JSON
+text under ``dbpipe.columns`` and as VOParquet 1.0. ECSV and VOTable keep them in their headers; CSV has no place.
 """
 
 import csv
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from dbpipe import votable
 from dbpipe.catalog.connection import transaction
 from dbpipe.catalog.files import write_beside
 from dbpipe.catalog.queries import directory
@@ -30,7 +31,7 @@ _ECSV_TYPE = {"halffloat": "float16", "float": "float32", "double": "float64", "
 
 
 def apply_views(connection):
-    """Create or replace every view of ``sql/views/``; all of them or, on an error, none.
+    """Create or replace every view of ``sql/views/`` and macro of ``sql/macros/``; all or, on an error, none.
 
     A view that mentions another file's name comes after it.
     """
@@ -43,6 +44,8 @@ def apply_views(connection):
         make_views(connection)
         for name in TopologicalSorter(mentions).static_order():
             connection.execute(texts[name])
+        for path in sorted((directory("sql") / "macros").glob("*.sql")):
+            connection.execute(path.read_text(encoding="utf-8"))
 
 
 def column_metadata(connection, table):
@@ -60,17 +63,31 @@ def column_metadata(connection, table):
     ConfigError
         If there is no such table or view.
     """
-    comments = dict(
+    comments = _own_comments(connection, table)
+    if not comments:
+        raise ConfigError(f"there is no table or view {table!r}; there are: {', '.join(_table_names(connection))}")
+    inherited = _source_comments(connection, table)
+    return {name: _describe(name, comment or inherited.get(name)) for name, comment in comments.items()}
+
+
+def query_metadata(connection, query):
+    """Return what is known of the columns of a query: what the first table or view that it names says of them."""
+    known = {}
+    for relation in dict.fromkeys(_SOURCE.findall(query)):
+        if _own_comments(connection, relation):
+            known = column_metadata(connection, relation) | known
+    return {name: known.get(name) or _describe(name, None) for name in connection.sql(query).columns}
+
+
+def _own_comments(connection, table):
+    """Column -> comment of a table or view, in the order of the columns."""
+    return dict(
         connection.execute(
             "SELECT column_name, comment FROM duckdb_columns() "
             "WHERE NOT internal AND lower(table_name) = lower($table) ORDER BY column_index",
             {"table": table},
         ).fetchall()
     )
-    if not comments:
-        raise ConfigError(f"there is no table or view {table!r}; there are: {', '.join(_table_names(connection))}")
-    inherited = _source_comments(connection, table)
-    return {name: _describe(name, comment or inherited.get(name)) for name, comment in comments.items()}
 
 
 def _table_names(connection):
@@ -119,8 +136,8 @@ def export(connection, out, *, table, where=None, columns=None, order_by=None):
     ----------
     connection : duckdb connection
     out : path
-        A file named ``*.parquet``, ``*.csv`` or ``*.ecsv``, or a folder, in which ``<table>.parquet`` is written. The
-        file appears whole or not at all.
+        A file named ``*.parquet``, ``*.csv``, ``*.ecsv`` or ``*.vot`` (or ``*.xml``: VOTable), or a folder, in which
+        ``<table>.parquet`` is written. The file appears whole or not at all.
     table : str
     where : str, optional
         SQL condition on its rows.
@@ -143,24 +160,45 @@ def export(connection, out, *, table, where=None, columns=None, order_by=None):
     path = Path(out)
     if path.is_dir() or not path.suffix:
         path = path / f"{table}.parquet"
-    writers = {".parquet": _write_parquet, ".csv": _write_csv, ".ecsv": _write_ecsv}
-    if path.suffix not in writers:
-        raise ConfigError(f"cannot write {path.name}: the name must end with {', '.join(writers)}")
     query = f"SELECT {', '.join(map(_quoted, selected))} FROM {_quoted(table)}"
     query += f" WHERE {where}" if where else ""
     query += f" ORDER BY {order_by}" if order_by else ""
-    reader = connection.sql(query).to_arrow_reader(ROW_GROUP_ROWS)
-    schema = _schema(reader.schema, {name: metadata[name] for name in selected})
+    with connection.sql(query).to_arrow_reader(ROW_GROUP_ROWS) as reader:
+        return path, write_rows(path, reader, {name: metadata[name] for name in selected})
+
+
+def write_rows(path, reader, metadata, *, writers=None):
+    """Write record batches to a file whose ending says the format; it appears whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+    reader : pyarrow.RecordBatchReader
+    metadata : dict
+        Column name -> {"unit", "description", "ucd"}, see `column_metadata`.
+    writers : dict, optional
+        More formats: ending -> ``write(path, schema, batches)``.
+
+    Returns
+    -------
+    int
+        Number of rows.
+    """
+    path = Path(path)
+    writers = _WRITERS | (writers or {})
+    if path.suffix not in writers:
+        raise ConfigError(f"cannot write {path.name}: the name must end with {', '.join(writers)}")
+    schema = describe_schema(reader.schema, metadata)
     n_row = 0
 
     def counted():
         nonlocal n_row
         for batch in reader:
             n_row += batch.num_rows
-            yield _plain(batch, schema)
+            yield to_schema(batch, schema)
 
     write_beside(path, lambda temporary: writers[path.suffix](temporary, schema, counted()))
-    return path, n_row
+    return n_row
 
 
 def _quoted(name):
@@ -174,26 +212,32 @@ def _known_column(name, metadata, table):
     raise ConfigError(f"{table} has no column {name!r}; it has: {', '.join(metadata)}")
 
 
-def _schema(schema, metadata):
-    """Hang unit, description and UCD on the fields, and all of it on the footer."""
+def describe_schema(schema, metadata):
+    """Hang unit, description and UCD on the fields, and all of it on the footer: as JSON, and as VOParquet 1.0."""
     fields = []
     for field in schema:
         # enums come as dictionaries whose values may differ from batch to batch
         kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
         fields.append(pa.field(field.name, kind, field.nullable, metadata[field.name]))
-    return pa.schema(fields, metadata={"dbpipe.columns": json.dumps(metadata)})
+    described = pa.schema(fields)
+    return described.with_metadata({"dbpipe.columns": json.dumps(metadata)} | votable.parquet_keys(described))
 
 
-def _plain(batch, schema):
+def to_schema(batch, schema):
+    """Return a batch with the types of a schema and its descriptions."""
     return pa.RecordBatch.from_arrays(
         [array.cast(field.type) for array, field in zip(batch.columns, schema, strict=True)], schema=schema
     )
 
 
-def _write_parquet(path, schema, batches):
-    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=1) as writer:
+def write_parquet(path, schema, batches):
+    """Write batches of a schema as one Parquet file and return its footer."""
+    footers = []
+    options = {"compression": "zstd", "compression_level": 1, "metadata_collector": footers}
+    with pq.ParquetWriter(path, schema, **options) as writer:
         for batch in batches:
             writer.write_batch(batch, row_group_size=ROW_GROUP_ROWS)
+    return footers[0]
 
 
 def _write_csv(path, schema, batches):
@@ -238,3 +282,12 @@ def _as_text(array):
     if pa.types.is_boolean(array.type):
         return pc.if_else(array, "True", "False")  # ECSV knows no other spelling
     return pc.cast(array, pa.string()) if pa.types.is_temporal(array.type) else array
+
+
+_WRITERS = {
+    ".parquet": write_parquet,
+    ".csv": _write_csv,
+    ".ecsv": _write_ecsv,
+    ".vot": votable.write_votable,
+    ".xml": votable.write_votable,
+}

@@ -16,12 +16,12 @@ import duckdb
 import dbpipe
 from dbpipe.catalog import files, queries, units
 from dbpipe.catalog.checks import CheckConfig
-from dbpipe.errors import CatalogError, ConfigError, DbpipeError
+from dbpipe.errors import CatalogError, ConfigError, DbpipeError, DiskError
 from dbpipe.offer import Options, fetch_work, find_where, offer_work, stage_queries
 from dbpipe.pool import Died
 from dbpipe.worker import Done, work
 
-STAGES = ("ingest", "calibrate", "skymap", "template", "warp", "coadd", "difference", "detect", "associate")
+STAGES = ("ingest", "calibrate", "skymap", "template", "warp", "coadd", "difference", "detect", "associate", "forced")
 """The order of things. ``template`` is a decision, taken by `dbpipe.templates`, and ``associate`` reads what it writes:
 both run in the parent; the rest are stages."""
 IN_PARENT = ("template", "associate")
@@ -224,6 +224,8 @@ def _settle(stage, task, outcome):
         return outcome
     if isinstance(outcome, DbpipeError):
         raise type(outcome)(f"{stage.name} {task.unit_key}: {outcome}") from outcome
+    if isinstance(outcome, OSError):
+        raise DiskError(f"{stage.name} stopped at {task.unit_key}: {outcome}") from outcome
     raise DbpipeError(
         f"{stage.name} stopped at {task.unit_key}: {type(outcome).__name__}: {outcome} (a bug, not your data; the log "
         "of the survey has the traceback, and what was done before is kept)"

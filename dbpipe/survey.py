@@ -5,6 +5,7 @@ my_survey/
   instrument.toml  what the headers of the raw files mean
   survey.duckdb    the catalogue
   survey.lock      who is working on it
+  published/       a copy of the catalogue as the last run left it, for readers
   dbpipe.log       what went wrong
   files/           images that dbpipe made
 """
@@ -17,21 +18,24 @@ from functools import cached_property
 from importlib.resources import files as package_files
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 
 from dbpipe import pipeline, templates
-from dbpipe.catalog import checks, files, migrations, units
+from dbpipe.catalog import checks, files, migrations, snapshot, units
 from dbpipe.catalog import connection as catalog_connection
+from dbpipe.catalog.cookbook import find_recipe
 from dbpipe.catalog.queries import fetch_table, load_named
 from dbpipe.catalog.refcat import replace_reference_catalog
-from dbpipe.discover import find_raw_files
-from dbpipe.errors import ConfigError, DataError
+from dbpipe.discover import find_raw_files, split_settled
+from dbpipe.errors import CatalogError, ConfigError, DataError, SurveyBusy
 from dbpipe.offer import Options
 from dbpipe.pool import WorkerPool
+from dbpipe.provenance import explain
+from dbpipe.results import fetch_answer, fetch_head, write_answer
 from dbpipe.settings import default_text, read_settings
 
 CATALOG = "survey.duckdb"
+SNAPSHOT = "published/survey.duckdb"
 LOCK = "survey.lock"
 SETTINGS = "survey.toml"
 INSTRUMENT = "instrument.toml"
@@ -42,34 +46,106 @@ Changing a setting redoes exactly the work that depends on it, at the next `dbpi
 
 
 class Survey:
-    """An open survey. Close it, or use it in a ``with`` block: while it is open for writing nobody else can read it."""
+    """An open survey. Close it, or use it in a ``with`` block: while it is open for writing nobody else can write.
 
-    def __init__(self, root, connection, lock):
+    Readers get the published snapshot if nothing has changed since, or while somebody is writing; ``as_of`` says then
+    from when it is (UTC), and ``busy`` who is writing. Else they get the catalogue itself, and hold up the next writer.
+    """
+
+    def __init__(self, root, connection, lock=None, *, as_of=None, busy=None):
         self.root = Path(root)
         self.connection = connection
+        self.as_of = as_of
+        self.busy = busy
         self._lock = lock
 
     @classmethod
-    def open(cls, root, *, read_only=True):
+    def open(cls, root, *, read_only=True, published=True):
         """Open a survey, bringing its schema up to date first if need be.
+
+        Parameters
+        ----------
+        root : path
+        read_only : bool
+        published : bool
+            False: the catalogue itself is wanted for reading, not the published snapshot.
 
         Raises
         ------
         ConfigError
             If there is no survey.
         SurveyBusy
-            If another process is writing to it, or, when opening for writing, reading it.
+            If another process is writing to it and the snapshot is not wanted or not there, or, when opening for
+            writing, reading it.
         """
         root = Path(root)
         if not (root / CATALOG).is_file():
             raise ConfigError(f"{root} is not a survey (`dbpipe init {root}` makes one)")
-        if read_only and _is_outdated(root):
-            cls.open(root, read_only=False).close()
+        if not read_only:
+            return cls._open_to_write(root)
+        return cls._open_to_read(root) if published else cls._open_catalog_to_read(root)
+
+    @classmethod
+    def _open_to_write(cls, root):
+        survey = cls._open_catalog(root, read_only=False)
+        with ExitStack() as on_error:
+            on_error.enter_context(survey)
+            _bring_up_to_date(survey.connection)
+            if not (root / SNAPSHOT).exists():
+                survey.publish()  # so that nobody who only wants to read ever has to wait
+            on_error.pop_all()
+        return survey
+
+    @classmethod
+    def _open_to_read(cls, root):
+        try:
+            published = cls._open_snapshot(root) if (root / SNAPSHOT).is_file() else None
+        except CatalogError:  # of a newer dbpipe, or damaged: the catalogue itself will tell
+            published = None
+        if published is not None and published.busy is None:
+            return published
+        try:
+            survey = cls._open_catalog_to_read(root)
+        except (SurveyBusy, CatalogError) as error:
+            if published is None:
+                raise
+            published.busy = str(error)
+            return published
+        if published is not None:
+            published.close()
+        return survey
+
+    @classmethod
+    def _open_catalog_to_read(cls, root):
+        if _is_outdated(root):
+            try:
+                cls._open_to_write(root).close()
+            except CatalogError as error:
+                raise CatalogError(
+                    f"the schema of {root} is older and cannot be brought up to date: {error}"
+                ) from error
+        return cls._open_catalog(root, read_only=True)
+
+    @classmethod
+    def _open_snapshot(cls, root):
+        """Open the snapshot; until it is known better, ``busy`` says that the catalogue has changed since."""
+        connection = catalog_connection.connect(root / SNAPSHOT, read_only=True)
+        snapshot.read_files_of(connection, (root / SNAPSHOT).parent)
+        label = snapshot.read_label(connection)
+        fits = label.is_current(root / CATALOG) and not migrations.pending_migrations(connection)
+        return cls(root, connection, as_of=label.as_of, busy=None if fits else "the catalogue has changed since")
+
+    @classmethod
+    def _open_catalog(cls, root, *, read_only):
         with ExitStack() as on_error:
             lock = on_error.enter_context(closing(catalog_connection.Lock(root / LOCK, shared=read_only)))
-            connection = on_error.enter_context(catalog_connection.connect(root / CATALOG, read_only=read_only))
-            if not read_only:
-                _bring_up_to_date(connection)
+            try:
+                connection = catalog_connection.connect(root / CATALOG, read_only=read_only)
+            except CatalogError as error:
+                if (root / SNAPSHOT).is_file():
+                    text = f"{error}; what was published last can still be read (dbpipe sql, dbpipe export)"
+                    raise CatalogError(text) from error
+                raise
             on_error.pop_all()
         return cls(root, connection, lock)
 
@@ -101,7 +177,8 @@ class Survey:
     def close(self):
         """Write everything to the catalogue file and let go of the survey."""
         self.connection.close()
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def __enter__(self):
         return self
@@ -120,11 +197,47 @@ class Survey:
 
     def fetch(self, query, **parameters):
         """Return the answer to a query as a pyarrow.Table; a query that DuckDB refuses is a ConfigError."""
-        try:
-            relation = self.sql(query, **parameters)
-            return pa.table({"done": [True]}).slice(1) if relation is None else relation.to_arrow_table()
-        except duckdb.Error as error:
-            raise ConfigError(str(error)) from error
+        return fetch_answer(self.connection, query, parameters)
+
+    def fetch_head(self, query, *, limit, **parameters):
+        """Return the first rows of an answer as a pyarrow.Table, and the number of all its rows."""
+        return fetch_head(self.connection, query, parameters, limit=limit)
+
+    def named(self, name, **parameters):
+        """Ask a question of the cookbook and return a pyarrow.Table: ``survey.named("around", ra=53.0, dec=-27.4)``."""
+        recipe = find_recipe(name)
+        return self.fetch(recipe.query, **recipe.bind(parameters))
+
+    def write(self, path, query, **parameters):
+        """Write the answer to a query to a file: Parquet, CSV, ECSV or JSON by its name; returns the number of rows."""
+        return write_answer(self.connection, path, query, parameters)
+
+    def lend(self, name, path):
+        """Let queries see a file (CSV, Parquet, FITS, ECSV, VOTable) as a table, until the survey closes."""
+        from dbpipe.io.tables import read_columns
+
+        if not name.isidentifier():
+            raise ConfigError(f"{name!r} cannot be the name of a table: letters, digits and _ make one")
+        columns, _ = read_columns(path)
+        self.connection.register(name, pa.table(columns))
+
+    def explain(self, dia_source_id):
+        """Return where a DIASource comes from, a list of `dbpipe.provenance.Section`."""
+        return explain(self.connection, dia_source_id)
+
+    def count(self, table):
+        """Return how many rows a table has."""
+        ((n_row,),) = self.connection.execute(f"SELECT count(*) FROM {table}").fetchall()
+        return n_row
+
+    def find_settled(self, names, *, settle_s):
+        """Return the raw files among ``names`` that nobody is writing to, those that are, and the number of others.
+
+        See `dbpipe.discover`; the first list can be given to `ingest`.
+        """
+        paths, n_other = find_raw_files(names, leave_out=self.root)
+        settled, growing = split_settled(paths, settle_s=settle_s)
+        return settled, growing, n_other
 
     def ingest(self, names, *, n_worker=None, retry_failed=False, report=None):
         """Take raw files into the survey, or say why not; the files stay where they are.
@@ -231,7 +344,7 @@ class Survey:
         """
         options = Options(where=where, retry_failed=retry_failed)
         with self._run_record() as run_id, WorkerPool(self.root, n_worker) as pool:
-            return pipeline.run_all(
+            summaries = pipeline.run_all(
                 self.connection,
                 self.settings,
                 run_id=run_id,
@@ -241,6 +354,14 @@ class Survey:
                 options=options,
                 report=report,
             )
+        self.publish()
+        return summaries
+
+    def publish(self):
+        """Let readers see the catalogue as it is now; `run` does it at its end. Returns from when it is (UTC)."""
+        from dbpipe.published import publish
+
+        return publish(self.connection, self.root / CATALOG, self.root / SNAPSHOT)
 
     def inject(self, *, where=None, n_worker=None, retry_failed=False, report=None):
         """Put sources of known flux into copies of the exposures and find them again; returns the `Summary`.
@@ -249,7 +370,7 @@ class Survey:
         Arguments as for `run`.
         """
         with self._run_record() as run_id, WorkerPool(self.root, n_worker) as pool:
-            return pipeline.run_stage(
+            summary = pipeline.run_stage(
                 self.connection,
                 pipeline.load_stage("inject"),
                 self.settings["inject"],
@@ -259,6 +380,8 @@ class Survey:
                 options=Options(where=where, retry_failed=retry_failed),
                 report=report,
             )
+        self.publish()
+        return summary
 
     def templates(self, *, band=None):
         """Return the template decisions in force, a list of `dbpipe.templates.Decision`."""
@@ -284,6 +407,30 @@ class Survey:
         yield run_id
         units.finish_run(self.connection, run_id)
 
+    def light_curve(self, name):
+        """Return every epoch of an object, detected or not, in time: rows of the view light_curve, a pyarrow.Table.
+
+        Parameters
+        ----------
+        name : int or str
+            A dia_object_id, or "RA,DEC" in degrees; see `dbpipe.light_curves.find_object`.
+        """
+        from dbpipe import light_curves
+
+        found = light_curves.find_object(self.connection, name)
+        return light_curves.fetch_light_curve(self.connection, found.dia_object_id)
+
+    def draw_light_curve(self, path, name, *, n_cutout=4):
+        """Draw the light curve of an object with cutouts of a few epochs and return the path of the PNG."""
+        from dbpipe import light_curve_picture, light_curves
+
+        found = light_curves.find_object(self.connection, name)
+        epochs = light_curves.fetch_light_curve(self.connection, found.dia_object_id).to_pylist()
+        path = Path(path).absolute()
+        with _inside(self.root):
+            cutouts = light_curves.read_cutouts(self.connection, light_curves.choose_epochs(epochs, n_cutout))
+        return light_curve_picture.draw_page(path, found, epochs, cutouts)
+
     def export(self, out, *, tables, where=None):
         """Write tables or views and return the paths of the files.
 
@@ -301,6 +448,20 @@ class Survey:
         if out.suffix and len(tables) == 1:
             return [export(self.connection, out, table=tables[0], where=where)[0]]
         return [export(self.connection, out / f"{name}.parquet", table=name, where=where)[0] for name in tables]
+
+    def export_layouts(self, out, layouts, *, margin_arcsec=10.0):
+        """Bring a folder of partitioned tables up to date; see `dbpipe.export_tree.export_tree`.
+
+        Parameters
+        ----------
+        out : path
+        layouts : list of "night" and "hats"
+        margin_arcsec : float
+            Width of the HATS margins.
+        """
+        from dbpipe.export_tree import export_tree
+
+        return export_tree(self.connection, out, layouts, margin_arcsec=margin_arcsec)
 
     def count_due(self):
         """Return how many units each stage would work on now."""

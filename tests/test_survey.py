@@ -188,7 +188,7 @@ def test_schema_and_config_explain_themselves(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "name", "init ingest refcat run template status check gc sql schema config export simulate demo".split()
+    "name", "init ingest refcat run template status check gc sql explain schema config export simulate demo".split()
 )
 def test_every_command_teaches(name, monkeypatch, capsys):
     """The help of each command has a paragraph and an example that can be typed."""
@@ -202,7 +202,7 @@ def test_a_busy_survey_exits_75(tmp_path):
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
         code = "from dbpipe.cli import main; main()"
         done = subprocess.run(
-            [sys.executable, "-c", code, "status", str(tmp_path / "s")], env=environment, capture_output=True, text=True
+            [sys.executable, "-c", code, "run", str(tmp_path / "s")], env=environment, capture_output=True, text=True
         )
     assert done.returncode == 75
     assert f"process {os.getpid()}" in done.stderr and done.stderr.count("\n") == 1

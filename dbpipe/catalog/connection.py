@@ -5,6 +5,7 @@ the same file (a hash, a copy, a backup). So the survey has a lock file of its o
 dbpipe opens the ``.duckdb`` path except DuckDB.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -26,6 +27,7 @@ rest. It is a property of the connection, not of the file: with DuckDB's own 122
 larger groups, which is slower and nothing worse.
 """
 
+
 _SETTINGS = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -33,10 +35,18 @@ _SETTINGS = {
 }
 
 
+def is_disk_failure(error):
+    """Return whether DuckDB failed because the disk is full or the file damaged, and not because of rows or SQL."""
+    kinds = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException)
+    if isinstance(error, duckdb.TransactionException):  # a COMMIT on a full disk
+        return "Could not write" in str(error)
+    return isinstance(error, kinds) or type(error) is duckdb.Error  # a checksum that is wrong raises the bare class
+
+
 def create(path):
     """Create an empty catalogue file in the format that every supported DuckDB reads."""
     with memory() as connection:
-        connection.execute(f"ATTACH {_quote(path)} AS new_catalog (STORAGE_VERSION '{STORAGE_VERSION}')")
+        connection.execute(f"ATTACH {quote_text(path)} AS new_catalog (STORAGE_VERSION '{STORAGE_VERSION}')")
         connection.execute("DETACH new_catalog")
 
 
@@ -57,22 +67,31 @@ def connect(path, *, read_only=False):
     """
     if not Path(path).is_file():
         raise CatalogError(f"{path} is not there: not a survey, or `dbpipe init` was interrupted")
-    _replay_log(path)
     try:
         return _attach(path, read_only)
-    except (duckdb.IOException, duckdb.ConnectionException, duckdb.SerializationException) as error:
+    except duckdb.Error as error:  # a damaged file has many faces, the bare class among them
         holder = re.search(r"PID (\d+)", str(error))
         if holder:
             raise SurveyBusy(f"{path} is open in process {holder[1]}; close it there and try again") from error
-        raise CatalogError(f"{path} cannot be opened: {error}") from error
+        raise CatalogError(f"{path} cannot be opened: {first_line(error)}") from error
+
+
+def first_line(error):
+    """Return what an error says, without the hints and stack that DuckDB adds."""
+    return str(error).strip().split("\n")[0]
 
 
 def _attach(path, read_only):
-    """Connect to the file as an attached one, for only those are told the size of their row groups."""
+    """Connect to the file as an attached one.
+
+    Only those can be told the size of their row groups. And where a killed process left a write-ahead log, DuckDB 1.5
+    and 2.0 fail to replay it, if it comments on or alters a table with a function in a CHECK and the file is the main
+    database: functions are loaded later. For a file that is attached they are there.
+    """
     connection = memory()
     try:
         mode = ", READ_ONLY" if read_only else ""
-        connection.execute(f"ATTACH {_quote(path)} AS survey (ROW_GROUP_SIZE {ROW_GROUP_ROWS}{mode})")
+        connection.execute(f"ATTACH {quote_text(path)} AS survey (ROW_GROUP_SIZE {ROW_GROUP_ROWS}{mode})")
         connection.execute("USE survey")
     except BaseException:
         connection.close()
@@ -80,20 +99,9 @@ def _attach(path, read_only):
     return connection
 
 
-def _replay_log(path):
-    """Finish what a killed process left in the write-ahead log.
-
-    DuckDB 1.5 and 2.0 fail to replay a log that comments on or alters a table with a function in a CHECK, if the file
-    is the main database: functions are loaded later. For a file that is attached they are there.
-    """
-    if Path(f"{path}.wal").exists():
-        with suppress(duckdb.IOException), memory() as connection:  # in use or read-only: `connect` finds out
-            connection.execute(f"ATTACH {_quote(path)} AS left_behind")
-            connection.execute("DETACH left_behind")
-
-
-def _quote(path):
-    return "'" + str(path).replace("'", "''") + "'"
+def quote_text(text):
+    """Return a text as SQL writes it."""
+    return "'" + str(text).replace("'", "''") + "'"
 
 
 class Lock:
@@ -130,13 +138,12 @@ class Lock:
 
 
 def _open_lock_file(path):
-    """Open the lock file; a reader without write permission opens what is there, or goes without."""
+    """Open the lock file; who may not write there opens what is there, or goes without."""
     try:
         return open(path, "a+", encoding="utf-8")
-    except PermissionError:
-        pass
     except OSError as error:
-        raise CatalogError(f"{path} cannot be opened: {error.strerror}") from error
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise CatalogError(f"{path} cannot be opened: {error.strerror}") from error
     with suppress(OSError):
         return open(path, encoding="utf-8")
     return None

@@ -31,8 +31,16 @@ def write_beside(path, write):
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return sha256, size
+
+
+def replace_file(temporary, path):
+    """Put a file that was written beside into its place, for good: bytes, name and folder are on the disk."""
+    with open(temporary, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    sync_folder(Path(path).parent)
 
 
 def hash_file(path, *, sync=False):
@@ -43,7 +51,8 @@ def hash_file(path, *, sync=False):
         return hashlib.file_digest(file, "sha256").hexdigest(), os.fstat(file.fileno()).st_size
 
 
-def _sync_folder(folder):
+def sync_folder(folder):
+    """Force the names in a folder to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -8,9 +8,9 @@ import duckdb
 import pyarrow as pa
 
 from dbpipe.catalog.arrow import check_columns
-from dbpipe.catalog.connection import transaction
+from dbpipe.catalog.connection import first_line, is_disk_failure, transaction
 from dbpipe.catalog.queries import load_named, select_parameters
-from dbpipe.errors import CatalogError
+from dbpipe.errors import CatalogError, DiskError
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,9 @@ def commit_unit(connection, verdict, result, place):
                 _insert_files(connection, result.files, identity)
             record_verdicts(connection, [verdict])
     except duckdb.Error as error:
+        if is_disk_failure(error):
+            text = f"{verdict.stage} {verdict.unit_key} cannot be committed: {first_line(error)}"
+            raise DiskError(text) from error
         raise CatalogError(f"{verdict.stage} {verdict.unit_key}: rows do not fit the catalogue: {error}") from error
     finally:
         for name in registered:

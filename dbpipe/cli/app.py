@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import dbpipe
-from dbpipe.cli import ask, check, inject, make, work
+from dbpipe.cli import ask, check, inject, lightcurve, make, query, run, work
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,13 +51,15 @@ for _command in (
     work.init,
     work.ingest,
     work.refcat,
-    work.run,
+    run.run,
     work.template,
     check.status,
     check.check,
     check.gc,
     inject.inject,
-    ask.sql,
+    lightcurve.lightcurve,
+    query.sql,
+    query.explain,
     ask.schema,
     ask.config,
     ask.export,

@@ -1,8 +1,5 @@
-"""Commands that ask: sql, schema, config, export."""
+"""Commands that ask: schema, config, export."""
 
-import csv
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,44 +7,17 @@ import typer
 
 from dbpipe import pipeline
 from dbpipe.catalog import connection, migrations
-from dbpipe.cli.console import console, print_table
+from dbpipe.cli.console import console, print_table, reading
 from dbpipe.cli.work import SurveyArgument
 from dbpipe.errors import ConfigError
 from dbpipe.settings import document, format_value, read_settings
-from dbpipe.survey import SETTINGS, Survey
-
-
-def sql(
-    survey: SurveyArgument,
-    query: Annotated[str, typer.Argument(help="A SELECT, or - to read it from standard input.")],
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, all rows.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line, all rows.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="Rows of the table that is printed.")] = 50,
-):
-    """Ask the database; nothing is changed. `dbpipe schema` lists tables and columns.
-
-    dbpipe sql my_survey "SELECT band, count(*), min(psf_fwhm_pix) FROM calexp JOIN visit USING (visit) GROUP BY band"
-    """
-    with Survey.open(survey) as opened:
-        table = opened.fetch(sys.stdin.read() if query == "-" else query)
-    rows = table.to_pylist()
-    if as_csv:
-        writer = csv.DictWriter(sys.stdout, table.column_names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    elif as_json:
-        for row in rows:
-            print(json.dumps(row, default=str))
-    else:
-        print_table(table.column_names, (row.values() for row in rows[:limit]))
-        if len(rows) > limit:
-            console().print(f"{limit} of {len(rows)} rows (--limit N, or --csv for all)")
+from dbpipe.survey import SETTINGS
 
 
 def schema(
-    table: Annotated[str | None, typer.Argument(help="Table or view; all by default.")] = None,
+    table: Annotated[str | None, typer.Argument(help="Table, view or macro; all by default.")] = None,
 ):
-    """Show the tables and views with the meaning and unit of every column.
+    """Show the tables and views with the meaning and unit of every column, and the macros.
 
     dbpipe schema dia_source
     """
@@ -67,14 +37,30 @@ def schema(
                 "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal"
             ).fetchall()
         )
+        macros = catalog.execute(
+            "SELECT function_name, parameters, comment FROM duckdb_functions() WHERE NOT internal ORDER BY ALL"
+        ).fetchall()
     names = list(dict.fromkeys(row[0] for row in rows))
-    if table is not None and table not in names:
-        raise ConfigError(f"no table {table}; there are {', '.join(names)}")
-    for name in names if table is None else [table]:
+    macro_names = [row[0] for row in macros]
+    wanted = _known_names(table, names, macro_names)
+    for name in (name for name in names if name in wanted):
         described = [
             (c, t, "" if nullable else "NOT NULL", text or "") for n, c, t, nullable, text in rows if n == name
         ]
         print_table(("column", "type", "", "[unit] meaning"), described, title=f"{name}: {about.get(name) or ''}")
+    described = [(f"{name}({', '.join(given)})", text) for name, given, text in macros if name in wanted]
+    if described:
+        print_table(("macro", "what it gives"), described, title="Macros")
+
+
+def _known_names(asked, tables, macros):
+    """Return the tables and macros to show: the one asked for, in any case of letters, or all."""
+    if asked is None:
+        return {*tables, *macros}
+    found = {name for name in (*tables, *macros) if name.lower() == asked.lower()}
+    if not found:
+        raise ConfigError(f"no table {asked}; there are {', '.join(tables)}, and the macros {', '.join(macros)}")
+    return found
 
 
 def config(
@@ -101,11 +87,36 @@ def export(
     out: Annotated[Path, typer.Argument(help="Folder, or the file if one table is exported.")],
     table: Annotated[list[str] | None, typer.Option(help="Table or view. Repeatable.")] = None,
     where: Annotated[str | None, typer.Option(metavar="SQL", help="Only rows that meet this condition.")] = None,
+    layout: Annotated[
+        list[str] | None, typer.Option(metavar="night|hats", help="All sources and objects in many files. Repeatable.")
+    ] = None,
+    margin: Annotated[float, typer.Option(metavar="ARCSEC", help="Width of the HATS margins.")] = 10.0,
 ):
     """Write tables as Parquet files with units and descriptions in them.
 
-    dbpipe export my_survey out/ --table dia_source_clean --where "snr > 7"
+    A file named *.parquet, *.csv, *.ecsv or *.vot is written in that format; a folder gets one Parquet file per table.
+
+        dbpipe export my_survey out/ --table dia_source_clean --where "snr > 7"
+
+    With `--layout`, OUT/current/ has dia_source, dia_object and dia_forced_source in files by night
+    (`dia_source/by_night/night=*/`) or by tile of the sky (`dia_source/hats/`, a HATS collection with margins, for
+    lsdb). Repeated, only what has changed is written, in every layout that OUT has; an interrupted export leaves OUT as
+    it was.
+
+        dbpipe export my_survey lake/ --layout night --layout hats
     """
-    with Survey.open(survey) as opened:
+    if layout and (table or where):
+        raise ConfigError("--layout exports all rows of its tables: leave out --table and --where")
+    with reading(survey) as opened:
+        if layout:
+            _print_tree(opened.export_layouts(out, layout, margin_arcsec=margin))
+            return
         for path in opened.export(out, tables=table or ["DiaSource"], where=where):
             console().print(f"{path}")
+
+
+def _print_tree(report):
+    for folder, n_row in report.n_row.items():
+        console().print(f"{report.path}/{folder}: {n_row} rows")
+    counts = f"{report.n_written} files written, {report.n_kept} kept as they were, {report.n_removed} gone"
+    console().print(f"{report.path}: {counts}")

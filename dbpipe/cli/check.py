@@ -7,7 +7,7 @@ import typer
 
 from dbpipe.catalog.checks import write_example
 from dbpipe.catalog.queries import load_named
-from dbpipe.cli.console import console, describe, print_table, writing
+from dbpipe.cli.console import console, describe, print_table, reading, writing
 from dbpipe.cli.work import SurveyArgument
 from dbpipe.pipeline import ON_REQUEST, STAGES
 from dbpipe.survey import Survey
@@ -27,7 +27,7 @@ def status(
 
         dbpipe status my_survey --timing
     """
-    with Survey.open(survey) as opened:
+    with reading(survey) as opened:
         if timing:
             for name, title in (("by_stage", "Cost by stage"), ("slowest", "Slowest units")):
                 _print_report(opened, "timing", name, title)
@@ -85,7 +85,7 @@ def check(
 
         dbpipe check my_survey
     """
-    with Survey.open(survey) as opened:
+    with Survey.open(survey, published=False) as opened:
         if new is not None:
             console().print(f"{write_example(opened.checks_folder, new)} is yours to edit.")
             return
@@ -141,7 +141,7 @@ def gc(
         dbpipe gc my_survey --dry-run
     """
     if dry_run:
-        with Survey.open(survey) as opened:
+        with Survey.open(survey, published=False) as opened:
             garbage = opened.find_garbage()
     else:
         with writing(survey) as opened:

@@ -4,6 +4,8 @@ import logging
 import sys
 import time
 from contextlib import contextmanager
+from decimal import Decimal
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from rich import box
@@ -11,17 +13,22 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dbpipe.errors import DbpipeError
+from dbpipe.errors import DbpipeError, SurveyBusy
 from dbpipe.pipeline import Report
 from dbpipe.survey import Survey
 
+LOG_SIZE_BYTE = 10 << 20
+N_OLD_LOG = 5
+"""dbpipe.log.1 is the newest of them."""
+RETRY_S = 1.0
+"""How often a command that waits for the survey looks."""
 LINE_EVERY_S = 10.0
 """How often a log that is not a terminal hears of a stage that goes on."""
 
 
-def console():
-    """Return the console; a pipe gets lines as long as they are."""
-    return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+def console(*, quiet=False):
+    """Return the console; a pipe gets lines as long as they are, and a quiet one says nothing."""
+    return Console(soft_wrap=not sys.stdout.isatty(), highlight=False, quiet=quiet)
 
 
 def print_table(columns, rows, *, title=None):
@@ -35,6 +42,50 @@ def print_table(columns, rows, *, title=None):
     Console(width=width, highlight=False, markup=False).print(table)
 
 
+def print_answer(columns, rows, *, title=None):
+    """Print rows of a query: numbers to the right, decimal points in line, and NULL as a dot.
+
+    What is too wide for the terminal is printed row by row, one column a line, so that nothing is cut or broken.
+    """
+    texts = [_column(name, [row[k] for row in rows]) for k, name in enumerate(columns)]
+    shell = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False)
+    if sum(len(column[0]) + 3 for column in texts) > shell.width:
+        for number in range(1, len(rows) + 1):
+            values = [(name, column[number].strip()) for name, column in zip(columns, texts, strict=True)]
+            print_table(("column", "value"), values, title=f"row {number}")
+        return
+    table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in texts:
+        table.add_column(column[0], no_wrap=True)
+    for row in zip(*(column[1:] for column in texts), strict=True):
+        table.add_row(*row)
+    shell.print(table)
+
+
+def _column(name, values):
+    """Return name and values as texts of equal length: numbers end together, text begins together."""
+    texts = [name, *_aligned(values, is_time="mjd" in name.lower())]
+    width = max(map(len, texts))
+    is_number = all(_is_number(value) or value is None for value in values)
+    return [text.rjust(width) if is_number else text.ljust(width) for text in texts]
+
+
+def _is_number(value):
+    return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
+
+
+def _aligned(values, *, is_time):
+    """Return the texts of a column; decimal points are brought into line with spaces behind.
+
+    A day number has five digits before the point: it gets seven behind it, 10 ms.
+    """
+    if not any(isinstance(value, float) for value in values):
+        return [format_value(value) for value in values]
+    texts = [f"{v:.7f}" if is_time and isinstance(v, float) else format_value(v) for v in values]
+    behind = [len(text) - text.index(".") if "." in text else 0 for text in texts]
+    return [text + " " * (max(behind) - n) for text, n in zip(texts, behind, strict=True)]
+
+
 def format_value(value):
     """Return a value as a reader wants to see it."""
     if value is None:
@@ -45,13 +96,37 @@ def format_value(value):
 
 
 @contextmanager
-def writing(root):
-    """Open a survey to work on it; what goes wrong is also written, with its traceback, to the survey's log."""
-    with Survey.open(root, read_only=False) as survey:
+def reading(root):
+    """Open a survey to ask it; if the answer is that of an older snapshot, say so on standard error."""
+    with Survey.open(root) as survey:
+        if survey.busy is not None:
+            print(f"dbpipe: as of {survey.as_of:%Y-%m-%d %H:%M:%S} UTC: {survey.busy}", file=sys.stderr)
+        yield survey
+
+
+class _Log(RotatingFileHandler):
+    """The log of a survey: a new file when it is full, and some old ones."""
+
+    def __init__(self, root):
+        path = Path(root) / "dbpipe.log"
+        super().__init__(path, maxBytes=LOG_SIZE_BYTE, backupCount=N_OLD_LOG, encoding="utf-8")
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+
+    def handleError(self, record):
+        """Say nothing if the disk is full: the run itself will."""
+
+
+@contextmanager
+def writing(root, *, wait=False):
+    """Open a survey to work on it; what goes wrong is also written, with its traceback, to the survey's log.
+
+    ``wait`` for who else is working on it, however long that takes.
+    """
+    with _open_to_write(root, wait) as survey:
         log = logging.getLogger("dbpipe")
-        handler = logging.FileHandler(Path(root) / "dbpipe.log", encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handler = _Log(root)
         log.addHandler(handler)
+        log.setLevel(logging.INFO)
         log.propagate = False
         try:
             yield survey
@@ -64,13 +139,23 @@ def writing(root):
             handler.close()
 
 
+def _open_to_write(root, wait):
+    while True:
+        try:
+            return Survey.open(root, read_only=False)
+        except SurveyBusy:
+            if not wait:
+                raise
+        time.sleep(RETRY_S)
+
+
 class Progressing(Report):
     """Shows how far the stages are; use it in a ``with`` block."""
 
-    def __init__(self):
-        self._console = console()
+    def __init__(self, *, quiet=False):
+        self._console = console(quiet=quiet)
         self._bar = None
-        if sys.stdout.isatty():
+        if sys.stdout.isatty() and not quiet:
             columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn())
             self._bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self._console)
 

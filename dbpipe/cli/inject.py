@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from dbpipe.cli.console import Progressing, console, print_table, writing
+from dbpipe.cli.console import Progressing, console, print_table, reading, writing
 from dbpipe.cli.work import Debug, RetryFailed, SurveyArgument, Workers
-from dbpipe.survey import Survey
 
 
 def inject(
@@ -31,7 +30,7 @@ def inject(
 
     with writing(survey) as opened, Progressing() as report:
         opened.inject(where=where, n_worker=workers, retry_failed=retry_failed, report=report)
-    with Survey.open(survey) as opened:
+    with reading(survey) as opened:
         sources = injection.fetch_sources(opened)
     if not len(sources):
         console().print(f"No injected source is on record: is there a difference image? (`dbpipe status {survey}`)")

@@ -1,19 +1,17 @@
-"""Commands that change a survey: init, ingest, refcat, run, template."""
+"""Commands that change a survey: init, ingest, refcat, template."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dbpipe.cli.console import Progressing, console, print_table, writing
+from dbpipe.cli.console import Progressing, console, print_table, reading, writing
 from dbpipe.errors import ConfigError
 from dbpipe.survey import Survey
 
 SurveyArgument = Annotated[Path, typer.Argument(metavar="SURVEY", help="Folder of the survey.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; by default one per core.")]
 RetryFailed = Annotated[bool, typer.Option(help="Try again what failed before although nothing has changed.")]
-RESULTS = ["DiaSource", "dia_source_clean", "template_table", "visit_quality"]
-"""What `dbpipe run --export` writes."""
 Debug = Annotated[bool, typer.Option(help="Show the traceback of an error.")]
 
 
@@ -50,14 +48,20 @@ def ingest(
     """
     with writing(survey) as opened, Progressing() as report:
         summary, n_other = opened.ingest(files, n_worker=workers, retry_failed=retry_failed, report=report)
-        (n_raw,) = opened.fetch("SELECT count(*) AS n FROM raw").column("n").to_pylist()
+        print_ingest(console(), opened, summary, n_other)
+
+
+def print_ingest(out, opened, summary, n_other, n_left=0):
+    """Print how raw files were judged, and how many images the survey has."""
     rows = [("used", summary.n_done)] if summary.n_done else []
     rows += [(reason.replace("failed:", "refused:"), n) for reason, n in summary.reasons.items()]
     if n_other:
         rows.append(("left alone: not named like FITS", n_other))
-    if rows:
+    if n_left:
+        rows.append(("left for next time: still being copied", n_left))
+    if rows and not out.quiet:
         print_table(("verdict", "files"), rows)
-    console().print(f"{survey} has {n_raw} raw images.")
+    out.print(f"{opened.root} has {opened.count('raw')} raw images.")
 
 
 def refcat(
@@ -83,21 +87,26 @@ def refcat(
         raise ConfigError("give either a catalogue file or --from-exposure VISIT")
     with writing(survey) as opened:
         if file is not None:
-            n_star, n_magnitude = opened.set_reference_catalog(file, mapping=_mapping(map or []))
+            found = opened.set_reference_catalog(file, mapping=_mapping(map or []))
         else:
-            n_star, n_magnitude = opened.set_reference_from_exposure(from_exposure)
-        bands = opened.fetch("SELECT band, count(*) AS n_star FROM reference_magnitude GROUP BY band ORDER BY band")
-        (motion,) = opened.fetch(
-            "SELECT count(pm_ra_mas_per_yr + pm_dec_mas_per_yr) AS n_known, count(epoch_mjd_tai) FILTER ("
-            "pm_ra_mas_per_yr + pm_dec_mas_per_yr IS NOT NULL) AS n_moved FROM reference_star"
-        ).to_pylist()
+            found = opened.set_reference_from_exposure(from_exposure)
+        print_refcat(console(), opened, *found)
+
+
+def print_refcat(out, opened, n_star, n_magnitude):
+    """Print what the reference catalogue has."""
+    bands = opened.fetch("SELECT band, count(*) AS n_star FROM reference_magnitude GROUP BY band ORDER BY band")
+    (motion,) = opened.fetch(
+        "SELECT count(pm_ra_mas_per_yr + pm_dec_mas_per_yr) AS n_known, count(epoch_mjd_tai) FILTER ("
+        "pm_ra_mas_per_yr + pm_dec_mas_per_yr IS NOT NULL) AS n_moved FROM reference_star"
+    ).to_pylist()
     text = ", ".join(f"{row['band']} {row['n_star']}" for row in bands.to_pylist())
-    console().print(f"{n_star} reference stars with {n_magnitude} magnitudes ({text}).")
+    out.print(f"{n_star} reference stars with {n_magnitude} magnitudes ({text}).")
     if motion["n_known"]:
-        console().print(f"{motion['n_moved']} of them are moved to the epoch of each exposure.")
+        out.print(f"{motion['n_moved']} of them are moved to the epoch of each exposure.")
     if motion["n_known"] > motion["n_moved"]:
         n = motion["n_known"] - motion["n_moved"]
-        console().print(f"{n} have a proper motion but no epoch and stay where they are: say `--map epoch=2016.0`.")
+        out.print(f"{n} have a proper motion but no epoch and stay where they are: say `--map epoch=2016.0`.")
 
 
 def _mapping(pairs):
@@ -113,57 +122,6 @@ def _mapping(pairs):
         else:
             mapping[meaning] = column
     return mapping
-
-
-def run(
-    survey: SurveyArgument,
-    to: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
-    where: Annotated[str | None, typer.Option(metavar="SQL", help="Only work that meets this condition.")] = None,
-    workers: Workers = None,
-    retry_failed: RetryFailed = False,
-    ingest_files: Annotated[
-        list[str] | None, typer.Option("--ingest", metavar="FILES", help="First take these in. Repeatable.")
-    ] = None,
-    refcat_file: Annotated[
-        Path | None, typer.Option("--refcat", metavar="FILE", help="First give it this reference catalogue.")
-    ] = None,
-    instrument: Annotated[
-        str | None, typer.Option(help="Make the survey for this instrument if there is none.")
-    ] = None,
-    export_to: Annotated[
-        Path | None, typer.Option("--export", metavar="FOLDER", help="Then write the results there as Parquet.")
-    ] = None,
-    debug: Debug = False,
-):
-    """Do everything that is not done yet.
-
-    The stages are calibrate, skymap, template, warp, coadd, difference and detect. Each asks the database for units
-    whose inputs or settings are new or changed, so a run can be killed and resumed, and a second run has nothing to
-    do. An exposure that cannot be used is recorded with the reason and the run goes on.
-
-        dbpipe run my_survey --to calibrate --where "band = 'r'" --workers 4
-
-    From raw files to exported DIASources in one command:
-
-        dbpipe run my_survey --instrument phosim-eimage --ingest raw/ --refcat refcat.csv --export out/
-    """
-    if instrument and not (survey / "survey.toml").exists():
-        init(survey, instrument=instrument)
-    if ingest_files:
-        ingest(survey, ingest_files, workers=workers, retry_failed=retry_failed)
-    if refcat_file:
-        refcat(survey, refcat_file)
-    with writing(survey) as opened, Progressing() as report:
-        summaries = opened.run(to=to, where=where, n_worker=workers, retry_failed=retry_failed, report=report)
-    n_failed = sum(summary.n_failed for summary in summaries)
-    if not any(summary.n_unit or summary.n_removed for summary in summaries):
-        console().print("Nothing to do: 0 units of work.")
-    if n_failed:
-        console().print(f"{n_failed} units failed; why: dbpipe status {survey}")
-    if export_to:
-        with Survey.open(survey) as opened:
-            for path in opened.export(export_to, tables=RESULTS):
-                console().print(f"{path}")
 
 
 def template(
@@ -196,7 +154,7 @@ def template(
             opened.decide_template(decisions)
             depths = opened.template_depth(band=band).to_pylist()
     else:
-        with Survey.open(survey) as opened:
+        with reading(survey) as opened:
             decisions = opened.propose_template(band=band, **choice) if choice else opened.templates(band=band)
             depths = [] if choice else opened.template_depth(band=band).to_pylist()
     for decision in decisions:

@@ -6,6 +6,8 @@ import numpy as np
 from dbpipe.units import ARCSEC_PER_DEG
 
 ORDER = 29
+PLACE_ORDER = 23
+"""Pixels of 0.025 arcsec, to whose centres the places of forced photometry are rounded."""
 
 
 def hpx29(ra, dec):
@@ -44,3 +46,16 @@ def with_neighbours(cells, order):
     cells = np.unique(np.asarray(cells, np.int64))
     around = np.asarray(hpgeom.neighbors(1 << order, cells, nest=True), np.int64).ravel()
     return np.union1d(cells, around[around >= 0])
+
+
+def place_pixels(hpx29):
+    """Return the pixels of order 23 that hold pixels of order 29, int64 array."""
+    return np.asarray(hpx29, np.int64) >> 2 * (ORDER - PLACE_ORDER)
+
+
+def place_centres(pixels):
+    """Return ra, dec [deg] of the centres of pixels of order 23, ra from 0 up to 360."""
+    ra, dec = hpgeom.pixel_to_angle(
+        1 << PLACE_ORDER, np.asarray(pixels, np.int64), nest=True, lonlat=True, degrees=True
+    )
+    return np.atleast_1d(ra) % 360.0, np.atleast_1d(dec)

@@ -83,7 +83,7 @@ def measure_difference(image, unit, inputs, config):
         threshold=config.keep_score,
         model_error=config.peak_model_error,
     )
-    spline = spline_coefficients(_stamps(image.psf_field, peaks.x, peaks.y))
+    spline = spline_coefficients(psf_stamps(image.psf_field, peaks.x, peaks.y))
     planes = (image.difference, image.variance, image.mask)
     peak, score, fit = fit_peaks(
         *planes,
@@ -115,7 +115,7 @@ def measure_difference(image, unit, inputs, config):
         **_measured_columns(
             image, spline[keep], fit, unit, config, radius_pix=radius_pix, size=size, psf=psf, is_trail=is_trail
         ),
-        **_mask_columns(image.mask, fit, radius_pix, size.fwhm_pix),
+        **mask_columns(image.mask, fit.x, fit.y, radius_pix=radius_pix, fwhm_pix=size.fwhm_pix),
         "flag_bright_star": residual_of_star(
             fit.x,
             fit.y,
@@ -127,7 +127,7 @@ def measure_difference(image, unit, inputs, config):
     }
 
 
-def _stamps(psf_field, x, y):
+def psf_stamps(psf_field, x, y):
     """Return the PSF of the difference at each place, (n, size, size)."""
     stamps = np.empty((len(x), *psf_field.kernels.shape[2:]), np.float32)
     for stamp, column, row in zip(stamps, x, y, strict=True):
@@ -290,11 +290,11 @@ def _fluxes_beneath(image, fit, unit, radius_pix):
     spline = spline_coefficients(image.science_psf.at_many(fit.x, fit.y))
     at = {"psf_spline": spline, "x": fit.x, "y": fit.y}
     radius_pix = min(radius_pix, spline.shape[-1] // 2)
-    fluxes = (forced_flux(*side, image.mask, radius_pix=radius_pix, **at)[:2] for side in _sides(image, unit))
+    fluxes = (forced_flux(*side, image.mask, radius_pix=radius_pix, **at)[:2] for side in sides(image, unit))
     return tuple(array for pair in fluxes for array in pair)
 
 
-def _sides(image, unit):
+def sides(image, unit):
     """Science image and matched template, each with its variance."""
     template_part = unit["diff_noise_e"] ** 2 - unit["science_noise_e"] ** 2
     variance = np.maximum(image.variance - np.float32(template_part), np.float32(0.05) * image.variance)
@@ -306,7 +306,7 @@ def _static_sources(image, x, y, tried, unit, *, radius_pix, fwhm_pix):
     """What science image and template have near the middle of what may be dipoles."""
     spline = spline_coefficients(image.science_psf.at_many(x, y))
     return find_static_sources(
-        *_sides(image, unit),
+        *sides(image, unit),
         image.mask,
         psf_spline=spline,
         x=x,
@@ -317,11 +317,12 @@ def _static_sources(image, x, y, tried, unit, *, radius_pix, fwhm_pix):
     )
 
 
-def _mask_columns(mask, fit, radius_pix, fwhm_pix):
-    centre = mask_bits(mask, fit.x, fit.y, radius_pix=max(1.5, 0.5 * fwhm_pix))
-    core = mask_bits(mask, fit.x, fit.y, radius_pix=fwhm_pix)
+def mask_columns(mask, x, y, *, radius_pix, fwhm_pix):
+    """Return the flags that the mask gives to sources fitted within a radius."""
+    centre = mask_bits(mask, x, y, radius_pix=max(1.5, 0.5 * fwhm_pix))
+    core = mask_bits(mask, x, y, radius_pix=fwhm_pix)
     return {
-        "flag_edge": near_edge(mask.shape, fit.x, fit.y, margin_pix=radius_pix),
+        "flag_edge": near_edge(mask.shape, x, y, margin_pix=radius_pix),
         "flag_saturated": (centre & bit.SATURATED) != 0,
         "flag_near_saturated": (centre & bit.NEAR_SATURATED) != 0,
         "flag_bad": (centre & bit.BAD) != 0,

@@ -4,6 +4,7 @@ SELECT
     CAST(s.dia_source_id AS BIGINT) AS diaSourceId,
     CAST(s.visit AS BIGINT) AS visit,
     CAST(s.detector AS SMALLINT) AS detector,
+    CAST(link.dia_object_id AS BIGINT) AS diaObjectId,
     CAST(s.midpoint_mjd_tai AS DOUBLE) AS midpointMjdTai,
     CAST(v.exposure_s AS FLOAT) AS exposureTime,
     CAST(s.ra AS DOUBLE) AS ra,
@@ -59,11 +60,13 @@ SELECT
     CAST(s.flag_near_saturated AS BOOLEAN) AS pixelFlags_suspect,
     CAST(s.flag_streak AS BOOLEAN) AS pixelFlags_streak
 FROM dia_source AS s
-JOIN visit AS v USING (visit);
+JOIN visit AS v USING (visit)
+LEFT JOIN dia_association AS link USING (dia_source_id);
 COMMENT ON VIEW DiaSource IS 'DIASources with APDB names: one row per detection on a difference image';
 COMMENT ON COLUMN DiaSource.diaSourceId IS '[] packed from visit, detector and running number';
 COMMENT ON COLUMN DiaSource.visit IS '[] observation id';
 COMMENT ON COLUMN DiaSource.detector IS '[] sensor';
+COMMENT ON COLUMN DiaSource.diaObjectId IS '[] object it belongs to; NULL for what is not linked: flagged, or part of a track';
 COMMENT ON COLUMN DiaSource.midpointMjdTai IS '[d] MJD TAI at mid-exposure';
 COMMENT ON COLUMN DiaSource.exposureTime IS '[s] exposure time';
 COMMENT ON COLUMN DiaSource.ra IS '[deg] ICRS right ascension';

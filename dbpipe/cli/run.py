@@ -1,0 +1,163 @@
+"""The command that does the work: run, by hand or every night."""
+
+import json
+import logging
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dbpipe.cli.console import Progressing, console, reading, writing
+from dbpipe.cli.work import Debug, RetryFailed, SurveyArgument, Workers, print_ingest, print_refcat
+from dbpipe.errors import DbpipeError, SurveyBusy
+from dbpipe.survey import Survey
+
+RESULTS = ["DiaSource", "dia_source_clean", "template_table", "visit_quality"]
+"""What `dbpipe run --export` writes."""
+EXIT_FAILED_UNITS = 3
+
+
+class IfBusy(StrEnum):
+    """What to do if another command is working on the survey."""
+
+    fail = "fail"
+    exit = "exit"
+    wait = "wait"
+
+
+def run(
+    survey: SurveyArgument,
+    to: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
+    where: Annotated[str | None, typer.Option(metavar="SQL", help="Only work that meets this condition.")] = None,
+    workers: Workers = None,
+    retry_failed: RetryFailed = False,
+    ingest_files: Annotated[
+        list[str] | None, typer.Option("--ingest", metavar="FILES", help="First take these in. Repeatable.")
+    ] = None,
+    settle: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="Files that change within this time are left for next time.")
+    ] = 5.0,
+    refcat_file: Annotated[
+        Path | None, typer.Option("--refcat", metavar="FILE", help="First give it this reference catalogue.")
+    ] = None,
+    instrument: Annotated[
+        str | None, typer.Option(help="Make the survey for this instrument if there is none.")
+    ] = None,
+    export_to: Annotated[
+        Path | None, typer.Option("--export", metavar="FOLDER", help="Then write the results there as Parquet.")
+    ] = None,
+    if_busy: Annotated[
+        IfBusy, typer.Option(help="If another command works on the survey: exit code 75, exit code 0, or wait for it.")
+    ] = IfBusy.fail,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 3 if a unit of this run failed.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print one line, and none if there was nothing new.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON and nothing else.")] = False,
+    debug: Debug = False,
+):
+    """Do everything that is not done yet.
+
+    Each stage (`dbpipe status` lists them in order) asks the database for units whose inputs or settings are new or
+    changed, so a run can be killed and resumed, and a second run has nothing to do. An exposure that cannot be used is
+    recorded with the reason and the run goes on.
+
+        dbpipe run my_survey --to calibrate --where "band = 'r'" --workers 4
+
+    From raw files to exported DIASources in one command:
+
+        dbpipe run my_survey --instrument phosim-eimage --ingest raw/ --refcat refcat.csv --export out/
+
+    From cron; readers have the catalogue of the last run meanwhile, and `dbpipe.log` what went wrong:
+
+        */10 * * * * dbpipe run my_survey --ingest /data/incoming --if-busy exit --quiet
+
+    Exit codes: 0 done, 1 stopped by an error, 2 wrong usage, 3 done but a unit failed (with --strict), 75 busy.
+    """
+    out = console(quiet=quiet or as_json)
+    record = {"survey": str(survey), "status": "done", "started_at": _now()}
+    started = time.monotonic()
+    try:
+        if instrument and not (survey / "survey.toml").exists():
+            Survey.init(survey, instrument=instrument).close()
+            out.print(f"{survey} is ready.")
+        with (
+            writing(survey, wait=if_busy == IfBusy.wait) as opened,
+            Progressing(quiet=out.quiet) as report,
+        ):
+            options = {"n_worker": workers, "retry_failed": retry_failed, "report": report}
+            record |= _work(opened, out, ingest_files, settle, refcat_file, {"to": to, "where": where}, options)
+            record |= {"wall_s": round(time.monotonic() - started, 3), "finished_at": _now()}
+            line = describe_run(record)
+            logging.getLogger("dbpipe").info("%s", line)
+    except SurveyBusy as error:
+        if if_busy != IfBusy.exit:
+            _print_json(as_json, record | {"status": "busy", "message": str(error)})
+            raise
+        record |= {"status": "busy", "message": str(error)}
+        line = f"dbpipe: {error}"
+    except DbpipeError as error:
+        _print_json(as_json, record | {"status": "error", "message": str(error)})
+        raise
+    _print_json(as_json, record)
+    if not as_json and (not quiet or has_news(record)):
+        console().print(line)
+    if export_to and record["status"] == "done":
+        with reading(survey) as opened:
+            for path in opened.export(export_to, tables=RESULTS):
+                out.print(f"{path}")
+    if strict and record.get("n_failed"):
+        raise typer.Exit(EXIT_FAILED_UNITS)
+
+
+def _work(opened, out, ingest_files, settle, refcat_file, limits, options):
+    """Ingest, take the reference catalogue, run; return the record of it."""
+    record = {"n_file_left": 0, "n_file_other": 0}
+    summaries = []
+    n_source = opened.count("dia_source")
+    if ingest_files:
+        settled, growing, n_other = opened.find_settled(ingest_files, settle_s=settle)
+        summary, _ = opened.ingest(settled, **options)
+        print_ingest(out, opened, summary, n_other, len(growing))
+        summaries.append(summary)
+        record = {"n_file_left": len(growing), "n_file_other": n_other}
+    if refcat_file:
+        print_refcat(out, opened, *opened.set_reference_catalog(refcat_file))
+    summaries += opened.run(**limits, **options)
+    stages = {summary.stage: {k: v for k, v in asdict(summary).items() if k != "stage"} for summary in summaries}
+    record |= {name: sum(stage[name] for stage in stages.values()) for name in ("n_unit", "n_done", "n_skipped")}
+    record |= {name: sum(stage[name] for stage in stages.values()) for name in ("n_failed", "n_removed")}
+    n_after = opened.count("dia_source")
+    return record | {"n_dia_source": n_after, "n_dia_source_more": n_after - n_source, "stages": stages}
+
+
+def has_news(record):
+    """Return whether a run did or found anything, or could not begin."""
+    return any(record.get(name) for name in ("n_unit", "n_removed", "n_file_left", "message"))
+
+
+def describe_run(record):
+    """Return a run in one line."""
+    parts = []
+    ingest = record["stages"].get("ingest")
+    if ingest:
+        parts.append(f"{ingest['n_done']} new files")
+        parts += [f"{ingest['n_failed']} refused"] if ingest["n_failed"] else []
+    if record["n_file_left"]:
+        parts.append(f"{record['n_file_left']} still being copied")
+    counts = ("n_unit", "units of work"), ("n_failed", "failed"), ("n_skipped", "skipped"), ("n_removed", "taken back")
+    parts += [f"{record[name]} {word}" for name, word in counts if record[name] or name == "n_unit"]
+    parts.append(f"{record['n_dia_source']} DIASources ({record['n_dia_source_more']:+d})")
+    why = f"; why: dbpipe status {record['survey']}" if record["n_failed"] else ""
+    return f"{record['survey']}: {', '.join(parts)} in {record['wall_s']:.0f} s{why}"
+
+
+def _print_json(wanted, record):
+    if wanted:
+        print(json.dumps(record))
+
+
+def _now():
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
