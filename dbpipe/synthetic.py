@@ -57,7 +57,8 @@ def make_survey(root, *, n_source, seed=1, say=lambda text: None):
         add_visits(survey, visits, run_id)
         for begin in range(0, len(visits), _BATCH_VISITS):
             some = visits[begin : begin + _BATCH_VISITS]
-            _execute(survey.connection, "dia_sources", {"made": _made(seed, some)})
+            query = f"INSERT INTO dia_source BY NAME {_query('dia_sources')}"
+            tiles.execute_registered(survey.connection, query, {"made": _made(seed, some)}, _values(query))
             say(f"{begin + len(some)} of {len(visits)} visits written")
         _link(survey, visits, run_id, say)
         units.finish_run(survey.connection, run_id)
@@ -70,6 +71,17 @@ def add_visits(survey, visits, run_id):
     with transaction(survey.connection):
         _insert(survey, visits, _OF_VISITS, run_id)
         _record_units(survey, run_id)
+
+
+def commit_detections(survey, visit, *, seed, run_id):
+    """Write down the detections of a visit as the runner does it when a worker has found them."""
+    query = _query("dia_sources")
+    rows = tiles.fetch_registered(survey.connection, query, {"made": _made(seed, [visit])}, _values(query))
+    key = {"visit": visit.visit, "detector": detections.DETECTOR}
+    stage = pipeline.load_stage("detect")
+    verdict = _done(stage.name, units.format_key(key), f"visit {visit.visit}", stage.version, run_id)
+    place = units.Place(key, ("dia_source",))
+    units.commit_unit(survey.connection, verdict, units.Result({"dia_source": rows}), place)
 
 
 def _insert(survey, visits, names, run_id):
@@ -88,7 +100,8 @@ def _insert(survey, visits, names, run_id):
         "run_id": run_id,
     }
     for name in names:
-        _execute(survey.connection, name, {"planned": planned}, values)
+        query = _query(name)
+        tiles.execute_registered(survey.connection, query, {"planned": planned}, _values(query, values))
 
 
 def _record_units(survey, run_id):
@@ -115,14 +128,18 @@ def _link(survey, visits, run_id, say):
         say(f"field {number + 1} of {max(field.values()) + 1} linked")
 
 
-def _execute(connection, name, registered, values=None):
-    query = load_named("simulate", "catalogue")[name]
+def _query(name):
+    return load_named("simulate", "catalogue")[name]
+
+
+def _values(query, more=None):
+    """The values of the parameters that a query has."""
     known = {
         "bands": list(detections.BANDS),
         "detector": detections.DETECTOR,
         "pixel_scale_arcsec": detections.PIXEL_SCALE_ARCSEC,
     }
-    tiles.execute_registered(connection, query, registered, select_parameters(query, known | (values or {})))
+    return select_parameters(query, known | (more or {}))
 
 
 def _made(seed, visits):

@@ -32,18 +32,18 @@ CREATE OR REPLACE MACRO cone_search(ra, dec, radius_arcsec) AS TABLE
     WITH near AS (
         SELECT * FROM dia_source AS s
         WHERE s.dec BETWEEN dec - radius_arcsec / 3600 AND dec + radius_arcsec / 3600
-            AND s.ra BETWEEN ra - cone_half_width_deg(dec, radius_arcsec)
-                AND least(ra + cone_half_width_deg(dec, radius_arcsec), 360)
+            AND s.ra BETWEEN (ra % 360 + 360) % 360 - cone_half_width_deg(dec, radius_arcsec)
+                AND least((ra % 360 + 360) % 360 + cone_half_width_deg(dec, radius_arcsec), 360)
         UNION ALL
         SELECT * FROM dia_source AS s
         WHERE s.dec BETWEEN dec - radius_arcsec / 3600 AND dec + radius_arcsec / 3600
-            AND s.ra BETWEEN ra - cone_half_width_deg(dec, radius_arcsec) + 360 AND 360
-            AND s.ra > ra + cone_half_width_deg(dec, radius_arcsec)
+            AND s.ra BETWEEN (ra % 360 + 360) % 360 - cone_half_width_deg(dec, radius_arcsec) + 360 AND 360
+            AND s.ra > (ra % 360 + 360) % 360 + cone_half_width_deg(dec, radius_arcsec)
         UNION ALL
         SELECT * FROM dia_source AS s
         WHERE s.dec BETWEEN dec - radius_arcsec / 3600 AND dec + radius_arcsec / 3600
-            AND s.ra BETWEEN 0 AND ra + cone_half_width_deg(dec, radius_arcsec) - 360
-            AND s.ra < ra - cone_half_width_deg(dec, radius_arcsec)
+            AND s.ra BETWEEN 0 AND (ra % 360 + 360) % 360 + cone_half_width_deg(dec, radius_arcsec) - 360
+            AND s.ra < (ra % 360 + 360) % 360 - cone_half_width_deg(dec, radius_arcsec)
     )
 
     SELECT near.*, separation_arcsec(ra, dec, near.ra, near.dec) AS distance_arcsec

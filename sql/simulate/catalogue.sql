@@ -164,7 +164,6 @@ INSERT INTO file VALUES ($path, 'calexp', 'ingest', $unit_key, $sha256, 0)
 
 -- name: dia_sources
 -- Detections of some visits in their order, with what is the same for all of them.
-INSERT INTO dia_source BY NAME
 SELECT
     made.*,
     $detector AS detector,
