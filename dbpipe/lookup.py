@@ -11,7 +11,7 @@ _REACH_ARCSEC = 120.0
 
 
 def find_detections(connection, dia_object_id):
-    """Return the DIASources of an object in time, all columns of `dia_source`, a pyarrow.Table.
+    """Return positions and fluxes of the DIASources of an object, in time, a pyarrow.Table.
 
     Raises
     ------

@@ -421,7 +421,7 @@ class Survey:
         return light_curves.fetch_light_curve(self.connection, found.dia_object_id)
 
     def find_detections(self, dia_object_id):
-        """Return the DIASources of an object in time, a pyarrow.Table; quick in a catalogue of any size.
+        """Return positions and fluxes of the DIASources of an object; quick in a catalogue of any size.
 
         See `light_curve` for the epochs at which it was not detected.
         """

@@ -52,8 +52,7 @@ def make_survey(root, *, n_source, seed=1, say=lambda text: None):
         run_id = units.start_run(survey.connection, command, pipeline.versions(), survey.settings.as_dict())
         with transaction(survey.connection):
             _insert(survey, visits[:1], _ONCE, run_id)
-            ingested = units.format_key({"path": NO_IMAGE})
-            units.record_verdicts(survey.connection, [_done("ingest", ingested, "", 1, run_id)])
+            units.record_verdicts(survey.connection, [_done("ingest", _ingested(survey), "", 1, run_id)])
         add_visits(survey, visits, run_id)
         for begin in range(0, len(visits), _BATCH_VISITS):
             some = visits[begin : begin + _BATCH_VISITS]
@@ -92,11 +91,11 @@ def _insert(survey, visits, names, run_id):
     planned = pa.table(columns | {"ra": centres[:, 0], "dec": centres[:, 1]})
     values = {
         "path": NO_IMAGE,
-        "raw_path": str((survey.root / NO_IMAGE).resolve()),
+        "raw_path": _raw_path(survey),
         "sha256": _EMPTY_SHA256,
         "size_pix": detections.SIZE_PIX,
         "radius_deg": detections.FIELD_RADIUS_DEG,
-        "unit_key": units.format_key({"path": NO_IMAGE}),
+        "unit_key": _ingested(survey),
         "run_id": run_id,
     }
     for name in names:
@@ -126,6 +125,15 @@ def _link(survey, visits, run_id, say):
     for number, images in groupby(due, key=lambda image: field[image.visit]):
         association.link_alone(survey.connection, config, list(images), run_id)
         say(f"field {number + 1} of {max(field.values()) + 1} linked")
+
+
+def _raw_path(survey):
+    return str((survey.root / NO_IMAGE).resolve())
+
+
+def _ingested(survey):
+    """The unit that took in the one file that there is."""
+    return units.format_key({"path": _raw_path(survey)})
 
 
 def _query(name):

@@ -9,5 +9,25 @@ SELECT hpx29 FROM dia_source WHERE dia_source_id = $dia_source_id AND visit = $v
 SELECT dia_source_id FROM association.source WHERE dia_object_id = $dia_object_id
 
 -- name: detections
--- Some sources, in time.
-SELECT * FROM dia_source WHERE dia_source_id IN (SELECT NULL) ORDER BY midpoint_mjd_tai, dia_source_id
+-- What a light curve needs of some sources, in time.
+SELECT
+    dia_source_id,
+    visit,
+    detector,
+    band,
+    midpoint_mjd_tai,
+    ra,
+    dec,
+    ra_err,
+    dec_err,
+    score,
+    snr,
+    psf_flux_njy,
+    psf_flux_err_njy,
+    science_flux_njy,
+    science_flux_err_njy,
+    template_flux_njy,
+    template_flux_err_njy
+FROM dia_source
+WHERE dia_source_id IN (SELECT NULL)
+ORDER BY midpoint_mjd_tai, dia_source_id

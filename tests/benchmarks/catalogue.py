@@ -45,7 +45,8 @@ def main():
         root = options.work / f"catalogue_{n_source:.0e}"
         if not root.is_dir():
             rows.append(alone(make, root, n_source))
-        rows += [alone(ask, root, name) | {"n_source": n_source} for name in QUESTIONS]
+        places = alone(find_places, root)["places"]
+        rows += [alone(ask, root, name, places) | {"n_source": n_source} for name in QUESTIONS]
         rows += add_night(root, n_source, options)
         (options.work / "catalogue.json").write_text(json.dumps(rows, indent=1))
     show(pd.DataFrame(rows))
@@ -106,9 +107,8 @@ QUESTIONS = {
 }
 
 
-def ask(root, name):
+def ask(root, name, places):
     """Ask one question again and again, each time of another object or night."""
-    places = find_places(root)
     with Survey.open(root) as survey:
         times = []
         for place in places:
@@ -119,15 +119,7 @@ def ask(root, name):
 
 
 def find_places(root):
-    """Objects of different fields, or parts of one, and nights; asked in another process, for the memory it takes."""
-    path = root / "places.json"
-    if not path.exists():
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            path.write_text(json.dumps(pool.apply(_choose_places, (root,))))
-    return json.loads(path.read_text())
-
-
-def _choose_places(root):
+    """Objects of several pieces of the sky, and nights."""
     with Survey.open(root) as survey:
         names = survey.fetch(
             "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'association' "
@@ -143,7 +135,7 @@ def _choose_places(root):
                 f"WHERE n_dia_source BETWEEN 33 AND 37 ORDER BY hash(dia_object_id + {number}) LIMIT 1"
             )
             places += [row | {"night": nights[number % len(nights)]} for row in survey.fetch(query).to_pylist()]
-    return places
+    return {"places": places}
 
 
 def add_night(root, n_source, options):
