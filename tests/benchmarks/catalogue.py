@@ -2,11 +2,12 @@
 
     PYTHONPATH=.:tests python tests/benchmarks/catalogue.py --work /tmp/catalogues --n-source 1e6 1e7 1e8
 
-Makes the catalogues that are not there (`dbpipe simulate --catalog`; 100 million take 13 GB), asks each question in a
-process of its own for several places, and each of them twice, and prints and writes wall clock and CPU time of the
-first answer of the process, the median at new places and when asked again (warm), and the peak memory. A new visit is 10,000 sources inserted and committed as the runner
-does it for `detect`, then `associate`; the visits are those of the next night, and are taken out again at the end by
-working on a copy (`--in-place` saves the copy of a catalogue that is not needed any more).
+Makes the catalogues that are not there (`dbpipe simulate --catalog`; 100 million take 13 GB) and asks each question in
+a process of its own, of several objects or nights, twice in a row. Printed and written are wall clock and CPU time of the
+first answer of the process, the median at the other places, and the median of asking again (warm); and the peak memory.
+
+A new visit is 10,000 sources, inserted and committed as the runner does it for `detect`, then `associate`: the first
+and the median of the others of the next night, put into a copy (`--in-place`: into the catalogue itself).
 
 The first answer is that of a process that has just opened the survey, not of a cold disk.
 """
@@ -189,17 +190,8 @@ def summary(times):
 
 
 def show(table):
-    names = [
-        "n_source",
-        "what",
-        "first_wall_ms",
-        "wall_ms",
-        "fastest_ms",
-        "first_cpu_ms",
-        "cpu_ms",
-        "peak_rss_mb",
-        "n_row",
-    ]
+    times = ["first_wall_ms", "first_cpu_ms", "wall_ms", "cpu_ms", "warm_ms", "warm_fastest_ms", "warm_cpu_ms"]
+    names = ["n_source", "what", *times, "peak_rss_mb", "n_row", "size_gb"]
     with pd.option_context("display.width", 200, "display.float_format", "{:.0f}".format):
         print(table[[name for name in names if name in table]].to_string(index=False))
     for what, goal in GOAL_MS.items():
