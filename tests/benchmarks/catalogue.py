@@ -3,8 +3,8 @@
     PYTHONPATH=.:tests python tests/benchmarks/catalogue.py --work /tmp/catalogues --n-source 1e6 1e7 1e8
 
 Makes the catalogues that are not there (`dbpipe simulate --catalog`; 100 million take 13 GB) and asks each question in
-a process of its own, of several objects or nights, twice in a row. Printed and written are wall clock and CPU time of the
-first answer of the process, the median at the other places, and the median of asking again (warm); and the peak memory.
+a process of its own, of several objects or nights, twice in a row. Printed and written are wall clock and CPU time of
+the first answer of the process, the median at the other places, the median of asking again (warm), and the peak memory.
 
 A new visit is 10,000 sources, inserted and committed as the runner does it for `detect`, then `associate`: the first
 and the median of the others of the next night, put into a copy (`--in-place`: into the catalogue itself).
