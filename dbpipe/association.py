@@ -69,7 +69,7 @@ class _Image:
 
 def count_due(connection, config):
     """Return how many images have detections that are not linked yet."""
-    return len(_find_due(connection, config, None)[1])
+    return len(find_due(connection, config)[1])
 
 
 def associate(connection, config, *, run_id, where=None, report):
@@ -85,7 +85,7 @@ def associate(connection, config, *, run_id, where=None, report):
         SQL condition on visit, detector, band, night.
     report : dbpipe.pipeline.Report
     """
-    stale, due = _find_due(connection, config, where)
+    stale, due = find_due(connection, config, where)
     report.start("associate", len(due))
     if stale:
         _link_batch(connection, config, stale, run_id)
@@ -111,7 +111,8 @@ def _query(name):
     return load_named("stages", "associate")[name]
 
 
-def _find_due(connection, config, where):
+def find_due(connection, config, where=None):
+    """Return the images to take out and those to link, two lists."""
     settings = json.dumps([VERSION, asdict(config)], sort_keys=True)
     rows = fetch_table(connection, _query("due"), {"settings": settings})
     chosen = find_where(connection, rows, where) if where else None
@@ -141,11 +142,7 @@ def _link_batch(connection, config, images, run_id):
         removed = _columns(_of_images(connection, batch))
         new = _new_sources(connection, [image for image in images if image.fingerprint])
         members = _neighbourhood(connection, config, batch, removed, new)
-        settings = {"radius_arcsec": config.radius_arcsec, "max_chi2": config.max_chi2}
-        after = members | {
-            "dia_object_id": link(members, **settings, floor_arcsec=config.position_floor_arcsec),
-            "tracklet_id": np.full(len(members["ra"]), NONE),
-        }
+        after = members | _link(config, members)
         nights = _nights_to_search(removed, members, after)
         members, after, tracklets = _track(connection, config, nights, removed, members, after)
         _write_sources(connection, removed, members, after)
@@ -153,6 +150,31 @@ def _link_batch(connection, config, images, run_id):
         _write_tracklets(connection, nights, tracklets)
         _write_history(connection, removed, members, after, run_id)
         return _record(connection, images, new, run_id, started)
+
+
+def link_alone(connection, config, images, run_id):
+    """Link detections that are far from all that are linked, and too few in a night to make a track.
+
+    `associate` would give the same, after looking for neighbours and tracks.
+    """
+    started = time.perf_counter(), time.process_time()
+    nothing = _columns(_empty(connection))
+    with transaction(connection):
+        new = _new_sources(connection, images)
+        members = new | {"is_old": np.zeros(len(new["ra"]), bool)}
+        after = members | _link(config, members)
+        _write_sources(connection, nothing, members, after)
+        _write_objects(connection, nothing, members, after)
+        _record(connection, images, new, run_id, started)
+
+
+def _link(config, members):
+    """Return the links of whole groups of detections, without tracks."""
+    settings = {"radius_arcsec": config.radius_arcsec, "max_chi2": config.max_chi2}
+    return {
+        "dia_object_id": link(members, **settings, floor_arcsec=config.position_floor_arcsec),
+        "tracklet_id": np.full(len(members["ra"]), NONE),
+    }
 
 
 def _of_images(connection, batch):
@@ -188,9 +210,14 @@ def _columns(table):
     return {name: column.to_numpy() for name, column in columns.items()}
 
 
+def _join(*sources):
+    """Join columns of sources, one after the other."""
+    return {name: np.concatenate([source[name] for source in sources]) for name in sources[0]}
+
+
 def _concatenate(*sources):
     """Join columns of sources, in the order of time and id."""
-    joined = {name: np.concatenate([source[name] for source in sources]) for name in sources[0]}
+    joined = _join(*sources)
     return _take(joined, np.lexsort((joined["dia_source_id"], joined["midpoint_mjd_tai"])))
 
 
@@ -206,7 +233,7 @@ def _neighbourhood(connection, config, batch, removed, new):
     changed = np.concatenate([removed["hpx29"], new["hpx29"]]) >> shift
     loaded, wanted = np.zeros(0, np.int64), with_neighbours(changed, order)
     while True:
-        old = _concatenate(old, _in_cells(connection, batch, np.setdiff1d(wanted, loaded), shift))
+        old = _join(old, _in_cells(connection, batch, np.setdiff1d(wanted, loaded), shift))
         loaded = np.union1d(loaded, wanted)
         touched = _touched(config.radius_arcsec, removed, new, old)
         wanted = with_neighbours(old["hpx29"][touched] >> shift, order)
@@ -223,7 +250,9 @@ def _touched(radius_arcsec, removed, new, old):
     ra, dec = (np.concatenate([part[name] for part in parts]) for name in ("ra", "dec"))
     group = connect(ra, dec, radius_arcsec=radius_arcsec)
     n_changed = len(removed["ra"]) + len(new["ra"])
-    return np.isin(group[n_changed:], group[:n_changed])
+    is_touched = np.zeros(len(group), bool)
+    is_touched[group[:n_changed]] = True
+    return is_touched[group[n_changed:]]
 
 
 def _in_cells(connection, batch, cells, shift):
@@ -264,9 +293,9 @@ def _track(connection, config, nights, removed, members, after):
         The first two with those other sources whose links change; the tracks as columns of the table.
     """
     others = _lone_of_nights(connection, nights, removed, members)
-    others_after = others | {"dia_object_id": others["dia_source_id"], "tracklet_id": np.full(len(others["ra"]), NONE)}
-    everything, links = _concatenate(members, others), _concatenate(after, others_after)
-    candidate = np.flatnonzero(np.isin(links["night"], nights) & _is_lone(links["dia_object_id"]))
+    lone = np.flatnonzero(np.isin(after["night"], nights) & _is_lone(after["dia_object_id"]))
+    stationary = {"dia_object_id": others["dia_source_id"], "tracklet_id": np.full(len(others["ra"]), NONE)}
+    links = _concatenate(_take(after, lone), others | stationary)
     moving = Moving(
         max_rate_deg_per_day=config.max_rate_deg_per_day,
         max_gap_h=config.max_gap_h,
@@ -275,12 +304,22 @@ def _track(connection, config, nights, removed, members, after):
     )
     rows = []
     for night in nights:
-        chosen = candidate[links["night"][candidate] == night]
+        chosen = np.flatnonzero(links["night"] == night)
         rows += _find_tracks(_take(links, chosen), chosen, links, int(night), moving)
-    known = np.isin(links["dia_source_id"], members["dia_source_id"])
-    same = (everything["dia_object_id"] == links["dia_object_id"]) & (everything["tracklet_id"] == links["tracklet_id"])
-    kept = known | ~same
-    return _take(everything, kept), _take(links, kept), rows
+    by_id = np.argsort(links["dia_source_id"])
+    row_of_lone, row_of_other = (
+        by_id[np.searchsorted(links["dia_source_id"], part["dia_source_id"], sorter=by_id)]
+        for part in (_take(after, lone), others)
+    )
+    after = after | {name: after[name].copy() for name in _LINKED}
+    for name in _LINKED:
+        after[name][lone] = links[name][row_of_lone]
+    now = _take(links, row_of_other)
+    changed = np.any([others[name] != now[name] for name in _LINKED], axis=0)
+    if changed.any():
+        members = _concatenate(members, _take(others, changed))
+        after = _concatenate(after, _take(now, changed))
+    return members, after, rows
 
 
 def _lone_of_nights(connection, nights, removed, members):

@@ -420,6 +420,15 @@ class Survey:
         found = light_curves.find_object(self.connection, name)
         return light_curves.fetch_light_curve(self.connection, found.dia_object_id)
 
+    def find_detections(self, dia_object_id):
+        """Return positions and fluxes of the DIASources of an object; quick in a catalogue of any size.
+
+        See `light_curve` for the epochs at which it was not detected.
+        """
+        from dbpipe import lookup
+
+        return lookup.find_detections(self.connection, dia_object_id)
+
     def draw_light_curve(self, path, name, *, n_cutout=4):
         """Draw the light curve of an object with cutouts of a few epochs and return the path of the PNG."""
         from dbpipe import light_curve_picture, light_curves

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from dbpipe.catalog.connection import STORAGE_VERSION, quote_text
+from dbpipe.catalog.connection import ROW_GROUP_ROWS, STORAGE_VERSION, quote_text
 from dbpipe.catalog.files import TEMPORARY_PREFIX, replace_file
 
 _LABEL = """
@@ -79,7 +79,8 @@ def publish(connection, catalog, path, *, in_files=None):
 
 def _copy(connection, temporary, label, in_files):
     ((name,),) = connection.execute("SELECT current_database()").fetchall()
-    connection.execute(f"ATTACH {quote_text(temporary)} AS next_snapshot (STORAGE_VERSION '{STORAGE_VERSION}')")
+    options = f"STORAGE_VERSION '{STORAGE_VERSION}', ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
+    connection.execute(f"ATTACH {quote_text(temporary)} AS next_snapshot ({options})")
     try:
         if in_files:
             _copy_partly(connection, name, in_files, temporary.parent)

@@ -22,10 +22,10 @@ _MEANING = {
 
 
 def find_tiles(connection):
-    """Return the numbers of the tiles that have tables, sorted."""
+    """Return the numbers of the tiles that have tables, sorted; in a snapshot those are views of files."""
     rows = connection.execute(
-        "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'association' "
-        "AND starts_with(table_name, 'source_') AND database_name = current_database()"
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'association' "
+        "AND starts_with(table_name, 'source_') AND table_catalog = current_database()"
     ).fetchall()
     return sorted(int(name.removeprefix("source_")) for (name,) in rows)
 

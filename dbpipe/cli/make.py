@@ -10,7 +10,7 @@ from dbpipe.cli.work import Workers
 
 
 def simulate(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for raw/, refcat.csv and truth/.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for raw/, refcat.csv and truth/; or a survey.")],
     seed: Annotated[int, typer.Option(help="The same seed gives the same sky.")] = 1,
     n_visit: Annotated[int, typer.Option(min=1, help="Exposures, shared between the bands.")] = 10,
     bands: Annotated[str, typer.Option(help="Filters out of ugrizy.")] = "gr",
@@ -18,17 +18,37 @@ def simulate(
     scene: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="What goes wrong, e.g. cosmic_rays. Repeatable.")
     ] = None,
+    catalog: Annotated[
+        float | None,
+        typer.Option(metavar="N", min=1, help="No images: make the survey OUT with a catalogue of N DIASources."),
+    ] = None,
 ):
-    """Simulate LSST-like exposures in which every source is known.
+    """Simulate LSST-like exposures in which every source is known, or the catalogue of years.
 
     Supernovae, variable stars, asteroids and lensed quasars among stars and galaxies, with the truth beside them.
 
         dbpipe simulate sky --n-visit 12 --size 1024 --scene cosmic_rays --scene nan_block
+
+    A catalogue is linked to objects and answers every question; it has no images, so that a run finds nothing to do
+    but the forced photometry, which fails.
+
+        dbpipe simulate years --catalog 1e6
     """
+    if catalog is not None:
+        _simulate_catalog(out, n_source=catalog, seed=seed)
+        return
     from dbpipe.simulate import write_survey
 
     paths = write_survey(out, seed=seed, n_visit=n_visit, bands=tuple(bands), size_pix=size, scene=tuple(scene or ()))
     console().print(f"{len(paths)} raw images in {out / 'raw'}, reference catalogue {out / 'refcat.csv'}")
+
+
+def _simulate_catalog(out, *, n_source, seed):
+    from dbpipe.synthetic import make_survey
+
+    with console().status("") as status:
+        n_visit = make_survey(out, n_source=n_source, seed=seed, say=status.update)
+    console().print(f"survey {out}: {n_visit} visits of 10,000 DIASources")
 
 
 def demo(

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import KDTree
 
 from dbpipe.sky.sphere import directions, local_axes, unit_vectors
 from dbpipe.units import ARCSEC_PER_DEG
 
 MAX_GROUP = 3000
 """Members of a group that are compared pair by pair; a larger one is first split by a smaller radius."""
+_CUBES = 1 << 21
+"""Cubes along an axis through the celestial sphere."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +53,72 @@ def connect(ra, dec, *, radius_arcsec):
     Two positions are connected if they are within the radius, or if a chain of such pairs joins them. It holds across
     RA 0/360 and at the poles: distances are chords between unit vectors.
     """
-    n = len(ra)
-    if n == 0:
+    if len(ra) == 0:
         return np.zeros(0, np.int64)
     chord = 2.0 * np.sin(np.radians(radius_arcsec / ARCSEC_PER_DEG) / 2.0)
-    pairs = KDTree(unit_vectors(ra, dec)).query_pairs(chord, output_type="ndarray")
-    graph = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
+    vectors = unit_vectors(ra, dec)
+    # cubes in which neighbours are looked for; three of these numbers fit into 63 bits
+    place = np.floor((vectors + 1.0) / max(chord, 2.0**-19)).astype(np.int64)
+    cube = (place[:, 0] * _CUBES + place[:, 1]) * _CUBES + place[:, 2]
+    order = np.argsort(cube, kind="stable")
+    bounds = np.flatnonzero(np.diff(cube[order], prepend=-1, append=-1))
+    return _connect_cubes(vectors, order, bounds, cube[order[bounds[:-1]]], chord**2)
+
+
+@njit(cache=True)
+def _connect_cubes(vectors, order, bounds, cubes, max_distance2):
+    """Join what is near in the same cube and in the 13 adjacent ones that come later.
+
+    What is joined already is not measured, which is nearly all: a star that stays has as many pairs as the square of
+    its detections.
+    """
+    parent = np.arange(len(vectors))
+    for c in range(len(cubes)):
+        _join_near(vectors, order, bounds, c, c, parent, max_distance2)
+        for step in range(14, 27):  # 13 is the cube itself
+            offset = ((step // 9 - 1) * _CUBES + step // 3 % 3 - 1) * _CUBES + step % 3 - 1
+            other = np.searchsorted(cubes, cubes[c] + offset)
+            if other < len(cubes) and cubes[other] == cubes[c] + offset:
+                _join_near(vectors, order, bounds, c, other, parent, max_distance2)
+    return _number_roots(parent)
+
+
+@njit(cache=True)
+def _join_near(vectors, order, bounds, first, second, parent, max_distance2):
+    for a in range(bounds[first], bounds[first + 1]):
+        i = order[a]
+        for b in range(a + 1 if first == second else bounds[second], bounds[second + 1]):
+            j = order[b]
+            root_i, root_j = _root(parent, i), _root(parent, j)
+            if root_i == root_j:
+                continue
+            distance2 = 0.0
+            for axis in range(3):
+                distance2 += (vectors[i, axis] - vectors[j, axis]) ** 2
+            if distance2 <= max_distance2:
+                parent[max(root_i, root_j)] = min(root_i, root_j)
+
+
+@njit(cache=True)
+def _root(parent, i):
+    """The first member that something is joined with, halving the path to it."""
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
+
+
+@njit(cache=True)
+def _number_roots(parent):
+    """Number the groups in the order of their first members, which are their roots."""
+    number, n_group = np.empty(len(parent), np.int64), 0
+    for i in range(len(parent)):
+        if parent[i] == i:
+            number[i] = n_group
+            n_group += 1
+        else:
+            number[i] = number[parent[i]]
+    return number
 
 
 def find_objects(detections, *, radius_arcsec, max_chi2, floor_arcsec):
@@ -92,24 +150,22 @@ def _find(detections, member, radius_arcsec, max_chi2, floor):
     group = connect(detections.ra[member], detections.dec[member], radius_arcsec=radius_arcsec)
     order = np.argsort(group, kind="stable")
     bounds = np.flatnonzero(np.diff(group[order], prepend=-1, append=-1))
-    for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
-        if end - begin == 1:
-            continue
+    several = np.flatnonzero(np.diff(bounds) > 1)
+    x, y = _offsets(detections, member[order], member[order[np.repeat(bounds[:-1], np.diff(bounds))]])
+    for begin, end in zip(bounds[several], bounds[several + 1], strict=True):
         rows = order[begin:end]
         if len(rows) > MAX_GROUP and radius_arcsec > 1e-3:
             first[rows] = _find(detections, member[rows], radius_arcsec / 2.0, max_chi2, floor)
             continue
-        chosen = member[rows]
-        x, y = _offsets(detections, chosen)
+        chosen, here = member[rows], slice(begin, end)
         first[rows] = chosen[
-            _agglomerate(x, y, detections.covariance[chosen], detections.image[chosen], max_chi2, floor)
+            _agglomerate(x[here], y[here], detections.covariance[chosen], detections.image[chosen], max_chi2, floor)
         ]
     return first
 
 
-def _offsets(detections, rows):
-    """Offsets towards east and north of the first row [deg], on the plane that touches the sky there."""
-    origin = rows[0]
+def _offsets(detections, rows, origin):
+    """Offsets of rows towards east and north of others [deg], on the planes that touch the sky there."""
     vectors = unit_vectors(detections.ra[rows], detections.dec[rows])
     east, north = local_axes(detections.ra[origin], detections.dec[origin])
     return np.degrees(np.sum(vectors * east, -1)), np.degrees(np.sum(vectors * north, -1))
@@ -207,9 +263,7 @@ def mean_positions(detections, first):
     """
     origin, number = np.unique(first, return_inverse=True)
     n = len(origin)
-    vectors = unit_vectors(detections.ra, detections.dec)
-    east, north = local_axes(detections.ra[first], detections.dec[first])
-    x, y = np.degrees(np.sum(vectors * east, -1)), np.degrees(np.sum(vectors * north, -1))
+    x, y = _offsets(detections, np.arange(len(first)), first)
     covariance = detections.covariance
     wxx, wxy, wyy = _inverse_of(covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1])
     xx, xy, yy = _inverse_of(*(_sum_over(number, w, n) for w in (wxx, wxy, wyy)))

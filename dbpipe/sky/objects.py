@@ -43,12 +43,13 @@ def object_rows(source, dia_object_id):
     -------
     dict of (k,) arrays, and the (k,) indices of the first source of each object
     """
-    position = {number: k for k, number in enumerate(source["dia_source_id"].tolist())}
-    first = np.array([position[number] for number in dia_object_id.tolist()], np.int64)
+    by_id = np.argsort(source["dia_source_id"], kind="stable")
+    first = by_id[np.searchsorted(source["dia_source_id"], dia_object_id, sorter=by_id)]
     origin, mean = mean_positions(detections_of(source), first)
     number = np.searchsorted(origin, first)
     n = len(origin)
-    nights = np.unique(np.stack([number, source["night"]]), axis=1)[0]
+    nights = np.sort(number << 32 | source["night"])
+    nights = nights[np.diff(nights, prepend=-1) > 0] >> 32
     last, highest, lowest = np.full(n, -np.inf), np.full(n, -np.inf), np.full(n, np.inf)
     np.maximum.at(last, number, source["midpoint_mjd_tai"])
     np.maximum.at(highest, number, source["score"])
@@ -87,7 +88,9 @@ def find_changes(before, after, living):
     list of (dia_object_id, successor or None, change)
         One entry per object that is no more and each of its successors, and per object that lost sources to another.
     """
-    links = np.unique(np.stack([before, after])[:, before != NONE], axis=1).T.tolist()
+    moved = (before != after) & (before != NONE)
+    concerned = (before != NONE) & (np.isin(before, before[moved]) | np.isin(after, after[moved & (after != NONE)]))
+    links = np.unique(np.stack([before, after])[:, concerned], axis=1).T.tolist()
     successors, ancestors = {}, {}
     for old, new in links:
         successors.setdefault(old, set())

@@ -19,12 +19,37 @@ CREATE OR REPLACE MACRO healpix(hpx29, healpix_order) AS
     CAST(hpx29 AS BIGINT) >> CAST(2 * (29 - healpix_order) AS BIGINT);
 COMMENT ON MACRO healpix IS '[] nested HEALPix index of a lower order, 0 to 29, from one of order 29';
 
+-- Half the width of a cone in right ascension: all of it where the cone comes near a pole.
+CREATE OR REPLACE MACRO cone_half_width_deg(dec, radius_arcsec) AS
+    CASE WHEN abs(dec) + radius_arcsec / 3600 < 89.9
+        THEN degrees(asin(sin(radians(radius_arcsec / 3600)) / cos(radians(dec))))
+        ELSE 360
+    END;
+COMMENT ON MACRO cone_half_width_deg IS '[deg] how far a cone reaches from its centre in right ascension';
+
+-- Each range of right ascension by itself, for DuckDB does not skip by conditions that are joined with OR.
 CREATE OR REPLACE MACRO cone_search(ra, dec, radius_arcsec) AS TABLE
-    SELECT s.*, separation_arcsec(ra, dec, s.ra, s.dec) AS distance_arcsec
-    FROM dia_source AS s
-    WHERE s.dec BETWEEN dec - radius_arcsec / 3600 AND dec + radius_arcsec / 3600
-        AND separation_arcsec(ra, dec, s.ra, s.dec) <= radius_arcsec
-    ORDER BY distance_arcsec, s.dia_source_id;
+    WITH near AS (
+        SELECT * FROM dia_source AS s
+        WHERE s.dec BETWEEN dec - radius_arcsec / 3600 AND dec + radius_arcsec / 3600
+            AND s.ra BETWEEN (ra % 360 + 360) % 360 - cone_half_width_deg(dec, radius_arcsec)
+                AND least((ra % 360 + 360) % 360 + cone_half_width_deg(dec, radius_arcsec), 360)
+        UNION ALL
+        SELECT * FROM dia_source AS s
+        WHERE s.dec BETWEEN dec - radius_arcsec / 3600 AND dec + radius_arcsec / 3600
+            AND s.ra BETWEEN (ra % 360 + 360) % 360 - cone_half_width_deg(dec, radius_arcsec) + 360 AND 360
+            AND s.ra > (ra % 360 + 360) % 360 + cone_half_width_deg(dec, radius_arcsec)
+        UNION ALL
+        SELECT * FROM dia_source AS s
+        WHERE s.dec BETWEEN dec - radius_arcsec / 3600 AND dec + radius_arcsec / 3600
+            AND s.ra BETWEEN 0 AND (ra % 360 + 360) % 360 + cone_half_width_deg(dec, radius_arcsec) - 360
+            AND s.ra < (ra % 360 + 360) % 360 - cone_half_width_deg(dec, radius_arcsec)
+    )
+
+    SELECT near.*, separation_arcsec(ra, dec, near.ra, near.dec) AS distance_arcsec
+    FROM near
+    WHERE separation_arcsec(ra, dec, near.ra, near.dec) <= radius_arcsec
+    ORDER BY distance_arcsec, near.dia_source_id;
 COMMENT ON MACRO TABLE cone_search IS 'DIASources within a radius [arcsec] of a position [deg], nearest first, with distance_arcsec';
 
 CREATE OR REPLACE MACRO cone_search_object(ra, dec, radius_arcsec) AS TABLE

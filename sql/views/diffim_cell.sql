@@ -34,7 +34,7 @@ SELECT
     coalesce(n_primary, 0) AS n_primary,
     coalesce(n_negative, 0) AS n_negative,
     coalesce(n_dipole, 0) AS n_dipole,
-    coalesce(n_primary, 0) / nullif(nx * ny / 16 * (1 - sample.fraction_masked) * (pixel_scale_arcsec / 3600) ** 2, 0)
+    coalesce(n_primary, 0) / nullif((1 - sample.fraction_masked) * nx * ny / 16 * (pixel_scale_arcsec / 3600) ** 2, 0)
         AS density_deg2,
     n_dipole / n_primary AS dipole_fraction,
     degrees(atan2(mean_sin, mean_cos)) AS dipole_angle_deg,

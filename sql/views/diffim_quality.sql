@@ -65,7 +65,7 @@ image AS (
         worst.* EXCLUDE (visit, detector),
         coalesce(n_primary, 0) AS n_primary,
         coalesce(n_primary, 0)
-        / nullif(nx * ny * (1 - diffim.fraction_masked) * (calexp.pixel_scale_arcsec / 3600) ** 2, 0) AS density_deg2,
+        / nullif((1 - diffim.fraction_masked) * nx * ny * (calexp.pixel_scale_arcsec / 3600) ** 2, 0) AS density_deg2,
         coalesce(n_dipole, 0) AS n_dipole,
         sqrt(mean_cos ** 2 + mean_sin ** 2) AS dipole_alignment,
         degrees(atan2(mean_sin, mean_cos)) AS dipole_angle_deg,

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
 
 from dbpipe.sky import grouping
 from dbpipe.sky.grouping import Detections, connect, find_objects, mean_positions
-from dbpipe.sky.sphere import deproject, separation_deg
+from dbpipe.sky.sphere import deproject, separation_deg, unit_vectors
 
 ARCSEC = 1.0 / 3600.0
 SETTINGS = {"radius_arcsec": 1.0, "max_chi2": 25.0, "floor_arcsec": 0.05}
@@ -30,6 +33,20 @@ def test_connected_groups_are_those_of_every_pair_compared(ra0, dec0):
         reach = (reach.astype(float) @ reach) > 0
     assert np.array_equal(group[:, None] == group, reach)
     assert 20 < len(np.unique(group)) < 280
+
+
+@pytest.mark.parametrize("radius_arcsec", [0.001, 0.05, 1.0, 60.0])
+@pytest.mark.parametrize(("ra0", "dec0"), [(0.0, 0.0), (180.0, 0.0), (90.0, 0.0), (45.0, 45.0), (0.0, -90.0)])
+def test_connected_groups_are_those_of_a_tree(ra0, dec0, radius_arcsec):
+    """At the axes of the cubes, where their numbers step, and for any radius: what a KD-tree finds near is joined."""
+    rng = np.random.default_rng(2)
+    ra, dec = deproject(*(rng.normal(0, 15 * radius_arcsec, (2, 1000)) * ARCSEC), ra0=ra0, dec0=dec0)
+    chord = 2.0 * np.sin(np.radians(radius_arcsec * ARCSEC) / 2.0)
+    pairs = KDTree(unit_vectors(ra, dec)).query_pairs(chord, output_type="ndarray")
+    graph = coo_array((np.ones(len(pairs), np.int8), tuple(pairs.T)), shape=(1000, 1000))
+    expected = connected_components(graph, directed=False)[1]
+    assert np.array_equal(connect(ra, dec, radius_arcsec=radius_arcsec), expected)
+    assert 20 < len(np.unique(expected)) < 900
 
 
 def test_two_images_of_a_lens_are_two_objects():
