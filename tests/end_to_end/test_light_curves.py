@@ -52,6 +52,18 @@ JOIN subtracted ON subtracted.visit = light_curve.visit AND subtracted.obj_id = 
 WHERE is_clean
 ORDER BY ALL
 """
+LINKS = """
+SELECT truth.obj_id, kind, dia_object_id, snr
+FROM dia_association AS linked
+JOIN dia_source_clean AS source USING (dia_source_id)
+JOIN read_parquet($visits) AS truth
+    ON truth.obsid = linked.visit AND separation_arcsec(linked.ra, linked.dec, truth.ra, truth.dec) < 0.5
+WHERE kind <> 'asteroid'
+QUALIFY row_number() OVER (
+    PARTITION BY dia_source_id ORDER BY separation_arcsec(linked.ra, linked.dec, truth.ra, truth.dec)
+) = 1
+"""
+"""Which object each detection of a true source is linked to."""
 TABLES = ("dia_forced_source", "forced_image")
 
 
@@ -94,6 +106,16 @@ def bias(rows):
     weight = rows.psf_flux_err_njy**-2.0
     information = (weight * rows.true_difference_njy**2).sum()
     return (weight * rows.true_difference_njy * rows.psf_flux_njy).sum() / information - 1, information**-0.5
+
+
+def test_every_true_transient_is_one_object(finished, shared_data):
+    """Detections of one true source are one object, and those of two are two: no split, no merger, quasars included."""
+    visits = str(shared_data / "sim_small" / "truth" / "variable_visits.parquet")
+    with dbpipe.open(finished) as survey:
+        links = survey.sql(LINKS, visits=visits).df()
+    assert (links[links.snr > 7].groupby("obj_id").size() >= 3).sum() > 30
+    assert (links.groupby("obj_id").dia_object_id.nunique() == 1).all()
+    assert (links.groupby("dia_object_id").obj_id.nunique() == 1).all()
 
 
 def test_light_curves_of_supernovae_are_true(fluxes):

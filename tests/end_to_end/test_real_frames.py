@@ -112,6 +112,22 @@ def test_light_curve_without_weights(shared_data, event_survey, monkeypatch):
     assert np.corrcoef(ours, theirs)[0, 1] > 0.99
 
 
+def test_the_event_is_one_object(shared_data, event_survey):
+    """Its detections are one object, no other one is near, and its forced light curve follows that of another code."""
+    with dbpipe.open(event_survey) as survey:
+        near = survey.fetch(
+            "SELECT dia_object_id, n_dia_source FROM dia_object WHERE separation_arcsec(ra, dec, $ra, $dec) < 1.5",
+            ra=EVENT_RA, dec=EVENT_DEC,
+        ).to_pylist()  # fmt: skip
+        assert len(near) == 1 and near[0]["n_dia_source"] >= 15
+        curve = survey.light_curve(near[0]["dia_object_id"]).to_pylist()
+    measured = [(row["visit"], row["psf_flux_njy"]) for row in curve if row["psf_flux_njy"] is not None]
+    ours, theirs, err = light_curves(shared_data, measured)
+    covariance = np.cov(ours, theirs, aweights=err**-2)
+    assert len(measured) >= 26
+    assert covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]) > 0.995
+
+
 def test_seeing_agrees_with_the_observatory(shared_data, event_survey):
     """The FWHM of crowded frames follows what the observatory's own software measured."""
     with dbpipe.open(event_survey) as survey:
@@ -147,6 +163,20 @@ def test_asteroid_leaves_no_ghost(shared_data, asteroid_survey):
     """Nowhere is a hole where the asteroid was in another epoch."""
     for visit, distance, score, _, elsewhere in asteroid_epochs(shared_data, asteroid_survey):
         assert not (distance[score < -5.0][:, elsewhere] < 3.0).any(), visit
+
+
+def test_the_asteroid_is_a_track(asteroid_survey):
+    """Its clean detections are one track of 2.5 hours, and none of them is an object's."""
+    with dbpipe.open(asteroid_survey) as survey:
+        ((tracklet_id, n, arc_h),) = survey.sql(
+            "SELECT tracklet_id, n_dia_source, arc_h FROM tracklet ORDER BY n_dia_source DESC LIMIT 1"
+        ).fetchall()
+        scores = survey.sql(
+            "SELECT min(score), count(dia_object_id) FROM dia_association WHERE tracklet_id = $tracklet",
+            tracklet=tracklet_id,
+        ).fetchall()
+    assert n >= 9 and 2.0 < arc_h < 2.6
+    assert scores[0][0] > 50.0 and scores[0][1] == 0
 
 
 def test_quiet_field_gives_few_sources(quiet_survey):
