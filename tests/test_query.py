@@ -174,4 +174,6 @@ def test_macros_are_in_the_schema(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         cli.main()
     out = capsys.readouterr().out
-    assert "cone_search(ra, dec, radius_arcsec)" in out and "nearest first" in out and "dia_source_id" not in out
+    assert (
+        "cone_search(ra_deg, dec_deg, radius_arcsec)" in out and "nearest first" in out and "dia_source_id" not in out
+    )

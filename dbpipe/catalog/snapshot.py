@@ -82,10 +82,7 @@ def _copy(connection, temporary, label, in_files):
     options = f"STORAGE_VERSION '{STORAGE_VERSION}', ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
     connection.execute(f"ATTACH {quote_text(temporary)} AS next_snapshot ({options})")
     try:
-        if in_files:
-            _copy_partly(connection, name, in_files, temporary.parent)
-        else:
-            connection.execute(f'COPY FROM DATABASE "{name}" TO next_snapshot')
+        _copy_rows(connection, name, in_files, temporary.parent)
         connection.execute(_LABEL)
         values = [label.as_of, label.size_byte, label.mtime_ns]
         connection.execute("INSERT INTO next_snapshot.published VALUES (?, ?, ?)", values)
@@ -94,8 +91,11 @@ def _copy(connection, temporary, label, in_files):
             connection.execute("DETACH next_snapshot")
 
 
-def _copy_partly(connection, name, in_files, folder):
-    """Copy the schema and the rows of all tables but some, which become views over files."""
+def _copy_rows(connection, name, in_files, folder):
+    """Copy the schema and the rows of all tables but some, which become views over files.
+
+    Table by table: DuckDB 1.5 copies a whole database in an order that breaks foreign keys.
+    """
     connection.execute(f'COPY FROM DATABASE "{name}" TO next_snapshot (SCHEMA)')
     tables = connection.execute(
         "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = $name ORDER BY table_oid",

@@ -3,6 +3,8 @@
 import difflib
 import re
 
+from dbpipe.catalog.queries import parameters
+
 _KIND = re.compile(r"^(?:\w+ )*Error: ")
 _COLUMN = re.compile(r'(?:column|column named) "([^"]+)"')
 _RELATION = re.compile(r'(?:Table with name|[Rr]eferenced table) "?(\w+)"?')
@@ -27,8 +29,9 @@ def explain_refusal(connection, query, error):
     message = str(error)
     first = _KIND.sub("", message.strip().split("\n")[0]).rstrip("!")
     missing = _PARAMETER.search(first)
-    if missing:
-        return f"the query needs a value for ${missing[1]}: --set NAME=VALUE"
+    if missing or "Unexpected prepared parameter" in first:  # DuckDB 1.5 does not say which
+        names = missing[1] if missing else ", $".join(sorted(parameters(query)))
+        return f"the query needs a value for ${names}: --set NAME=VALUE"
     if "read-only mode" in message:
         return "the query would change the survey: only questions are answered here"
     line = _LINE.search(message)

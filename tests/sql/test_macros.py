@@ -74,9 +74,9 @@ def test_a_cone_is_cut_by_both_coordinates_in_the_scan(catalog):
         hand_made.insert(
             catalog, "dia_source", dia_source_id=number, visit=1, band="r", ra=number, dec=-35 + 0.1 * number
         )
-    plan = ask(catalog, "EXPLAIN SELECT * FROM cone_search(10, -30, 3600)")[0][1]
-    assert "dec >= -31.0" in plan and "dec <= -29.0" in plan
-    assert "ra >= 8.845" in plan and "ra <= 11.154" in plan  # 1 / cos(30 deg), and a little more on the sphere
+    plan = ask(catalog, "EXPLAIN SELECT * FROM cone_search(10, -30, 3600)")[0][1].replace(" ", "")
+    assert "dec>=-31.0" in plan and "dec<=-29.0" in plan
+    assert "ra>=8.845" in plan and "ra<=11.154" in plan  # 1 / cos(30 deg), and a little more on the sphere
 
 
 def test_magnitudes_are_those_of_the_pipeline(catalog):
