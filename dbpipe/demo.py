@@ -153,6 +153,7 @@ def draw_pictures(survey, judgement, answers, truth, folder):
         return drawn
     drawn.append(_draw_transient(survey, best, folder / "transient.png"))
     drawn.append(_draw_light_curve(best, judgement, answers, truth, folder / "light_curve.png"))
+    drawn += _draw_object(survey, best, folder / "object.png")
     return drawn
 
 
@@ -190,6 +191,13 @@ def _window(shape, x, y):
     return (slice(first[0], last[0]), slice(first[1], last[1])), (x - first[1], y - first[0])
 
 
+def _draw_object(survey, best, path):
+    """Draw the page of the object that a detection belongs to, a list of one file; of none if it is part of a track."""
+    query = "SELECT dia_object_id FROM dia_association WHERE dia_source_id = $source"
+    found = [row[0] for row in survey.sql(query, source=int(best.dia_source_id)).fetchall() if row[0] is not None]
+    return [survey.draw_light_curve(path, dia_object_id) for dia_object_id in found]
+
+
 def _draw_light_curve(best, judgement, answers, truth, path):
     mine = judgement.sources[judgement.sources.obj_id == best.obj_id]
     differences = true_differences(truth, answers["template_weights"])
@@ -210,5 +218,7 @@ def suggestions(root):
     return [
         f"dbpipe status {root}",
         f'dbpipe sql {root} "SELECT visit, band, psf_fwhm_pix, zero_point_mag FROM calexp JOIN visit USING (visit)"',
+        f"dbpipe sql {root} --named repeated",
+        f"dbpipe sql {root} --cookbook",
         f"dbpipe template {root} --band r --max-psf-fwhm 4.2 && dbpipe run {root}",
     ]

@@ -68,7 +68,7 @@ def test_the_report_can_be_read():
 def test_suggestions_name_the_real_survey(tmp_path):
     """Each suggested command can be pasted: it names the survey that was made."""
     lines = demo.suggestions(tmp_path / "survey")
-    assert len(lines) == 3
+    assert len(lines) == 5
     assert all(str(tmp_path / "survey") in line for line in lines)
 
 
@@ -80,4 +80,4 @@ def test_the_whole_demo_finds_the_transients(tmp_path, monkeypatch):
     judgement = demo.run(tmp_path / "demo", workers=1)
     assert judgement.completeness_above_7 > 0.85
     assert judgement.purity > 0.8
-    assert len(list((tmp_path / "demo" / "pictures").glob("*.png"))) == 4
+    assert len(list((tmp_path / "demo" / "pictures").glob("*.png"))) == 5
