@@ -130,6 +130,7 @@ def _open_snapshot(root):
     """Open the snapshot; until it is known better, ``busy`` says that the catalogue has changed since."""
     connection = catalog_connection.connect(root / SNAPSHOT, read_only=True)
     snapshot.read_files_of(connection, (root / SNAPSHOT).parent)
+    connection.execute("SET parquet_metadata_cache = true")  # what a snapshot names never changes
     label = snapshot.read_label(connection)
     fits = label.is_current(root / CATALOG) and not migrations.pending_migrations(connection)
     return Opened(connection, as_of=label.as_of, busy=None if fits else "the catalogue has changed since")
