@@ -230,13 +230,13 @@ def to_schema(batch, schema):
     )
 
 
-def write_parquet(path, schema, batches):
+def write_parquet(path, schema, batches, *, row_group_rows=ROW_GROUP_ROWS):
     """Write batches of a schema as one Parquet file and return its footer."""
     footers = []
     options = {"compression": "zstd", "compression_level": 1, "metadata_collector": footers}
     with pq.ParquetWriter(path, schema, **options) as writer:
         for batch in batches:
-            writer.write_batch(batch, row_group_size=ROW_GROUP_ROWS)
+            writer.write_batch(batch, row_group_size=row_group_rows)
     return footers[0]
 
 

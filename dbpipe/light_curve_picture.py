@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dbpipe import light_curves
 from dbpipe.pictures import BAND_COLOUR, BAND_MARK, GREY, OTHER_COLOUR, OTHER_MARK, asinh_stretch
 
 _DPI = 130
@@ -14,6 +15,14 @@ _MICRO_NJY = 1e4
 """Fluxes beyond this are shown in uJy."""
 LIMIT_SIGMA = 5.0
 """What an upper limit is."""
+
+
+def draw_object(connection, path, name, *, n_cutout):
+    """Draw the page of an object that is looked up by name; the current folder is the survey. Returns the path."""
+    found = light_curves.find_object(connection, name)
+    epochs = light_curves.fetch_light_curve(connection, found.dia_object_id).to_pylist()
+    cutouts = light_curves.read_cutouts(connection, light_curves.choose_epochs(epochs, n_cutout))
+    return draw_page(path, found, epochs, cutouts)
 
 
 def draw_page(path, found, epochs, cutouts):

@@ -1,7 +1,7 @@
 """The DIASources of one object, read from the few places where they can be: a table of billions is left alone."""
 
-from dbpipe.catalog import tiles
 from dbpipe.catalog.queries import fetch_table, load_named
+from dbpipe.catalog.tiles import TILE_ORDER, Tiles
 from dbpipe.errors import ConfigError
 from dbpipe.ids import unpack_source_id
 from dbpipe.sky.healpix import ORDER, cell_order, with_neighbours
@@ -19,7 +19,7 @@ def find_detections(connection, dia_object_id):
         If there is no such object.
     """
     near = tiles_around(connection, dia_object_id)
-    linked = tiles.fetch_over(connection, _query("linked"), near, parameters={"dia_object_id": dia_object_id})
+    linked = Tiles(connection).fetch(_query("linked"), near, parameters={"dia_object_id": dia_object_id})
     numbers = linked["dia_source_id"].to_pylist()
     if not numbers:
         raise ConfigError(f"there is no object {dia_object_id} (a former id? resolve_object says what became of it)")
@@ -35,7 +35,7 @@ def tiles_around(connection, dia_object_id):
     place = fetch_table(connection, _query("place"), values)["hpx29"].to_pylist()
     order = cell_order(_REACH_ARCSEC)
     cells = with_neighbours([number >> 2 * (ORDER - order) for number in place], order)
-    return sorted({int(cell) >> 2 * (order - tiles.TILE_ORDER) for cell in cells})
+    return sorted({int(cell) >> 2 * (order - TILE_ORDER) for cell in cells})
 
 
 def _query(name):

@@ -35,6 +35,8 @@ class Layout:
     """Column -> unit, description, ucd."""
     format: str = ""
     """Changes if every file is to be written anew."""
+    row_group_rows: int = ROW_GROUP_ROWS
+    """Rows that a reader skips or reads as a whole."""
 
 
 def fingerprint(connection, layout):
@@ -90,7 +92,8 @@ def _write_batch(connection, layout, parts, *, paths, scratch):
             f"COPY (SELECT part_number, selected.* EXCLUDE (cell) "
             f"FROM (SELECT *, {layout.cell} AS cell FROM ({layout.rows})) AS selected "
             "JOIN chosen ON chosen.cell = selected.cell) "
-            f"TO {quote_text(scratch)} (FORMAT parquet, PARTITION_BY (part_number), OVERWRITE_OR_IGNORE)"
+            f"TO {quote_text(scratch)} (FORMAT parquet, PARTITION_BY (part_number), OVERWRITE_OR_IGNORE, "
+            "FILENAME_PATTERN '{uuid}')"  # no name twice: a reader of a snapshot remembers what is in a file
         )
         _configure(connection, before)
         for part, k in number.items():
@@ -112,4 +115,5 @@ def _write_part(connection, layout, folder, path):
     reader = relation.to_arrow_reader(ROW_GROUP_ROWS)
     schema = describe_schema(reader.schema, {name: layout.metadata.get(name, {}) for name in reader.schema.names})
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_parquet(path, schema, (to_schema(batch, schema) for batch in reader))
+    batches = (to_schema(batch, schema) for batch in reader)
+    write_parquet(path, schema, batches, row_group_rows=layout.row_group_rows)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from dbpipe.catalog import snapshot
+from dbpipe.catalog.connection import ROW_GROUP_ROWS
 from dbpipe.catalog.files import TEMPORARY_PREFIX, sync_folder, write_beside
 from dbpipe.catalog.queries import load_named
 from dbpipe.export import column_metadata
@@ -67,7 +68,8 @@ def _by_night(connection, table):
         columns="*",
         order_by=ORDER_IN_TIME[table],
         metadata=column_metadata(connection, table),
-        format=str(connection.sql(f"SELECT * FROM {table}").columns),
+        format=f"{ROW_GROUP_ROWS}{connection.sql(f'SELECT * FROM {table}').columns}",
+        row_group_rows=ROW_GROUP_ROWS,
     )
 
 
@@ -78,7 +80,9 @@ def _whole(table):
         f"association.{kind}", f"association.{table}"
     )
     cells = pa.table({"cell": pa.array([0], pa.int32()), "part": ["all"]})
-    return Layout(f"SELECT * FROM association.{table}", content, "0", cells, "*", "hpx29", {}, "1")
+    return Layout(
+        f"SELECT * FROM association.{table}", content, "0", cells, "*", "hpx29", {}, f"{ROW_GROUP_ROWS}", ROW_GROUP_ROWS
+    )
 
 
 def _write(connection, folder, place, layout):

@@ -1,48 +1,30 @@
 """A survey on disk: settings, catalogue and files in one folder, and everything that can be done with it.
 
-my_survey/
-  survey.toml      settings
-  instrument.toml  what the headers of the raw files mean
-  survey.duckdb    the catalogue
-  survey.lock      who is working on it
-  published/       a copy of the catalogue as the last run left it, for readers
-  dbpipe.log       what went wrong
-  files/           images that dbpipe made
+`dbpipe.opening` says what is in the folder.
 """
 
-import os
-import shutil
 import sys
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import chdir, contextmanager
 from functools import cached_property
-from importlib.resources import files as package_files
 from pathlib import Path
 
 import pyarrow as pa
 
-from dbpipe import pipeline, templates
-from dbpipe.catalog import checks, files, migrations, snapshot, units
-from dbpipe.catalog import connection as catalog_connection
+from dbpipe import opening, pipeline, templates
+from dbpipe.catalog import checks, files, units
 from dbpipe.catalog.cookbook import find_recipe
 from dbpipe.catalog.queries import fetch_table, load_named
-from dbpipe.catalog.refcat import replace_reference_catalog
+from dbpipe.catalog.request import request_ingest
 from dbpipe.discover import find_raw_files, split_settled
-from dbpipe.errors import CatalogError, ConfigError, DataError, SurveyBusy
+from dbpipe.errors import ConfigError
 from dbpipe.offer import Options
+from dbpipe.opening import CATALOG, INSTRUMENT, LOCK, SETTINGS, SNAPSHOT
 from dbpipe.pool import WorkerPool
 from dbpipe.provenance import explain
 from dbpipe.results import fetch_answer, fetch_head, write_answer
-from dbpipe.settings import default_text, read_settings
+from dbpipe.settings import read_settings
 
-CATALOG = "survey.duckdb"
-SNAPSHOT = "published/survey.duckdb"
-LOCK = "survey.lock"
-SETTINGS = "survey.toml"
-INSTRUMENT = "instrument.toml"
-
-_HEADING = """Settings of this survey. Every setting stands here with its default, commented out;
-take away the "# " before a name to change it. `dbpipe config SURVEY` shows what is in force.
-Changing a setting redoes exactly the work that depends on it, at the next `dbpipe run`."""
+__all__ = ["CATALOG", "INSTRUMENT", "LOCK", "SETTINGS", "SNAPSHOT", "Survey"]
 
 
 class Survey:
@@ -82,72 +64,12 @@ class Survey:
         if not (root / CATALOG).is_file():
             raise ConfigError(f"{root} is not a survey (`dbpipe init {root}` makes one)")
         if not read_only:
-            return cls._open_to_write(root)
-        return cls._open_to_read(root) if published else cls._open_catalog_to_read(root)
-
-    @classmethod
-    def _open_to_write(cls, root):
-        survey = cls._open_catalog(root, read_only=False)
-        with ExitStack() as on_error:
-            on_error.enter_context(survey)
-            _bring_up_to_date(survey.connection)
-            if not (root / SNAPSHOT).exists():
-                survey.publish()  # so that nobody who only wants to read ever has to wait
-            on_error.pop_all()
-        return survey
-
-    @classmethod
-    def _open_to_read(cls, root):
-        try:
-            published = cls._open_snapshot(root) if (root / SNAPSHOT).is_file() else None
-        except CatalogError:  # of a newer dbpipe, or damaged: the catalogue itself will tell
-            published = None
-        if published is not None and published.busy is None:
-            return published
-        try:
-            survey = cls._open_catalog_to_read(root)
-        except (SurveyBusy, CatalogError) as error:
-            if published is None:
-                raise
-            published.busy = str(error)
-            return published
-        if published is not None:
-            published.close()
-        return survey
-
-    @classmethod
-    def _open_catalog_to_read(cls, root):
-        if _is_outdated(root):
-            try:
-                cls._open_to_write(root).close()
-            except CatalogError as error:
-                raise CatalogError(
-                    f"the schema of {root} is older and cannot be brought up to date: {error}"
-                ) from error
-        return cls._open_catalog(root, read_only=True)
-
-    @classmethod
-    def _open_snapshot(cls, root):
-        """Open the snapshot; until it is known better, ``busy`` says that the catalogue has changed since."""
-        connection = catalog_connection.connect(root / SNAPSHOT, read_only=True)
-        snapshot.read_files_of(connection, (root / SNAPSHOT).parent)
-        label = snapshot.read_label(connection)
-        fits = label.is_current(root / CATALOG) and not migrations.pending_migrations(connection)
-        return cls(root, connection, as_of=label.as_of, busy=None if fits else "the catalogue has changed since")
-
-    @classmethod
-    def _open_catalog(cls, root, *, read_only):
-        with ExitStack() as on_error:
-            lock = on_error.enter_context(closing(catalog_connection.Lock(root / LOCK, shared=read_only)))
-            try:
-                connection = catalog_connection.connect(root / CATALOG, read_only=read_only)
-            except CatalogError as error:
-                if (root / SNAPSHOT).is_file():
-                    text = f"{error}; what was published last can still be read (dbpipe sql, dbpipe export)"
-                    raise CatalogError(text) from error
-                raise
-            on_error.pop_all()
-        return cls(root, connection, lock)
+            opened = opening.open_to_write(root)
+        elif published:
+            opened = opening.open_to_read(root)
+        else:
+            opened = opening.open_catalog_to_read(root)
+        return cls(root, opened.connection, opened.lock, as_of=opened.as_of, busy=opened.busy)
 
     @classmethod
     def init(cls, root, *, instrument="phosim-eimage"):
@@ -160,18 +82,8 @@ class Survey:
         instrument : str or path
             Name of a description that comes with dbpipe, or a TOML file; it is copied into the survey.
         """
-        from dbpipe.io.instrument import load_instrument
-
         root = Path(root)
-        if (root / CATALOG).exists():
-            raise ConfigError(f"{root} is a survey already")
-        load_instrument(instrument)
-        root.mkdir(parents=True, exist_ok=True)
-        _copy_instrument(instrument, root / INSTRUMENT)
-        if not (root / SETTINGS).exists():
-            (root / SETTINGS).write_text(default_text(pipeline.sections(), _HEADING), encoding="utf-8")
-        with closing(catalog_connection.Lock(root / LOCK)):
-            catalog_connection.create(root / CATALOG)
+        opening.create(root, instrument)
         return cls.open(root, read_only=False)
 
     def close(self):
@@ -256,39 +168,13 @@ class Survey:
 
         paths, n_other = find_raw_files(names, leave_out=self.root)
         instrument = load_instrument(self.root / INSTRUMENT)
-        self._register_request(paths)
+        request_ingest(self.connection, paths)
         options = Options(
             retry_failed=retry_failed,
             remove_stale=False,  # a file that is not named this time is still part of the survey
             parameters={"instrument_sha256": instrument.sha256},
         )
-        stage = pipeline.load_stage("ingest")
-        with self._run_record() as run_id, WorkerPool(self.root, n_worker) as pool:
-            summary = pipeline.run_stage(
-                self.connection,
-                stage,
-                self.settings["ingest"],
-                run_id=run_id,
-                pool=pool,
-                root=self.root,
-                options=options,
-                report=report,
-            )
-        return summary, n_other
-
-    def _register_request(self, paths):
-        self.connection.execute(
-            "CREATE OR REPLACE TEMP TABLE ingest_request (path VARCHAR, size_byte BIGINT, mtime_ns BIGINT)"
-        )
-        states = [os.stat(path) for path in paths]
-        request = pa.table(  # noqa: F841 - DuckDB finds it by its name
-            {
-                "path": pa.array(paths, pa.string()),
-                "size_byte": pa.array([state.st_size for state in states], pa.int64()),
-                "mtime_ns": pa.array([state.st_mtime_ns for state in states], pa.int64()),
-            }
-        )
-        self.connection.execute("INSERT INTO ingest_request SELECT * FROM request")
+        return self._run_stage("ingest", options, n_worker, report), n_other
 
     def set_reference_catalog(self, path, *, mapping=None):
         """Read a reference catalogue into the survey, in the place of the one it has.
@@ -305,26 +191,16 @@ class Survey:
         -------
         (int, int): the numbers of stars and magnitudes.
         """
-        from dbpipe.io.refcat import read_refcat
+        from dbpipe.reference import store_from_file
 
         configured = {name: value for name, value in self.settings.as_dict()["refcat"].items() if value}
-        return self._store_reference(*read_refcat(path, configured | (mapping or {})))
+        return store_from_file(self.connection, path, configured | (mapping or {}))
 
     def set_reference_from_exposure(self, visit):
         """Make the stars of one raw exposure the reference catalogue, where there is no better one."""
-        from dbpipe.stages.selfref import reference_from_visit
+        from dbpipe.reference import store_from_exposure
 
-        rows = fetch_table(self.connection, load_named("catalog", "refcat")["raw_of_visit"], {"visit": visit})
-        if rows.num_rows == 0:
-            raise DataError("no raw exposure of this visit", visit=visit)
-        unit, config = rows.to_pylist()[0], self.settings["calibrate"]
-        with _inside(self.root):
-            stars, magnitudes = reference_from_visit(unit, config)
-        return self._store_reference(stars, magnitudes)
-
-    def _store_reference(self, stars, magnitudes):
-        replace_reference_catalog(self.connection, stars, magnitudes)
-        return stars.num_rows, magnitudes.num_rows
+        return store_from_exposure(self.connection, self.root, visit, self.settings["calibrate"])
 
     def run(self, *, to=None, where=None, n_worker=None, retry_failed=False, report=None):
         """Do everything that is not done yet, up to a stage, and return a list of `Summary`.
@@ -344,24 +220,14 @@ class Survey:
         """
         options = Options(where=where, retry_failed=retry_failed)
         with self._run_record() as run_id, WorkerPool(self.root, n_worker) as pool:
-            summaries = pipeline.run_all(
-                self.connection,
-                self.settings,
-                run_id=run_id,
-                pool=pool,
-                root=self.root,
-                to=to,
-                options=options,
-                report=report,
-            )
+            keywords = {"run_id": run_id, "pool": pool, "root": self.root, "options": options, "report": report}
+            summaries = pipeline.run_all(self.connection, self.settings, to=to, **keywords)
         self.publish()
         return summaries
 
     def publish(self):
         """Let readers see the catalogue as it is now; `run` does it at its end. Returns from when it is (UTC)."""
-        from dbpipe.published import publish
-
-        return publish(self.connection, self.root / CATALOG, self.root / SNAPSHOT)
+        return opening.publish(self.root, self.connection)
 
     def inject(self, *, where=None, n_worker=None, retry_failed=False, report=None):
         """Put sources of known flux into copies of the exposures and find them again; returns the `Summary`.
@@ -369,19 +235,15 @@ class Survey:
         Only difference images that are there are looked at; their sources, files and tables stay as they are.
         Arguments as for `run`.
         """
-        with self._run_record() as run_id, WorkerPool(self.root, n_worker) as pool:
-            summary = pipeline.run_stage(
-                self.connection,
-                pipeline.load_stage("inject"),
-                self.settings["inject"],
-                run_id=run_id,
-                pool=pool,
-                root=self.root,
-                options=Options(where=where, retry_failed=retry_failed),
-                report=report,
-            )
+        options = Options(where=where, retry_failed=retry_failed)
+        summary = self._run_stage("inject", options, n_worker, report)
         self.publish()
         return summary
+
+    def _run_stage(self, name, options, n_worker, report):
+        with self._run_record() as run_id, WorkerPool(self.root, n_worker) as pool:
+            keywords = {"run_id": run_id, "pool": pool, "root": self.root, "options": options, "report": report}
+            return pipeline.run_stage(self.connection, pipeline.load_stage(name), self.settings[name], **keywords)
 
     def templates(self, *, band=None):
         """Return the template decisions in force, a list of `dbpipe.templates.Decision`."""
@@ -431,14 +293,11 @@ class Survey:
 
     def draw_light_curve(self, path, name, *, n_cutout=4):
         """Draw the light curve of an object with cutouts of a few epochs and return the path of the PNG."""
-        from dbpipe import light_curve_picture, light_curves
+        from dbpipe.light_curve_picture import draw_object
 
-        found = light_curves.find_object(self.connection, name)
-        epochs = light_curves.fetch_light_curve(self.connection, found.dia_object_id).to_pylist()
         path = Path(path).absolute()
-        with _inside(self.root):
-            cutouts = light_curves.read_cutouts(self.connection, light_curves.choose_epochs(epochs, n_cutout))
-        return light_curve_picture.draw_page(path, found, epochs, cutouts)
+        with chdir(self.root):
+            return draw_object(self.connection, path, name, n_cutout=n_cutout)
 
     def export(self, out, *, tables, where=None):
         """Write tables or views and return the paths of the files.
@@ -498,36 +357,3 @@ class Survey:
         garbage = self.find_garbage()
         files.delete(self.root, garbage)
         return garbage
-
-
-def _bring_up_to_date(connection):
-    from dbpipe.export import apply_views
-
-    migrations.migrate(connection)
-    apply_views(connection)
-
-
-def _is_outdated(root):
-    with (
-        closing(catalog_connection.Lock(root / LOCK, shared=True)),
-        catalog_connection.connect(root / CATALOG, read_only=True) as connection,
-    ):
-        return bool(migrations.pending_migrations(connection))
-
-
-def _copy_instrument(instrument, path):
-    shipped = package_files("dbpipe") / "instruments" / f"{instrument}.toml"
-    source = Path(instrument) if str(instrument).endswith(".toml") else Path(str(shipped))
-    if source.resolve() != path.resolve():
-        shutil.copyfile(source, path)
-
-
-@contextmanager
-def _inside(folder):
-    """Work in a folder, as a worker process does."""
-    before = os.getcwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)

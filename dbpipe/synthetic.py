@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from dbpipe import association, pipeline
-from dbpipe.catalog import tiles, units
+from dbpipe.catalog import units
 from dbpipe.catalog.connection import transaction
+from dbpipe.catalog.lent import execute_with, fetch_with
 from dbpipe.catalog.queries import load_named, select_parameters
 from dbpipe.offer import offer_work
 from dbpipe.simulate import detections
@@ -57,7 +58,7 @@ def make_survey(root, *, n_source, seed=1, say=lambda text: None):
         for begin in range(0, len(visits), _BATCH_VISITS):
             some = visits[begin : begin + _BATCH_VISITS]
             query = f"INSERT INTO dia_source BY NAME {_query('dia_sources')}"
-            tiles.execute_registered(survey.connection, query, {"made": _made(seed, some)}, _values(query))
+            execute_with(survey.connection, query, {"made": _made(seed, some)}, _values(query))
             say(f"{begin + len(some)} of {len(visits)} visits written")
         _link(survey, visits, run_id, say)
         units.finish_run(survey.connection, run_id)
@@ -75,7 +76,7 @@ def add_visits(survey, visits, run_id):
 def commit_detections(survey, visit, *, seed, run_id):
     """Write down the detections of a visit as the runner does it when a worker has found them."""
     query = _query("dia_sources")
-    rows = tiles.fetch_registered(survey.connection, query, {"made": _made(seed, [visit])}, _values(query))
+    rows = fetch_with(survey.connection, query, {"made": _made(seed, [visit])}, _values(query))
     key = {"visit": visit.visit, "detector": detections.DETECTOR}
     stage = pipeline.load_stage("detect")
     query = "SELECT fingerprint FROM unit WHERE stage = 'detect' AND unit_key = $unit_key"
@@ -103,7 +104,7 @@ def _insert(survey, visits, names, run_id):
     }
     for name in names:
         query = _query(name)
-        tiles.execute_registered(survey.connection, query, {"planned": planned}, _values(query, values))
+        execute_with(survey.connection, query, {"planned": planned}, _values(query, values))
 
 
 def _record_units(survey, run_id):

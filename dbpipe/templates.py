@@ -15,6 +15,7 @@ import pyarrow as pa
 from dbpipe.catalog import units
 from dbpipe.catalog.arrow import to_table
 from dbpipe.catalog.connection import transaction
+from dbpipe.catalog.lent import execute_with
 from dbpipe.catalog.queries import fetch_table, load_named
 from dbpipe.errors import ConfigError
 from dbpipe.template_cuts import Cut, choose, model_psf, weigh
@@ -355,8 +356,4 @@ def _record(connection, decision, run_id):
 
 
 def _insert(connection, name, table: pa.Table):
-    connection.register("decision_rows", table)
-    try:
-        connection.execute(f"INSERT INTO {name} BY NAME SELECT * FROM decision_rows")
-    finally:
-        connection.unregister("decision_rows")
+    execute_with(connection, f"INSERT INTO {name} BY NAME SELECT * FROM decision_rows", {"decision_rows": table})

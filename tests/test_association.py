@@ -192,7 +192,7 @@ def test_a_killed_batch_leaves_nothing(catalog, monkeypatch):
     run(catalog)
     before = tables(catalog)
     detect(catalog, 2, {"ra": [10.0], "dec": [0.0]})
-    monkeypatch.setattr("dbpipe.association.units.record_verdicts", lambda *_: 1 / 0)
+    monkeypatch.setattr("dbpipe.catalog.units.record_verdicts", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(catalog)
     assert tables(catalog) == before

@@ -13,7 +13,7 @@ import synthetic_sources
 
 import dbpipe
 from dbpipe import published
-from dbpipe.catalog.tiles import add_tiles
+from dbpipe.catalog.tiles import Tiles
 from dbpipe.export import column_metadata
 from dbpipe.survey import CATALOG, SNAPSHOT, Survey
 
@@ -142,7 +142,7 @@ def long_root(tmp_path, monkeypatch):
 def split_into_tiles(connection):
     """Move the linked sources and objects to the tables of their tiles."""
     numbers = connection.execute("SELECT DISTINCT hpx29 >> 50 FROM association.source ORDER BY 1").fetchall()
-    add_tiles(connection, [tile for (tile,) in numbers])
+    Tiles(connection).add([tile for (tile,) in numbers])
     for (tile,) in numbers:
         for kind in ("source", "object"):
             connection.execute(

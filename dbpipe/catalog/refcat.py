@@ -2,6 +2,7 @@
 
 from dbpipe.catalog.arrow import check_columns, to_table
 from dbpipe.catalog.connection import transaction
+from dbpipe.catalog.lent import execute_with
 
 
 def replace_reference_catalog(connection, stars, magnitudes):
@@ -17,8 +18,4 @@ def replace_reference_catalog(connection, stars, magnitudes):
         for name, table in tables.items():
             check_columns(connection, name, table)
             connection.execute(f"DELETE FROM {name}")
-            connection.register("new_reference", table)
-            try:
-                connection.execute(f"INSERT INTO {name} BY NAME SELECT * FROM new_reference")
-            finally:
-                connection.unregister("new_reference")
+            execute_with(connection, f"INSERT INTO {name} BY NAME SELECT * FROM rows_lent", {"rows_lent": table})

@@ -5,10 +5,10 @@ seconds to find. In tables per tile it is in the few that the visit touches, wha
 views ``dia_association`` and ``dia_object`` show the tiles as one.
 """
 
-from contextlib import contextmanager
-
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from dbpipe.catalog.lent import execute_with, fetch_with
 
 TILE_ORDER = 4
 TILE_SHIFT = 2 * (29 - TILE_ORDER)
@@ -21,6 +21,62 @@ _MEANING = {
 }
 
 
+class Tiles:
+    """The tiles that have tables, listed once: for as long as nobody else makes some, as within a transaction."""
+
+    def __init__(self, connection):
+        self.connection = connection
+        self.numbers = find_tiles(connection)
+
+    def fetch(self, query, tiles, *, kind="source", registered=None, parameters=None):
+        """Run a query on some tiles and return a pyarrow.Table.
+
+        Parameters
+        ----------
+        query : str
+            SQL whose ``association.<kind>`` stands for the rows of the tiles.
+        tiles : sequence of int
+            Those that have no table are left out.
+        registered, parameters : dict, optional
+            See `dbpipe.catalog.lent.fetch_with`.
+        """
+        text = query.replace(f"FROM association.{kind}", f"FROM ({_union(kind, set(self.numbers) & set(tiles))})")
+        return fetch_with(self.connection, text, registered or {}, parameters)
+
+    def execute(self, query, table, tile, *, kind):
+        """Run a statement on the table of every tile that rows are in.
+
+        Parameters
+        ----------
+        query : str
+            SQL whose ``association.<kind>`` stands for the table of a tile, and ``changed`` for the rows in it.
+        table : pyarrow.Table
+        tile : integer array
+            One per row.
+        kind : str
+        """
+        numbers = pa.array(tile)
+        for number in sorted(set(tile.tolist())):
+            rows = table.filter(pc.equal(numbers, number))
+            text = query.replace(f"association.{kind}", f"association.{kind}_{number}")
+            execute_with(self.connection, text, {"changed": rows})
+
+    def add(self, tiles):
+        """Make the tables of tiles that have none, and the views over all; part of the caller's transaction."""
+        new = sorted(set(tiles) - set(self.numbers))
+        for tile in new:
+            for kind in _KINDS:
+                self.connection.execute(_definition(self.connection, kind, tile))
+        if new:
+            self.numbers = sorted({*self.numbers, *new})
+            _make_views(self.connection, self.numbers)
+
+
+def tile_of(hpx29):
+    """Return the tile of an index of order 29, or of an array of them."""
+    return hpx29 >> TILE_SHIFT
+
+
 def find_tiles(connection):
     """Return the numbers of the tiles that have tables, sorted; in a snapshot those are views of files."""
     rows = connection.execute(
@@ -30,23 +86,14 @@ def find_tiles(connection):
     return sorted(int(name.removeprefix("source_")) for (name,) in rows)
 
 
-def add_tiles(connection, tiles):
-    """Make the tables of tiles that have none, and the views over all of them; part of the caller's transaction."""
-    known = set(find_tiles(connection))
-    new = sorted(set(tiles) - known)
-    for tile in new:
-        for kind in _KINDS:
-            connection.execute(_definition(connection, kind, tile))
-    if new:
-        make_views(connection)
-
-
 def make_views(connection):
     """Make the views over all tiles anew, with the comments of the patterns."""
-    tiles = find_tiles(connection)
+    _make_views(connection, find_tiles(connection))
+
+
+def _make_views(connection, tiles):
     for kind, view in _KINDS.items():
-        parts = " UNION ALL ".join(f"SELECT * FROM association.{name}" for name in _names(kind, tiles))
-        connection.execute(f"CREATE OR REPLACE VIEW {view} AS {parts}")
+        connection.execute(f"CREATE OR REPLACE VIEW {view} AS {_union(kind, tiles)}")
         rows = connection.execute(
             "SELECT column_name, comment FROM duckdb_columns() WHERE schema_name = 'association' "
             "AND table_name = $kind AND database_name = current_database() ORDER BY column_index",
@@ -68,58 +115,7 @@ def _definition(connection, kind, tile):
     return f"CREATE TABLE association.{kind}_{tile}" + text[text.index("(") :]
 
 
-def _names(kind, tiles):
-    return [kind, *(f"{kind}_{tile}" for tile in sorted(tiles))]
-
-
-def fetch_over(connection, query, tiles, *, kind="source", registered=None, parameters=None):
-    """Run a query on some tiles and return a pyarrow.Table.
-
-    Parameters
-    ----------
-    query : str
-        SQL whose ``association.<kind>`` stands for the rows of the tiles.
-    tiles : sequence of int
-        Those that have no table are left out.
-    registered, parameters : dict, optional
-        See `fetch_registered`.
-    """
-    known = set(find_tiles(connection)) & set(tiles)
-    parts = " UNION ALL ".join(f"SELECT * FROM association.{name}" for name in _names(kind, known))
-    text = query.replace(f"FROM association.{kind}", f"FROM ({parts})")
-    return fetch_registered(connection, text, registered or {}, parameters)
-
-
-def execute_on(connection, query, table, *, kind, tile):
-    """Run a statement on one tile's table; ``changed`` in it is the given pyarrow.Table."""
-    text = query.replace(f"association.{kind}", f"association.{kind}_{tile}")
-    execute_registered(connection, text, {"changed": table})
-
-
-def fetch_registered(connection, query, registered, parameters=None):
-    """Return the answer to a query that mentions pyarrow.Tables: name -> table, and $parameters."""
-    with _registered(connection, registered):
-        return connection.sql(query, params=parameters or None).to_arrow_table()
-
-
-def execute_registered(connection, query, registered, parameters=None):
-    """Run a statement that mentions pyarrow.Tables."""
-    with _registered(connection, registered):
-        connection.execute(query, parameters or None)
-
-
-@contextmanager
-def _registered(connection, registered):
-    for name, table in registered.items():
-        connection.register(name, table)
-    try:
-        yield
-    finally:
-        for name in registered:
-            connection.unregister(name)
-
-
-def split_by_tile(table, tile):
-    """Return tile -> its rows of a pyarrow.Table; ``tile`` is an integer array, one number per row."""
-    numbers = pa.array(tile)
-    return {number: table.filter(pc.equal(numbers, number)) for number in sorted(set(tile.tolist()))}
+def _union(kind, tiles):
+    """The rows of some tiles; the pattern, which has none, says the columns where there is no tile."""
+    names = [kind, *(f"{kind}_{tile}" for tile in sorted(tiles))]
+    return " UNION ALL ".join(f"SELECT * FROM association.{name}" for name in names)

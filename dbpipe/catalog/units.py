@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from dbpipe.catalog.arrow import check_columns
 from dbpipe.catalog.connection import first_line, is_disk_failure, transaction
+from dbpipe.catalog.lent import execute_with, lent
 from dbpipe.catalog.queries import load_named, select_parameters
 from dbpipe.errors import CatalogError, DiskError
 
@@ -72,11 +73,8 @@ def find_stale(connection, stage, offered):
 
 
 def _over_offered(connection, name, offered, values):
-    connection.register("offered", offered)
-    try:
+    with lent(connection, {"offered": offered}):
         return connection.execute(_query(name), values).fetchall()
-    finally:
-        connection.unregister("offered")
 
 
 def commit_unit(connection, verdict, result, place):
@@ -210,7 +208,8 @@ def _insert(connection, rows, place):
 
 def _insert_files(connection, files, identity):
     if files:
-        _execute_over(connection, "insert_files", "new_file", [{**file, **identity} for file in files])
+        rows = pa.Table.from_pylist([{**file, **identity} for file in files])
+        execute_with(connection, _query("insert_files"), {"new_file": rows})
 
 
 def record_verdicts(connection, verdicts):
@@ -218,20 +217,12 @@ def record_verdicts(connection, verdicts):
     now = _now()
     numbers = ({"numbers": json.dumps(verdict.numbers) if verdict.numbers else None} for verdict in verdicts)
     rows = [asdict(verdict) | {"finished_at": now} | more for verdict, more in zip(verdicts, numbers, strict=True)]
-    _execute_over(connection, "record", "new_unit", rows)
+    execute_with(connection, _query("record"), {"new_unit": pa.Table.from_pylist(rows)})
 
 
 def forget_verdict(connection, stage, unit_key):
     """Take back the verdict on a unit, part of the caller's transaction."""
     connection.execute(_query("forget"), {"stage": stage, "unit_key": unit_key})
-
-
-def _execute_over(connection, query_name, view, rows):
-    connection.register(view, pa.Table.from_pylist(rows))
-    try:
-        connection.execute(_query(query_name))
-    finally:
-        connection.unregister(view)
 
 
 def _query(name):

@@ -1,7 +1,9 @@
 -- name: work
 -- One row per difference image, with the circle around it, the number of objects inside and a hash of which they are and
 -- at which pixel of order 23 each is measured: an image whose objects stay where they are is not due. Images and objects
--- meet in cubes as wide as the largest circle: on unit vectors, so there is no seam and no pole.
+-- meet in cubes as wide as the largest circle: on unit vectors, so there is no seam and no pole. Number and hash of the
+-- objects in a cell, a cube 64 times narrower, are made once for all images; only those of cells that the rim of a circle
+-- may cross are looked at one by one.
 WITH corner AS (
     SELECT
         visit,
@@ -32,27 +34,42 @@ circle AS (
     GROUP BY visit, detector, ra, dec
 ),
 
-grid AS (SELECT 2 * max(circle_chord) AS side FROM circle),
+grid AS (SELECT max(circle_chord) / 32 AS side FROM circle),
 
 object AS (
     SELECT
         cos(radians(dec)) * cos(radians(ra)) AS ux,
         cos(radians(dec)) * sin(radians(ra)) AS uy,
         sin(radians(dec)) AS uz,
-        floor(ux / side)::BIGINT AS cube_x,
-        floor(uy / side)::BIGINT AS cube_y,
-        floor(uz / side)::BIGINT AS cube_z,
+        floor(ux / side)::BIGINT AS cell_x,
+        floor(uy / side)::BIGINT AS cell_y,
+        floor(uz / side)::BIGINT AS cell_z,
         md5_number_lower(concat(dia_object_id, ' ', hpx29 >> 12)) AS place_hash
     FROM dia_object
     CROSS JOIN grid
 ),
 
+cell AS (
+    SELECT
+        cell_x,
+        cell_y,
+        cell_z,
+        floor(cell_x / 64.0)::BIGINT AS cube_x,
+        floor(cell_y / 64.0)::BIGINT AS cube_y,
+        floor(cell_z / 64.0)::BIGINT AS cube_z,
+        count(*) AS n_object,
+        bit_xor(place_hash) AS place_hash
+    FROM object
+    GROUP BY cell_x, cell_y, cell_z
+),
+
 cube AS (
     SELECT DISTINCT
         circle.*,
-        floor((ux + along_x * circle_chord) / side)::BIGINT AS cube_x,
-        floor((uy + along_y * circle_chord) / side)::BIGINT AS cube_y,
-        floor((uz + along_z * circle_chord) / side)::BIGINT AS cube_z
+        side,
+        floor((ux + along_x * circle_chord) / (64 * side))::BIGINT AS cube_x,
+        floor((uy + along_y * circle_chord) / (64 * side))::BIGINT AS cube_y,
+        floor((uz + along_z * circle_chord) / (64 * side))::BIGINT AS cube_z
     FROM circle
     CROSS JOIN grid
     CROSS JOIN (VALUES (-1), (1)) AS x (along_x)
@@ -60,11 +77,34 @@ cube AS (
     CROSS JOIN (VALUES (-1), (1)) AS z (along_z)
 ),
 
-inside AS (
-    SELECT visit, detector, count(*) AS n_object, bit_xor(place_hash) AS place_hash
+near AS (
+    -- reach: from the centre of a cell to its corners, and what rounding may add
+    SELECT
+        cube.* EXCLUDE (cube_x, cube_y, cube_z, side),
+        cell.* EXCLUDE (cube_x, cube_y, cube_z),
+        side * sqrt(0.75) + 1e-12 AS reach,
+        sqrt(((cell_x + 0.5) * side - ux) ** 2 + ((cell_y + 0.5) * side - uy) ** 2 + ((cell_z + 0.5) * side - uz) ** 2)
+            AS distance
     FROM cube
-    JOIN object USING (cube_x, cube_y, cube_z)
-    WHERE (object.ux - cube.ux) ** 2 + (object.uy - cube.uy) ** 2 + (object.uz - cube.uz) ** 2 <= circle_chord ** 2
+    JOIN cell USING (cube_x, cube_y, cube_z)
+    WHERE distance <= circle_chord + reach
+),
+
+piece AS (
+    SELECT visit, detector, n_object, place_hash
+    FROM near
+    WHERE distance + reach <= circle_chord
+    UNION ALL
+    SELECT visit, detector, 1, object.place_hash
+    FROM near
+    JOIN object USING (cell_x, cell_y, cell_z)
+    WHERE distance + reach > circle_chord
+        AND (object.ux - near.ux) ** 2 + (object.uy - near.uy) ** 2 + (object.uz - near.uz) ** 2 <= circle_chord ** 2
+),
+
+inside AS (
+    SELECT visit, detector, sum(n_object)::BIGINT AS n_object, bit_xor(place_hash) AS place_hash
+    FROM piece
     GROUP BY visit, detector
 )
 

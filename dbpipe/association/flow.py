@@ -1,0 +1,97 @@
+"""The flow: what is due goes in batches, each of them in one transaction."""
+
+import time
+
+import numpy as np
+
+from dbpipe.association.images import count_sources, find_due, image_table, record
+from dbpipe.association.neighbourhood import fetch_new, fetch_of_images, find_neighbourhood
+from dbpipe.association.sources import NONE, Change, no_sources
+from dbpipe.association.tracks import find_tracks, nights_to_search
+from dbpipe.association.write import write_history, write_objects, write_sources, write_tracklets
+from dbpipe.catalog.connection import transaction
+from dbpipe.catalog.tiles import Tiles
+from dbpipe.sky.objects import link
+
+BATCH_SOURCES = 200_000
+"""Detections that are linked in one transaction; a run that is killed loses at most that."""
+
+
+def associate(connection, config, *, run_id, where=None, report):
+    """Link every detection that is new or has changed and return (images done, images taken out).
+
+    Parameters
+    ----------
+    connection : duckdb connection
+        The only writer of the survey.
+    config : AssociateConfig
+    run_id : int
+    where : str, optional
+        SQL condition on visit, detector, band, night.
+    report : dbpipe.pipeline.Report
+    """
+    stale, due = find_due(connection, config, where)
+    report.start("associate", len(due))
+    if stale:
+        _link_batch(connection, config, stale, run_id)
+    for batch in _batches(due, count_sources(connection, due)):
+        for verdict in _link_batch(connection, config, batch, run_id):
+            report.unit(verdict)
+    return len(due), len(stale)
+
+
+def _batches(images, n_source):
+    """Yield lists of images that have at most `BATCH_SOURCES` detections together, or are one image."""
+    batch, n = [], 0
+    for image, size in zip(images, n_source, strict=True):
+        if batch and n + size > BATCH_SOURCES:
+            yield batch
+            batch, n = [], 0
+        batch.append(image)
+        n += size
+    if batch:
+        yield batch
+
+
+def _link_batch(connection, config, images, run_id):
+    """Link the detections of some images in one transaction and return the verdicts."""
+    started = time.perf_counter(), time.process_time()
+    batch = image_table(images)
+    with transaction(connection):
+        tiles = Tiles(connection)
+        removed = fetch_of_images(tiles, batch)
+        new = fetch_new(connection, [image for image in images if image.fingerprint])
+        members = find_neighbourhood(tiles, batch, removed, new, radius_arcsec=config.radius_arcsec)
+        change = Change(removed, members, members | _link(config, members))
+        nights = nights_to_search(change)
+        change, tracklets = find_tracks(tiles, config, nights, change)
+        write_sources(tiles, change)
+        write_objects(tiles, change)
+        write_tracklets(connection, nights, tracklets)
+        write_history(connection, change, run_id)
+        return record(connection, images, new, run_id=run_id, started=started)
+
+
+def link_alone(connection, config, images, run_id):
+    """Link detections that are far from all that are linked, and too few in a night to make a track.
+
+    `associate` would give the same, after looking for neighbours and tracks.
+    """
+    started = time.perf_counter(), time.process_time()
+    with transaction(connection):
+        tiles = Tiles(connection)
+        new = fetch_new(connection, images)
+        members = new | {"is_old": np.zeros(len(new["ra"]), bool)}
+        change = Change(no_sources(connection), members, members | _link(config, members))
+        write_sources(tiles, change)
+        write_objects(tiles, change)
+        record(connection, images, new, run_id=run_id, started=started)
+
+
+def _link(config, members):
+    """Return the links of whole groups of detections, without tracks."""
+    settings = {"radius_arcsec": config.radius_arcsec, "max_chi2": config.max_chi2}
+    return {
+        "dia_object_id": link(members, **settings, floor_arcsec=config.position_floor_arcsec),
+        "tracklet_id": np.full(len(members["ra"]), NONE),
+    }
