@@ -29,7 +29,7 @@ def find_dead_pixels(image, sky_e, noise_e, *, sigma=6.0, min_length_pix=8):
     -------
     dead : (ny, nx) bool array
     """
-    residual = image - _level_beneath(image, sky_e)
+    residual = image - _level_beneath(image, sky_e, noise_e)
     dead = residual < -sigma * noise_e
     low = residual < -0.5 * sigma * noise_e
     for axis in (0, 1):
@@ -37,20 +37,28 @@ def find_dead_pixels(image, sky_e, noise_e, *, sigma=6.0, min_length_pix=8):
     return dead
 
 
-def _level_beneath(image, sky_e):
+def _level_beneath(image, sky_e, noise_e):
     """Return the sky level, or what half of the pixels around have where that is less.
 
-    Beside a nebula a level that is smooth over the bins is too high.  What is below half of the image's sky is dead.
+    Beside a nebula a level that is smooth over the bins is too high.  What is below half of the image's sky is dead, as
+    are the corners that a stop cuts off, and what is dark from there on is the edge of its shadow, not less of a sky.
     """
     ny, nx = image.shape
-    padded = np.pad(image - sky_e, [(0, -n % DARK_CELL_PIX) for n in (ny, nx)], mode="reflect")
-    n_y, n_x = (n // DARK_CELL_PIX for n in padded.shape)
-    cells = padded.reshape(n_y, DARK_CELL_PIX, n_x, DARK_CELL_PIX).swapaxes(1, 2).reshape(n_y, n_x, -1)
+    darkness = np.median(_dark_cells(image - sky_e), axis=-1)
+    dead = np.median(_dark_cells(image), axis=-1) < 0.5 * np.median(sky_e)
+    shadow = ndimage.binary_propagation(dead, np.ones((3, 3)), mask=dead | (darkness < -noise_e))
     # the darkest of the squares around: the level falls within a square, too
-    dark = ndimage.minimum_filter(np.minimum(np.median(cells, axis=-1), 0.0), 3)
+    dark = ndimage.minimum_filter(np.where(shadow, 0.0, np.minimum(darkness, 0.0)), 3)
+    dark[shadow] = 0.0
     wide = np.repeat(np.repeat(dark, DARK_CELL_PIX, axis=0), DARK_CELL_PIX, axis=1)[:ny, :nx]
-    is_sky = sky_e + wide > 0.5 * np.median(sky_e)
-    return sky_e + np.where(is_sky, wide, 0.0).astype(np.float32)
+    return sky_e + wide.astype(np.float32)
+
+
+def _dark_cells(image):
+    """Arrange an image by squares: (n_y, n_x, pixels of a square)."""
+    padded = np.pad(image, [(0, -n % DARK_CELL_PIX) for n in image.shape], mode="reflect")
+    n_y, n_x = (n // DARK_CELL_PIX for n in padded.shape)
+    return padded.reshape(n_y, DARK_CELL_PIX, n_x, DARK_CELL_PIX).swapaxes(1, 2).reshape(n_y, n_x, -1)
 
 
 def _long_runs(flag, axis, length):

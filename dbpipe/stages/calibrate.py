@@ -222,7 +222,7 @@ def _fit_zero_point(sources, reference, pairs, band, config):
 CALIBRATE = Stage(
     "calibrate",
     key=("visit", "detector"),
-    version=8,
+    version=9,
     writes=("calexp", "calexp_residual", "source", "streak"),
     run=calibrate,
     config=CalibrateConfig,

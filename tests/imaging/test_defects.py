@@ -67,3 +67,16 @@ def test_what_is_dark_all_around_is_no_dead_pixel():
     assert dead[80, 50:150].all() and dead[150:190, 20:80].all()
     dead[80, 50:150], dead[150:190, 20:80] = False, False
     assert dead.mean() < 1e-4
+
+
+def test_the_edge_of_a_shadow_is_dead():
+    """What a stop darkens between its shadow and the open sky is dead, beside a level that is too high elsewhere."""
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[:256, :256]
+    light = np.clip((np.hypot(x - 256, y - 256) - 60.0) / 60.0, 0.0, 1.0)
+    image = rng.normal(600.0 * light, 10.0).astype(np.float32)
+    sky = np.full(image.shape, 600.0, np.float32)
+    sky[40:120, 40:160] += 250.0
+    dead = find_dead_pixels(image, sky, 10.0)
+    assert dead[light < 0.8].all()
+    assert dead[light == 1.0].mean() < 1e-4
