@@ -124,6 +124,39 @@ def smooth_level(residual, blank, bin_pix):
     return draw_surface(mean, 0.5 * (edges_y[1:] + edges_y[:-1] - 1), 0.5 * (edges_x[1:] + edges_x[:-1] - 1), (ny, nx))
 
 
+def block_medians(image, excluded, block_pix):
+    """Return medians in blocks, drawn out smoothly between their middles; 0 for blocks with fewer than a quarter seen.
+
+    Parameters
+    ----------
+    image : (ny, nx) float array
+    excluded : (ny, nx) bool array
+    block_pix : int
+
+    Returns
+    -------
+    (ny, nx) float32 array
+    """
+    ny, nx = image.shape
+    n_y, n_x = (max(1, round(n / block_pix)) for n in image.shape)
+    edges_y, edges_x = (np.linspace(0, n, k + 1).astype(int) for n, k in ((ny, n_y), (nx, n_x)))
+    level = np.zeros((n_y, n_x))
+    for j in range(n_y):
+        for i in range(n_x):
+            window = np.s_[edges_y[j] : edges_y[j + 1], edges_x[i] : edges_x[i + 1]]
+            seen = image[window][~excluded[window]]
+            if seen.size > 0.25 * excluded[window].size:
+                level[j, i] = np.median(seen)
+    rows = (np.arange(ny) + 0.5) * n_y / ny - 0.5
+    columns = (np.arange(nx) + 0.5) * n_x / nx - 0.5
+    across = ndimage.map_coordinates(
+        level, np.meshgrid(np.arange(n_y), columns, indexing="ij"), order=1, mode="nearest"
+    )
+    return ndimage.map_coordinates(
+        across, np.meshgrid(rows, np.arange(nx), indexing="ij"), order=1, mode="nearest"
+    ).astype(np.float32)
+
+
 @njit(cache=True)
 def _bin_sums(residual, blank, middle, reach, edges_y, edges_x):
     """Return number and sum of the blank pixels within ``reach`` of ``middle`` in each bin."""

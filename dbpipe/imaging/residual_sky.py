@@ -1,12 +1,16 @@
 """The smooth background that two sky-subtracted images leave in their difference."""
 
 import numpy as np
+from scipy import ndimage
 
 from dbpipe.imaging import mask as planes
-from dbpipe.imaging.background import smooth_level
+from dbpipe.imaging.background import block_medians, smooth_level
 from dbpipe.imaging.sky_structure import follow_structure, structure_image
 
 SKY_BIN_PIX = 64
+WIDE_BIN_PIX = 32
+"""Where a source fills more than half of a sky bin, a nebula or the wings of a bright mover, the residual's level is
+its median in bins of this side, source and all."""
 
 
 def residual_sky(residual, mask):
@@ -22,4 +26,7 @@ def residual_sky(residual, mask):
     nodes = follow_structure(residual - sky, ~unfit)
     if nodes.any():
         sky += structure_image(nodes, residual.shape)
+    fills = ndimage.uniform_filter(detected.astype(np.float32), SKY_BIN_PIX, mode="nearest") > 0.5
+    if fills.any():
+        sky += np.where(fills, block_medians(residual - sky, unfit, WIDE_BIN_PIX), np.float32(0.0))
     return sky

@@ -17,7 +17,7 @@ CELL_PIX = 8
 SIGNIFICANCE = 5.0
 REACH_BINS = 2
 MIN_BINS = 12
-"""Fewest bins, side by side, of a structure: what is smaller may be the glow of a star or a galaxy."""
+"""Fewest bins, side by side, of a structure: what is smaller may be the glow of a star, or a mover."""
 MEDIAN_LOSS = np.sqrt(0.5 * np.pi)
 MIN_CELLS = 5
 N_PASS = 4
@@ -33,7 +33,7 @@ def follow_structure(difference, usable, halo=None):
     usable : (ny, nx) bool array
     halo : (ny, nx) bool array, optional
         Where a saturated star shines, if its wings are still in the difference. They are the business of others: no
-        structure begins there, nor is there one of a few bins.
+        structure begins there.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def follow_structure(difference, usable, halo=None):
         total = _cells(np.where(usable, left, 0.0))
         level, error = _levels(np.where(full, total / np.maximum(count, 1.0), np.nan))
         significant = region & (np.abs(level) > SIGNIFICANCE * error)
-        if halo is not None and number == 0:
+        if number == 0:
             significant = _large(significant)
             region = _near(significant)
         if not significant.any():

@@ -237,7 +237,7 @@ def _input_row(unit, row, number, weight, offset, usable, rejected):
 COADD = Stage(
     "coadd",
     key=("template_id", "tract", "patch"),
-    version=14,
+    version=15,
     writes=("coadd", "coadd_input"),
     run=coadd,
     config=CoaddConfig,

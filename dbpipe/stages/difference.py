@@ -219,7 +219,7 @@ def _sampled(unit, stars, exposure, result, score, blank):
 DIFFERENCE = Stage(
     "difference",
     key=("visit", "detector"),
-    version=26,
+    version=28,
     writes=("diffim", "diffim_input", "diffim_sample", "diffim_registration"),
     run=difference,
     config=DifferenceConfig,
