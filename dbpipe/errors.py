@@ -37,8 +37,12 @@ class DataError(DbpipeError):
         self.numbers = numbers
 
     def __reduce__(self):  # exceptions with keyword arguments do not pickle by themselves
-        return _rebuild_data_error, (self.message, self.numbers)
+        return _rebuild_data_error, (type(self), self.message, self.numbers)
 
 
-def _rebuild_data_error(message, numbers):
-    return DataError(message, **numbers)
+class TransientError(DataError):
+    """It cannot be done now, perhaps later; it is tried again by the next run."""
+
+
+def _rebuild_data_error(kind, message, numbers):
+    return kind(message, **numbers)

@@ -16,10 +16,12 @@ import duckdb
 import dbpipe
 from dbpipe.catalog import files, queries, units
 from dbpipe.catalog.checks import CheckConfig
+from dbpipe.catalog.connection import is_of_rows
+from dbpipe.catalog.failures import UNEXPECTED
 from dbpipe.errors import CatalogError, ConfigError, DbpipeError, DiskError
 from dbpipe.offer import Options, fetch_work, find_where, offer_work, stage_queries
-from dbpipe.pool import Died
-from dbpipe.worker import Done, work
+from dbpipe.pool import Died, RunConfig
+from dbpipe.worker import Done, failed, settled, work
 
 STAGES = ("ingest", "calibrate", "skymap", "template", "warp", "coadd", "difference", "detect", "associate", "forced")
 """The order of things. ``template`` is a decision, taken by `dbpipe.templates`, and ``associate`` reads what it writes:
@@ -52,6 +54,7 @@ def sections():
             found[name] = load_stage(name).config
         if name == "ingest":
             found["refcat"] = RefcatColumns
+    found["run"] = RunConfig
     found["check"] = CheckConfig
     return found
 
@@ -87,6 +90,13 @@ class Summary:
     n_removed: int = 0
     reasons: dict = field(default_factory=dict)
     """Reason -> number of units skipped or failed for it."""
+    kinds: dict = field(default_factory=dict)
+    """Kind of failure (`dbpipe.catalog.failures`) -> number of units."""
+
+    @property
+    def n_unexpected(self):
+        """Number of units that failed in a way that no input should bring about."""
+        return sum(self.kinds.get(kind, 0) for kind in UNEXPECTED)
 
 
 def run_stage(connection, stage, config, *, run_id, pool, root, options=None, statements=None, report=None):
@@ -111,7 +121,8 @@ def run_stage(connection, stage, config, *, run_id, pool, root, options=None, st
     Raises
     ------
     DbpipeError
-        If a unit raises anything but a DataError: the message names it. What was committed before stays.
+        If a unit met what is not of it alone, a full disk or a broken contract: the message names it. What was
+        committed before stays. Any other error of a unit is its verdict, and the run goes on.
     """
     options, report = options or Options(), report or Report()
     statements = statements or stage_queries(stage)
@@ -119,7 +130,7 @@ def run_stage(connection, stage, config, *, run_id, pool, root, options=None, st
     n_removed = _remove_stale(connection, stage, offer, root) if options.remove_stale else 0
     report.start(stage.name, len(offer.due))
     verdicts = []
-    calls = ((work, stage, t.unit, _inputs(connection, stage, statements, t), config, t.fingerprint) for t in offer.due)
+    calls = (_call(connection, stage, statements, task, config) for task in offer.due)
     # `zip` asks the pool first and the due tasks second: both go on in work order
     for (_, outcome), task in zip(pool.run_ordered(calls), offer.due, strict=True):
         done = _settle(stage, task, outcome)
@@ -187,11 +198,15 @@ def count_due(connection, settings):
     return due | {"associate": association.count_due(connection, settings["associate"])}
 
 
-def _inputs(connection, stage, statements, task):
+def _call(connection, stage, statements, task, config):
+    """Return the call that does a unit; one whose inputs cannot be had is settled already."""
     try:
-        return {name: queries.fetch_table(connection, statements[name], task.unit) for name in stage.inputs}
+        inputs = {name: queries.fetch_table(connection, statements[name], task.unit) for name in stage.inputs}
     except duckdb.Error as error:
+        if is_of_rows(error):
+            return settled, failed(error)
         raise CatalogError(f"the inputs of {stage.name} {task.unit_key} cannot be read: {error}") from error
+    return work, stage, task.unit, inputs, config, task.fingerprint
 
 
 def _check_where(connection, names, options):
@@ -219,21 +234,18 @@ def _remove_stale(connection, stage, offer, root):
 def _settle(stage, task, outcome):
     """Turn what came from the pool into a `Done`, or stop the run."""
     if isinstance(outcome, Died):
-        return Done("failed", "worker died", {"n_attempt": 2})
+        return Done("failed", outcome.reason, outcome.numbers, kind=outcome.kind)
     if isinstance(outcome, Done):
         return outcome
     if isinstance(outcome, DbpipeError):
         raise type(outcome)(f"{stage.name} {task.unit_key}: {outcome}") from outcome
     if isinstance(outcome, OSError):
         raise DiskError(f"{stage.name} stopped at {task.unit_key}: {outcome}") from outcome
-    raise DbpipeError(
-        f"{stage.name} stopped at {task.unit_key}: {type(outcome).__name__}: {outcome} (a bug, not your data; the log "
-        "of the survey has the traceback, and what was done before is kept)"
-    ) from outcome
+    raise outcome
 
 
 def _commit(connection, stage, task, done, *, run_id, refuse, root):
-    names = ("status", "reason", "numbers", "n_pix", "wall_s", "cpu_s", "peak_rss_mib")
+    names = ("status", "reason", "numbers", "n_pix", "wall_s", "cpu_s", "peak_rss_mib", "kind", "traceback")
     verdict = units.Verdict(
         stage=stage.name,
         unit_key=task.unit_key,
@@ -246,13 +258,19 @@ def _commit(connection, stage, task, done, *, run_id, refuse, root):
     verdict, garbage = units.commit_unit(connection, verdict, units.Result(done.rows, done.files), place)
     files.delete(root, garbage)  # after the COMMIT: the catalogue never names a file that is not there
     if verdict.status == "failed":
-        log.warning("%s %s failed: %s %s", stage.name, task.unit_key, verdict.reason, verdict.numbers)
+        log_failure(verdict)
     return verdict
+
+
+def log_failure(verdict):
+    """Write to the log why a unit failed, and where in the program if nobody foresaw it."""
+    values = (verdict.stage, verdict.unit_key, verdict.kind, verdict.reason, verdict.numbers)
+    log.warning("%s %s failed (%s): %s %s%s", *values, f"\n{verdict.traceback}" if verdict.traceback else "")
 
 
 def _summarize(stage_name, verdicts, n_removed):
     status = Counter(verdict.status for verdict in verdicts)
     reasons = Counter(f"{verdict.status}: {verdict.reason}" for verdict in verdicts if verdict.status != "done")
-    return Summary(
-        stage_name, len(verdicts), status["done"], status["skipped"], status["failed"], n_removed, dict(reasons)
-    )
+    kinds = Counter(verdict.kind for verdict in verdicts if verdict.status == "failed")
+    counts = (len(verdicts), status["done"], status["skipped"], status["failed"], n_removed)
+    return Summary(stage_name, *counts, dict(reasons), dict(kinds))

@@ -219,7 +219,7 @@ class Survey:
             Is told of the progress.
         """
         options = Options(where=where, retry_failed=retry_failed)
-        with self._run_record() as run_id, WorkerPool(self.root, n_worker) as pool:
+        with self._run_record() as run_id, self._pool(n_worker) as pool:
             keywords = {"run_id": run_id, "pool": pool, "root": self.root, "options": options, "report": report}
             summaries = pipeline.run_all(self.connection, self.settings, to=to, **keywords)
         self.publish()
@@ -241,9 +241,12 @@ class Survey:
         return summary
 
     def _run_stage(self, name, options, n_worker, report):
-        with self._run_record() as run_id, WorkerPool(self.root, n_worker) as pool:
+        with self._run_record() as run_id, self._pool(n_worker) as pool:
             keywords = {"run_id": run_id, "pool": pool, "root": self.root, "options": options, "report": report}
             return pipeline.run_stage(self.connection, pipeline.load_stage(name), self.settings[name], **keywords)
+
+    def _pool(self, n_worker):
+        return WorkerPool(self.root, n_worker, limits=self.settings["run"])
 
     def templates(self, *, band=None):
         """Return the template decisions in force, a list of `dbpipe.templates.Decision`."""

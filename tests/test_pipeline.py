@@ -16,7 +16,7 @@ from toy_stages import IMAGE, IMAGE_SQL, ToyConfig
 
 from dbpipe import pipeline
 from dbpipe.catalog import connection, files, migrations
-from dbpipe.errors import CatalogError, ConfigError, DbpipeError
+from dbpipe.errors import CatalogError, ConfigError
 from dbpipe.offer import Options
 
 SHIFT = Options(parameters={"shift": 0.5})
@@ -200,20 +200,25 @@ def test_a_refused_unit_leaves_no_rows_and_no_file(tmp_path):
     assert tables["unit"][1][3:6] == ("failed", "too bright", '{"level": 5.5}')
 
 
-def test_a_bug_stops_the_run_and_names_the_unit(tmp_path):
-    """Anything but a DataError stops the run with the unit's name; what was committed before stays."""
+def test_a_bug_fails_its_unit_alone(tmp_path):
+    """An error that nobody foresaw is the verdict of its unit, with its traceback; all others are done."""
     root = make_survey(tmp_path / "s", [1, -3, 3])
-    with pytest.raises(DbpipeError, match="image stopped at n=1: ZeroDivisionError: a bug") as caught:
-        toy_run.run(root, 2, ToyConfig())
-    assert isinstance(caught.value.__cause__, ZeroDivisionError)
-    assert change(root, "SELECT n FROM image") == [(0,)]
+    summaries = toy_run.run(root, 2, ToyConfig())
+    assert counts(summaries)[0] == (3, 2, 0, 1, 0) and summaries[0].kinds == {"bug": 1}
+    assert change(root, "SELECT unit_key, reason FROM unit WHERE status = 'failed'") == [
+        ("n=1", "ZeroDivisionError: a bug")
+    ]
+    ((kind, n_attempt, text),) = change(root, "SELECT kind, n_attempt, traceback FROM unit_failure")
+    assert (kind, n_attempt) == ("bug", 1) and "in make_image" in text and str(Path.home()) not in text
 
 
-def test_a_dead_worker_fails_its_unit_alone(tmp_path):
-    """A unit that kills its worker is tried once more, then recorded; all others are done."""
+def test_a_crash_fails_its_unit_alone(tmp_path):
+    """A unit that crashes its worker twice is recorded; all others are done."""
     root = make_survey(tmp_path / "s", [1, 2, -4, 4, 5])
     assert counts(toy_run.run(root, 2, ToyConfig()))[0] == (5, 4, 0, 1, 0)
-    assert change(root, "SELECT unit_key, reason FROM unit WHERE status = 'failed'") == [("n=2", "worker died")]
+    assert change(root, "SELECT unit_key, reason, numbers FROM unit WHERE status = 'failed'") == [
+        ("n=2", "worker died", '{"signal": "SIGABRT", "n_death": 2}')
+    ]
 
 
 def test_a_key_given_twice_is_refused(tmp_path):

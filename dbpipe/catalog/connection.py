@@ -43,6 +43,12 @@ def is_disk_failure(error):
     return isinstance(error, kinds) or type(error) is duckdb.Error  # a checksum that is wrong raises the bare class
 
 
+def is_of_rows(error):
+    """Return whether DuckDB refused values, and not the statement, the schema or the disk."""
+    kinds = (duckdb.DataError, duckdb.IntegrityError, duckdb.InvalidInputException, duckdb.OutOfMemoryException)
+    return isinstance(error, kinds) and not is_disk_failure(error)
+
+
 def create(path):
     """Create an empty catalogue file in the format that every supported DuckDB reads."""
     with memory() as connection:

@@ -8,10 +8,13 @@ import duckdb
 import pyarrow as pa
 
 from dbpipe.catalog.arrow import check_columns
-from dbpipe.catalog.connection import first_line, is_disk_failure, transaction
+from dbpipe.catalog.connection import first_line, is_disk_failure, is_of_rows, transaction
+from dbpipe.catalog.failures import DATA, MAX_RUN, failure_of
 from dbpipe.catalog.lent import execute_with, lent
 from dbpipe.catalog.queries import load_named, select_parameters
 from dbpipe.errors import CatalogError, DiskError
+
+_OF_FAILURE = ("stage", "unit_key", "fingerprint", "kind", "traceback")
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,13 @@ class Verdict:
     wall_s: float = 0.0
     cpu_s: float = 0.0
     peak_rss_mib: float = 0.0
+    kind: str = DATA
+    """Kind of a failure, see `dbpipe.catalog.failures`; a row of the table ``unit_failure``."""
+    traceback: str | None = None
+
+    def failed(self, failure):
+        """Return the verdict that this unit failed."""
+        return replace(self, status="failed", **asdict(failure))
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ def find_pending(connection, stage, offered, *, retry_failed=False):
     offered : pyarrow.Table
         work_order, unit_key, fingerprint of every unit that the work query gives.
     """
-    values = {"stage": stage, "retry_failed": retry_failed}
+    values = {"stage": stage, "retry_failed": retry_failed, "max_run": MAX_RUN}
     return [row[0] for row in _over_offered(connection, "pending", offered, values)]
 
 
@@ -110,6 +120,8 @@ def commit_unit(connection, verdict, result, place):
         if is_disk_failure(error):
             text = f"{verdict.stage} {verdict.unit_key} cannot be committed: {first_line(error)}"
             raise DiskError(text) from error
+        if is_of_rows(error) and verdict.status == "done":  # a value that no table takes: this unit's, and a bug
+            return commit_unit(connection, verdict.failed(failure_of(error)), Result(files=result.files), place)
         raise CatalogError(f"{verdict.stage} {verdict.unit_key}: rows do not fit the catalogue: {error}") from error
     finally:
         for name in registered:
@@ -127,7 +139,7 @@ def remove_unit(connection, stage, unit_key, *, key, writes):
         connection.execute(_query("delete_files"), identity)
         for table in writes:
             _delete_rows(connection, table, key)
-        connection.execute(_query("forget"), identity)
+        forget_verdict(connection, stage, unit_key)
     return files
 
 
@@ -214,15 +226,22 @@ def _insert_files(connection, files, identity):
 
 def record_verdicts(connection, verdicts):
     """Write down verdicts, part of the caller's transaction."""
-    now = _now()
-    numbers = ({"numbers": json.dumps(verdict.numbers) if verdict.numbers else None} for verdict in verdicts)
-    rows = [asdict(verdict) | {"finished_at": now} | more for verdict, more in zip(verdicts, numbers, strict=True)]
-    execute_with(connection, _query("record"), {"new_unit": pa.Table.from_pylist(rows)})
+    now, rows = _now(), [asdict(verdict) for verdict in verdicts]
+    failures = [{name: row[name] for name in _OF_FAILURE} for row in rows if row["status"] == "failed"]
+    for row in rows:
+        row |= {"finished_at": now, "numbers": json.dumps(row["numbers"]) if row["numbers"] else None}
+        del row["kind"], row["traceback"]
+    new_unit = {"new_unit": pa.Table.from_pylist(rows)}
+    if failures:
+        execute_with(connection, _query("record_failures"), {"new_failure": pa.Table.from_pylist(failures)})
+    execute_with(connection, _query("forget_failures"), new_unit)
+    execute_with(connection, _query("record"), new_unit)
 
 
 def forget_verdict(connection, stage, unit_key):
     """Take back the verdict on a unit, part of the caller's transaction."""
-    connection.execute(_query("forget"), {"stage": stage, "unit_key": unit_key})
+    for name in ("forget", "forget_failure"):
+        connection.execute(_query(name), {"stage": stage, "unit_key": unit_key})
 
 
 def _query(name):
