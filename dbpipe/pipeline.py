@@ -17,7 +17,7 @@ import dbpipe
 from dbpipe.catalog import files, queries, units
 from dbpipe.catalog.checks import CheckConfig
 from dbpipe.catalog.connection import is_of_rows
-from dbpipe.catalog.failures import UNEXPECTED
+from dbpipe.catalog.failures import DATA, UNEXPECTED
 from dbpipe.errors import CatalogError, ConfigError, DbpipeError, DiskError
 from dbpipe.offer import Options, fetch_work, find_where, offer_work, stage_queries
 from dbpipe.pool import Died, RunConfig
@@ -156,7 +156,7 @@ def run_all(connection, settings, *, run_id, pool, root, to=None, options=None, 
     summaries = []
     for name in names:
         if name == "template":
-            importlib.import_module("dbpipe.templates").decide_missing(connection, settings, run_id)
+            summaries += _decide_templates(connection, settings, run_id, report)
             continue
         if name == "associate":
             summaries.append(_associate(connection, settings[name], run_id, options, report))
@@ -167,12 +167,34 @@ def run_all(connection, settings, *, run_id, pool, root, to=None, options=None, 
     return summaries
 
 
+def _decide_templates(connection, settings, run_id, report):
+    """Decide the templates that are missing, in the parent; a summary only if one waits or met an error."""
+    failures = importlib.import_module("dbpipe.templates").decide_missing(connection, settings, run_id)
+    told = [verdict for verdict in failures if verdict.kind != DATA]  # the others have too few exposures as yet
+    return [_tell("template", told, 0, report or Report())] if told else []
+
+
+def _tell(stage_name, verdicts, n_removed, report):
+    """Report verdicts that are there already."""
+    report.start(stage_name, len(verdicts))
+    for verdict in verdicts:
+        log_failure(verdict)
+        report.unit(verdict)
+    summary = _summarize(stage_name, verdicts, n_removed)
+    report.finish(summary)
+    return summary
+
+
 def _associate(connection, config, run_id, options, report):
     """Link detections to objects, in the parent."""
     module, report = importlib.import_module("dbpipe.association"), report or Report()
-    where = options.where if options else None
-    n_done, n_removed = module.associate(connection, config, run_id=run_id, where=where, report=report)
-    summary = Summary("associate", n_done, n_done, n_removed=n_removed)
+    options = options or Options()
+    chosen = {"where": options.where, "retry_failed": options.retry_failed}
+    verdicts, n_removed = module.associate(connection, config, run_id=run_id, report=report, **chosen)
+    for verdict in verdicts:
+        if verdict.status == "failed":
+            log_failure(verdict)
+    summary = _summarize("associate", verdicts, n_removed)
     report.finish(summary)
     return summary
 

@@ -4,6 +4,7 @@ Seeing here is ``psf_fwhm_det_pix``, 2.355 times the determinant radius in nativ
 cut of 4.85 pix was made in.  The exposures that pass also decide the model PSF that they are matched to.
 """
 
+import logging
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,10 +15,11 @@ import pyarrow as pa
 
 from dbpipe.catalog import units
 from dbpipe.catalog.arrow import to_table
-from dbpipe.catalog.connection import transaction
+from dbpipe.catalog.connection import is_disk_failure, transaction
+from dbpipe.catalog.failures import DATA, MAX_RUN, Failure, failure_of, stops_run
 from dbpipe.catalog.lent import execute_with
 from dbpipe.catalog.queries import fetch_table, load_named
-from dbpipe.errors import ConfigError
+from dbpipe.errors import ConfigError, TransientError
 from dbpipe.template_cuts import Cut, choose, model_psf, weigh
 from dbpipe.template_depth import DepthModel
 
@@ -26,6 +28,8 @@ DECIDED = ("how", "how_value", "target_fwhm_pix", "target_beta", "predicted_dept
 WAYS = ("auto", "quantile", "max_psf_fwhm_pix", "sql")
 _AT_ONCE = 200
 """Difference images predicted together: bounds the memory."""
+
+log = logging.getLogger("dbpipe")
 
 
 class NoTemplate(ConfigError):
@@ -107,26 +111,68 @@ def decide_missing(connection, settings, run_id):
     """Decide for every band that has no template yet; what was decided before stays.
 
     A band that cannot have one, say with a single exposure, gets a verdict in the table ``unit`` that says why, and the
-    other bands go on.
+    other bands go on. So does one that waits for exposures which the next run may still calibrate, `MAX_RUN` runs long.
+
+    Returns
+    -------
+    list of dbpipe.catalog.units.Verdict
+        The failures.
     """
-    config = settings["template"]
-    value = {"quantile": config.quantile, "max_psf_fwhm_pix": config.max_psf_fwhm_pix, "sql": config.sql}
+    config, failures = settings["template"], []
     for target in _targets(connection, None):
-        unit_key = units.format_key({"tract": target["tract"], "band": target["band"]})
         if target["template_id"] is None:
-            try:
-                decision = _propose(connection, config, target, config.choose, value.get(config.choose))
-            except NoTemplate as error:
-                _record_refusal(connection, unit_key, error, run_id)
-                continue
-            _record(connection, decision, run_id)
-        units.remove_unit(connection, "template", unit_key, key={}, writes=())  # the verdict of a time without template
-    predict(connection, config)
+            failures += _attempt(_decide_one, connection, config, target, run_id=run_id)
+        else:
+            _forget(connection, target)  # the verdict of a time without template
+    for target in _targets(connection, None):
+        if target["template_id"] is not None:
+            failures += _attempt(_predict_one, connection, config, target, run_id=run_id)
+    return failures
 
 
-def _record_refusal(connection, unit_key, error, run_id):
-    verdict = units.Verdict("template", unit_key, "", 1, run_id, "failed", str(error), error.numbers)
+def _attempt(step, connection, config, target, *, run_id):
+    """Do a step for one tract and band; what it cannot do is recorded and returned, a list of one verdict or none."""
+    try:
+        step(connection, config, target, run_id)
+    except NoTemplate as error:
+        failure = Failure(DATA, str(error), error.numbers)
+    except Exception as error:
+        if stops_run(error) or is_disk_failure(error):
+            raise
+        failure = failure_of(error)
+    else:
+        return []
+    verdict = units.Verdict("template", _unit_key(target), "", 1, run_id, "failed").failed(failure)
     units.commit_unit(connection, verdict, units.Result(), units.Place({}, ()))
+    return [verdict]
+
+
+def _unit_key(target):
+    return units.format_key({"tract": target["tract"], "band": target["band"]})
+
+
+def _forget(connection, target):
+    units.remove_unit(connection, "template", _unit_key(target), key={}, writes=())
+
+
+def _decide_one(connection, config, target, run_id):
+    _wait(connection, target)
+    value = {"quantile": config.quantile, "max_psf_fwhm_pix": config.max_psf_fwhm_pix, "sql": config.sql}
+    _record(connection, _propose(connection, config, target, config.choose, value.get(config.choose)), run_id)
+    _forget(connection, target)
+
+
+def _wait(connection, target):
+    """Raise TransientError if exposures of the band may still be calibrated by a later run; log what is left out."""
+    parameters = {"tract": target["tract"], "band": target["band"], "max_run": MAX_RUN}
+    missing = fetch_table(connection, _query("missing"), parameters).to_pylist()[0]
+    if missing["n_coming"] and missing["n_run"] < MAX_RUN:
+        text = "the template waits for exposures that the next run tries again (dbpipe template --auto decides now)"
+        numbers = {"n_exposure": missing["n_coming"], "n_run": missing["n_run"] + 1, "n_run_at_most": MAX_RUN}
+        raise TransientError(text, **numbers, example=missing["example"])
+    if missing["n_missing"]:
+        what = (_unit_key(target), missing["n_missing"], missing["example"])
+        log.warning("template %s is decided without %d exposures whose calibration broke off, %s among them", *what)
 
 
 def propose(connection, config, *, band=None, max_psf_fwhm=None, quantile=None, auto=None, sql=None):
@@ -302,18 +348,21 @@ def predict(connection, config):
     It is asked from `calexp` as it is now, so that exposures that came after the decision have a prediction too.
     """
     for target in _targets(connection, None):
-        if target["template_id"] is None:
-            continue
-        parameters = {"tract": target["tract"], "band": target["band"], **asdict(config)}
-        candidates = fetch_table(connection, _query("candidates"), parameters).to_pylist()
-        inputs = fetch_table(connection, _query("inputs"), {"template_id": target["template_id"]}).to_pylist()
-        chosen = {_identity(row) for row in inputs if row["selected"]}
-        rows = _predict_rows(candidates, np.array([_identity(row) in chosen for row in candidates], bool))
-        rows = [{"template_id": target["template_id"]} | row for row in rows]
-        with transaction(connection):
-            connection.execute("DELETE FROM template_prediction WHERE template_id = ?", [target["template_id"]])
-            if rows:
-                _insert(connection, "template_prediction", to_table(rows))
+        if target["template_id"] is not None:
+            _predict_one(connection, config, target)
+
+
+def _predict_one(connection, config, target, _run_id=None):
+    parameters = {"tract": target["tract"], "band": target["band"], **asdict(config)}
+    candidates = fetch_table(connection, _query("candidates"), parameters).to_pylist()
+    inputs = fetch_table(connection, _query("inputs"), {"template_id": target["template_id"]}).to_pylist()
+    chosen = {_identity(row) for row in inputs if row["selected"]}
+    rows = _predict_rows(candidates, np.array([_identity(row) in chosen for row in candidates], bool))
+    rows = [{"template_id": target["template_id"]} | row for row in rows]
+    with transaction(connection):
+        connection.execute("DELETE FROM template_prediction WHERE template_id = ?", [target["template_id"]])
+        if rows:
+            _insert(connection, "template_prediction", to_table(rows))
 
 
 def _predict_rows(candidates, selected):

@@ -42,9 +42,9 @@ def displaced(ra0, dec0, east, north):
 
 def run(catalog, **settings):
     """Link what is due; the catalogue is healthy afterwards."""
-    found = associate(catalog, AssociateConfig(**settings), run_id=1, report=Report())
+    verdicts, n_removed = associate(catalog, AssociateConfig(**settings), run_id=1, report=Report())
     assert [name for name, query in RULES.items() if catalog.sql(query).fetchall()] == []
-    return found
+    return len(verdicts), n_removed
 
 
 def tables(catalog):
@@ -196,3 +196,28 @@ def test_a_killed_batch_leaves_nothing(catalog, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         run(catalog)
     assert tables(catalog) == before
+
+
+def test_an_image_that_cannot_be_linked_is_left_out(catalog, monkeypatch):
+    """An error that nobody foresaw is the verdict of its image; the others are linked, and it follows on request."""
+    from dbpipe.association import flow
+
+    for visit in (1, 2, 3):
+        detect(catalog, visit, {"ra": [10.0], "dec": [0.0]})
+    link = flow.link
+
+    def faulty(members, **settings):
+        if 2 in members["visit"]:
+            raise FloatingPointError("odd detections")
+        return link(members, **settings)
+
+    monkeypatch.setattr(flow, "link", faulty)
+    verdicts, _ = associate(catalog, AssociateConfig(), run_id=1, report=Report())
+    assert [(verdict.status, verdict.reason) for verdict in verdicts] == [
+        ("done", None), ("failed", "FloatingPointError: odd detections"), ("done", None)
+    ]  # fmt: skip
+    monkeypatch.setattr(flow, "link", link)
+    assert run(catalog) == (0, 0)
+    verdicts, _ = associate(catalog, AssociateConfig(), run_id=1, report=Report(), retry_failed=True)
+    assert [verdict.unit_key for verdict in verdicts] == ["visit=2,detector=0"]
+    assert catalog.sql("SELECT n_dia_source FROM dia_object").fetchall() == [(3,)]

@@ -1,5 +1,6 @@
 """The runner: once, again, in parallel, crashed and resumed."""
 
+import math
 import os
 import random
 import signal
@@ -177,6 +178,67 @@ def test_failures_are_retried_only_on_request(tmp_path):
     assert run_image(root, pool).n_unit == 3
     assert run_image(root, pool).n_unit == 0
     assert run_image(root, pool, options=replace(SHIFT, retry_failed=True)).n_unit == 1
+
+
+def fail_with(root, kind, *, n_attempt=1):
+    """Turn the failure on record into one of another kind."""
+    change(root, f"UPDATE unit_failure SET kind = '{kind}', n_attempt = {n_attempt}")
+
+
+def test_what_was_not_the_units_fault_is_tried_again(tmp_path):
+    """A passing fault by every run, a lost worker or a limit by three runs, a verdict on the data by none."""
+    root = make_survey(tmp_path / "s", [-1, 1])
+    pool = InlinePool(root)
+    assert run_image(root, pool).kinds == {"data": 1}
+    assert run_image(root, pool).n_unit == 0
+    for kind, n_attempt, n_unit in (
+        ("transient", 50, 1),
+        ("died", 2, 1),
+        ("died", 3, 0),
+        ("time_limit", 1, 1),
+        ("memory_limit", 3, 0),
+        ("bug", 1, 0),
+    ):
+        fail_with(root, kind, n_attempt=n_attempt)
+        assert run_image(root, pool).n_unit == n_unit, (kind, n_attempt)
+        if n_unit:
+            assert change(root, "SELECT kind, n_attempt FROM unit_failure") == [("data", n_attempt + 1)]
+
+
+def test_attempts_are_counted_for_a_unit_as_it_is(tmp_path):
+    """Changed input begins anew, and a unit that is done has no failure on record."""
+    root = make_survey(tmp_path / "s", [-1])
+    pool = InlinePool(root)
+    again = replace(SHIFT, retry_failed=True)
+    for n_attempt in (1, 2):
+        run_image(root, pool, options=again)
+        assert change(root, "SELECT n_attempt FROM unit_failure") == [(n_attempt,)]
+    assert run_image(root, pool, config=ToyConfig(scale=3.0)).n_failed == 1
+    assert change(root, "SELECT n_attempt FROM unit_failure") == [(1,)]
+    change(root, "UPDATE sky SET value = 1")
+    assert run_image(root, pool).n_done == 1
+    assert change(root, "SELECT * FROM unit_failure") == []
+
+
+def test_a_bug_is_tried_again_by_other_code(tmp_path):
+    """An error that nobody foresaw may be gone with another version of dbpipe or of a library."""
+    root = make_survey(tmp_path / "s", [-3])
+    pool = InlinePool(root)
+    change(root, "INSERT INTO run VALUES (1, now(), NULL, '', '{}', '{}')")
+    assert run_image(root, pool).kinds == {"bug": 1}
+    assert run_image(root, pool).n_unit == 0
+    change(root, """INSERT INTO run VALUES (2, now(), NULL, '', '{"numpy": "9.9"}', '{}')""")
+    assert run_image(root, pool).n_unit == 1
+
+
+def test_values_that_no_table_takes_fail_their_unit_alone(tmp_path):
+    """An infinite flux is a bug of its unit, recorded with what the database said; its file goes, the others stay."""
+    root = make_survey(tmp_path / "s", [1, math.inf, 3])
+    summary = run_image(root, InlinePool(root))
+    assert (summary.n_done, summary.kinds) == (2, {"bug": 1})
+    ((reason, text),) = change(root, "SELECT reason, traceback FROM unit JOIN unit_failure USING (stage, unit_key)")
+    assert reason.startswith("ConstraintException: ") and "commit_unit" in text
+    assert content(root)[1] == []
 
 
 def test_where_limits_the_work_and_takes_nothing_back(tmp_path):

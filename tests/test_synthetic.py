@@ -89,11 +89,11 @@ def test_a_new_visit_renames_nothing(root):
         synthetic.add_visits(survey, [visit], 1)
         synthetic.commit_detections(survey, visit, seed=1, run_id=1)
         settings = survey.settings["associate"]
-        n_done, _ = association.associate(survey.connection, settings, run_id=1, report=pipeline.Report())
+        verdicts, _ = association.associate(survey.connection, settings, run_id=1, report=pipeline.Report())
         changes = survey.fetch("SELECT change, count(*) AS n FROM dia_object_history GROUP BY change").to_pylist()
         joined = survey.fetch(
             "SELECT count(*) FROM dia_association WHERE visit = $visit AND dia_object_id < visit << 22",
             visit=visit.visit,
         )
-    assert n_done == 1 and sum(row["n"] for row in changes) < 20
+    assert len(verdicts) == 1 and sum(row["n"] for row in changes) < 20
     assert joined.to_pylist()[0]["count_star()"] > 4000

@@ -267,3 +267,53 @@ def test_an_unknown_way_is_refused():
     """A setting that names no way to choose lists those there are."""
     with pytest.raises(ValueError, match="auto, quantile, max_psf_fwhm_pix, sql"):
         TemplateConfig(choose="best")
+
+
+def fail_calibration(database, visit, kind, n_attempt):
+    """Put on record that the calibration of an exposure broke off."""
+    key = f"visit={visit},detector=0"
+    database.execute("INSERT INTO visit VALUES (?, 'r', 'x', ?, 30, NULL, 1) ON CONFLICT DO NOTHING", [visit, 61000.0])
+    row = {name: 0 for name, *_ in database.execute("DESCRIBE raw").fetchall()}
+    row |= {"visit": visit, "path": f"{visit}", "sha256": "", "instrument_sha256": ""}
+    names, holes = ", ".join(row), ", ".join("?" * len(row))
+    database.execute(f"INSERT INTO raw ({names}) VALUES ({holes})", list(row.values()))
+    database.execute("INSERT INTO unit_failure VALUES ('calibrate', ?, ?, ?, NULL)", [key, kind, n_attempt])
+
+
+def test_the_first_template_waits_for_what_is_tried_again(database, caplog):
+    """While a run may still calibrate an exposure of the band, no template is decided without it, three runs long."""
+    fail_calibration(database, 50, "died", 1)
+    for n_run in (1, 2, 3):
+        (verdict,) = templates.decide_missing(database, {"template": CONFIG}, n_run)
+        assert verdict.kind == "transient" and "waits for exposures" in verdict.reason
+        assert (verdict.numbers["n_exposure"], verdict.numbers["n_run"]) == (1, n_run)
+        assert versions(database) == []
+    assert templates.decide_missing(database, {"template": CONFIG}, 4) == []
+    assert len(versions(database)) == 1 and "decided without 1 exposures" in caplog.text
+    assert database.sql("FROM unit WHERE stage = 'template'").fetchall() == []
+
+
+@pytest.mark.parametrize(("kind", "n_attempt"), [("data", 1), ("died", 3), ("bug", 1)])
+def test_the_first_template_does_not_wait_for_what_is_given_up(database, kind, n_attempt):
+    """Exposures that were refused, or given up after three runs, hold up nothing."""
+    fail_calibration(database, 50, kind, n_attempt)
+    assert templates.decide_missing(database, {"template": CONFIG}, 1) == []
+    assert len(versions(database)) == 1
+
+
+def test_a_decision_that_meets_an_error_is_the_verdict_of_its_band(database, monkeypatch):
+    """The other bands get their template, and the error its traceback."""
+    for visit, fwhm_pix in enumerate([4.0, 4.2, 4.4], start=20):
+        add_exposure(database, visit, fwhm_pix, band="g")
+    choose = templates.choose
+
+    def faulty(weighed, candidates, **limits):
+        if any(row["visit"] == 20 for row in candidates):
+            raise np.linalg.LinAlgError("Singular matrix")
+        return choose(weighed, candidates, **limits)
+
+    monkeypatch.setattr(templates, "choose", faulty)
+    (verdict,) = templates.decide_missing(database, {"template": CONFIG}, 1)
+    assert (verdict.unit_key, verdict.kind, verdict.reason) == ("tract=0,band=g", "bug", "LinAlgError: Singular matrix")
+    assert "in faulty" in database.sql("SELECT traceback FROM unit_failure").fetchall()[0][0]
+    assert [decision.band for decision in templates.in_force(database)] == ["r"]

@@ -1,15 +1,17 @@
 """The flow: what is due goes in batches, each of them in one transaction."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 
-from dbpipe.association.images import count_sources, find_due, image_table, record
+from dbpipe.association.images import count_sources, find_due, image_table, record, record_failure
 from dbpipe.association.neighbourhood import fetch_new, fetch_of_images, find_neighbourhood
 from dbpipe.association.sources import NONE, Change, no_sources
 from dbpipe.association.tracks import find_tracks, nights_to_search
 from dbpipe.association.write import write_history, write_objects, write_sources, write_tracklets
-from dbpipe.catalog.connection import transaction
+from dbpipe.catalog.connection import is_disk_failure, transaction
+from dbpipe.catalog.failures import failure_of, stops_run
 from dbpipe.catalog.tiles import Tiles
 from dbpipe.sky.objects import link
 
@@ -17,8 +19,8 @@ BATCH_SOURCES = 200_000
 """Detections that are linked in one transaction; a run that is killed loses at most that."""
 
 
-def associate(connection, config, *, run_id, where=None, report):
-    """Link every detection that is new or has changed and return (images done, images taken out).
+def associate(connection, config, *, run_id, report, where=None, retry_failed=False):
+    """Link every detection that is new or has changed.
 
     Parameters
     ----------
@@ -26,18 +28,42 @@ def associate(connection, config, *, run_id, where=None, report):
         The only writer of the survey.
     config : AssociateConfig
     run_id : int
+    report : dbpipe.pipeline.Report
     where : str, optional
         SQL condition on visit, detector, band, night.
-    report : dbpipe.pipeline.Report
+    retry_failed : bool
+        Try again what failed before although nothing has changed.
+
+    Returns
+    -------
+    (list of dbpipe.catalog.units.Verdict, int)
+        The verdicts on the images, and how many images were taken out.
     """
-    stale, due = find_due(connection, config, where)
+    stale, due = find_due(connection, config, where, retry_failed=retry_failed)
     report.start("associate", len(due))
     if stale:
         _link_batch(connection, config, stale, run_id)
+    verdicts = []
     for batch in _batches(due, count_sources(connection, due)):
-        for verdict in _link_batch(connection, config, batch, run_id):
+        for verdict in _link_or_leave_out(connection, config, batch, run_id):
+            verdicts.append(verdict)
             report.unit(verdict)
-    return len(due), len(stale)
+    return verdicts, len(stale)
+
+
+def _link_or_leave_out(connection, config, images, run_id):
+    """Yield the verdicts on some images; if they cannot be linked together, one by one, without those that cannot."""
+    try:
+        yield from _link_batch(connection, config, images, run_id)
+    except Exception as error:
+        if stops_run(error) or is_disk_failure(error):
+            raise
+        if len(images) > 1:
+            for image in images:
+                yield from _link_or_leave_out(connection, config, [image], run_id)
+            return
+        _link_batch(connection, config, [replace(images[0], fingerprint=None)], run_id)  # take out what it had
+        yield record_failure(connection, images[0], failure_of(error), run_id=run_id)
 
 
 def _batches(images, n_source):

@@ -10,6 +10,7 @@ import pyarrow as pa
 from dbpipe.association.config import VERSION
 from dbpipe.association.sources import query
 from dbpipe.catalog import units
+from dbpipe.catalog.connection import transaction
 from dbpipe.catalog.lent import execute_with, fetch_with
 from dbpipe.catalog.queries import fetch_table
 from dbpipe.catalog.tiles import tile_of
@@ -32,10 +33,10 @@ def count_due(connection, config):
     return len(find_due(connection, config)[1])
 
 
-def find_due(connection, config, where=None):
+def find_due(connection, config, where=None, *, retry_failed=False):
     """Return the images to take out and those to link, two lists."""
     settings = json.dumps([VERSION, asdict(config)], sort_keys=True)
-    rows = fetch_table(connection, query("due"), {"settings": settings})
+    rows = fetch_table(connection, query("due"), {"settings": settings, "retry_failed": retry_failed})
     chosen = find_where(connection, rows, where) if where else None
     due = [
         Image(*(row[name] for name in ("visit", "detector", "unit_key", "fingerprint", "detect_fingerprint")))
@@ -91,6 +92,14 @@ def record(connection, images, new, *, run_id, started):
     ]
     units.record_verdicts(connection, verdicts)
     return verdicts
+
+
+def record_failure(connection, image, failure, *, run_id):
+    """Write down why an image could not be linked and return the verdict."""
+    verdict = units.Verdict("associate", image.unit_key, image.fingerprint, VERSION, run_id, "failed").failed(failure)
+    with transaction(connection):
+        units.record_verdicts(connection, [verdict])
+    return verdict
 
 
 def _linked_row(image, new):

@@ -57,3 +57,14 @@ ANTI JOIN (
 -- name: unit_has_run
 -- Every verdict names a run on record.
 SELECT unit.stage, unit.unit_key FROM unit ANTI JOIN run ON run.run_id = unit.run_id
+
+-- name: failure_has_unit
+-- Every failure on record is of a unit whose verdict is failed.
+SELECT failure.stage, failure.unit_key FROM unit_failure AS failure
+ANTI JOIN unit ON unit.stage = failure.stage AND unit.unit_key = failure.unit_key AND unit.status = 'failed'
+
+-- name: failed_unit_has_failure
+-- Every unit that failed has the kind of its failure on record.
+SELECT unit.stage, unit.unit_key FROM unit
+ANTI JOIN unit_failure AS failure ON failure.stage = unit.stage AND failure.unit_key = unit.unit_key
+WHERE unit.status = 'failed'

@@ -1,7 +1,7 @@
 -- What the association reads; it runs in the parent, for it reads what it writes.
 
 -- name: due
--- Detector images whose detections are new or have changed since they were linked.
+-- Detector images whose detections are new or have changed since they were linked, or could not be linked.
 WITH detected AS (
     SELECT
         diffim.visit,
@@ -21,6 +21,7 @@ SELECT detected.*
 FROM detected
 LEFT JOIN unit ON unit.stage = 'associate' AND unit.unit_key = detected.unit_key
 WHERE unit.fingerprint IS DISTINCT FROM detected.fingerprint
+    OR ($retry_failed AND unit.status = 'failed')
 ORDER BY visit, detector
 
 -- name: stale

@@ -9,6 +9,28 @@ WHERE $band IS NULL OR list_contains($band, visit.band)
 GROUP BY ALL
 ORDER BY patch_overlap.tract, visit.band
 
+-- name: missing
+-- Exposures of a band whose calibration broke off through no fault of the image, how many of them the next run tries
+-- again, and how many runs the template has waited for them.
+SELECT
+    count(*) AS n_missing,
+    count(*) FILTER (failure.kind = 'transient' OR failure.n_attempt < $max_run) AS n_coming,
+    min(failure.unit_key) AS example,
+    coalesce(
+        (
+            SELECT n_attempt
+            FROM unit_failure
+            WHERE stage = 'template' AND kind = 'transient' AND unit_key = concat('tract=', $tract, ',band=', $band)
+        ),
+        0
+    ) AS n_run
+FROM unit_failure AS failure
+JOIN raw ON failure.unit_key = concat('visit=', raw.visit, ',detector=', raw.detector)
+JOIN visit ON visit.visit = raw.visit
+WHERE failure.stage = 'calibrate'
+    AND failure.kind IN ('transient', 'died', 'time_limit', 'memory_limit')
+    AND visit.band = $band
+
 -- name: candidates
 -- Every calibrated exposure of a tract and band, with a veto where seeing alone would deceive: cloudy and nearly empty
 -- exposures, trailed ones, and those with bad positions. The medians are those of the band; the transparency is relative
