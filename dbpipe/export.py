@@ -4,10 +4,8 @@ Parquet keeps them in the metadata of each field (``unit``, ``description``, ``u
 text under ``dbpipe.columns`` and as VOParquet 1.0. ECSV and VOTable keep them in their headers; CSV has no place.
 """
 
-import csv
 import json
 import re
-from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import pyarrow.parquet as pq
 
 from dbpipe import votable
 from dbpipe.catalog.connection import transaction
+from dbpipe.catalog.dictionary import column_metadata
 from dbpipe.catalog.files import write_beside
 from dbpipe.catalog.queries import directory
 from dbpipe.catalog.tiles import make_views
@@ -25,8 +24,6 @@ from dbpipe.errors import ConfigError
 
 ROW_GROUP_ROWS = 100_000
 """Rows per group: some 10 MB, read as a whole or skipped as a whole by its minimum and maximum."""
-_COMMENT = re.compile(r"^\[(?P<unit>[^\]]*)\] *(?P<description>.*)$", re.DOTALL)
-_SOURCE = re.compile(r'\b(?:FROM|JOIN)[\s(]+(?:"?\w+"?\.)*"?(\w+)', re.IGNORECASE)
 _ECSV_TYPE = {"halffloat": "float16", "float": "float32", "double": "float64", "large_string": "string"}
 
 
@@ -46,87 +43,6 @@ def apply_views(connection):
             connection.execute(texts[name])
         for path in sorted((directory("sql") / "macros").glob("*.sql")):
             connection.execute(path.read_text(encoding="utf-8"))
-
-
-def column_metadata(connection, table):
-    """Return what the database says of the columns of a table or view.
-
-    Views that pass a column of a table on under its name inherit its comment where they have none of their own.
-
-    Returns
-    -------
-    dict
-        Column name -> {"unit", "description", "ucd"}, without those that are not known.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such table or view.
-    """
-    comments = _own_comments(connection, table)
-    if not comments:
-        raise ConfigError(f"there is no table or view {table!r}; there are: {', '.join(_table_names(connection))}")
-    inherited = _source_comments(connection, table)
-    return {name: _describe(name, comment or inherited.get(name)) for name, comment in comments.items()}
-
-
-def query_metadata(connection, query):
-    """Return what is known of the columns of a query: what the first table or view that it names says of them."""
-    known = {}
-    for relation in dict.fromkeys(_SOURCE.findall(query)):
-        if _own_comments(connection, relation):
-            known = column_metadata(connection, relation) | known
-    return {name: known.get(name) or _describe(name, None) for name in connection.sql(query).columns}
-
-
-def _own_comments(connection, table):
-    """Column -> comment of a table or view, in the order of the columns."""
-    return dict(
-        connection.execute(
-            "SELECT column_name, comment FROM duckdb_columns() "
-            "WHERE NOT internal AND lower(table_name) = lower($table) ORDER BY column_index",
-            {"table": table},
-        ).fetchall()
-    )
-
-
-def _table_names(connection):
-    rows = connection.execute(
-        "SELECT DISTINCT table_name FROM duckdb_columns() WHERE NOT internal AND schema_name = 'main' ORDER BY 1"
-    ).fetchall()
-    return [name for (name,) in rows]
-
-
-def _source_comments(connection, view):
-    """Comments of the columns of the tables named in a view's text; a name with two meanings is left out."""
-    text = connection.execute(
-        "SELECT sql FROM duckdb_views() WHERE NOT internal AND lower(view_name) = lower($view)", {"view": view}
-    ).fetchone()
-    if text is None:
-        return {}
-    sources = {name.lower() for name in _SOURCE.findall(text[0])}
-    rows = connection.execute(
-        "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE NOT internal AND comment IS NOT NULL"
-    ).fetchall()
-    meanings = {}
-    for table, column, comment in rows:
-        if table.lower() in sources:
-            meanings.setdefault(column, set()).add(comment)
-    return {column: found.pop() for column, found in meanings.items() if len(found) == 1}
-
-
-def _describe(name, comment):
-    match = _COMMENT.match(comment or "")
-    known = {**match.groupdict()} if match else {"description": comment or ""}
-    known["ucd"] = _ucds().get(name, "")
-    return {key: value for key, value in known.items() if value}
-
-
-@cache
-def _ucds():
-    """UCDs of the APDB's column names, from ``sql/views/ucd.csv``."""
-    with open(directory("sql") / "views" / "ucd.csv", encoding="utf-8", newline="") as file:
-        return {row["column"]: row["ucd"] for row in csv.DictReader(file)}
 
 
 def export(connection, out, *, table, where=None, columns=None, order_by=None):

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from dbpipe import hats
+from dbpipe.catalog.dictionary import query_metadata
 from dbpipe.catalog.queries import load_named
-from dbpipe.export import query_metadata
 from dbpipe.partitions import Layout
 from dbpipe.sky import tiles
 
@@ -110,10 +110,10 @@ def _rims(found, margin_arcsec):
 
 def _description(connection, query):
     """Metadata of the columns, and what every file depends on besides its rows."""
-    metadata = query_metadata(connection, query)
+    relation = connection.sql(query)
+    metadata = query_metadata(connection, query, relation.columns)
     if "hpx29" in metadata:
         metadata["_healpix_29"] = metadata["hpx29"]
-    relation = connection.sql(query)
     types = [str(kind) for kind in relation.types]
     text = json.dumps([relation.columns, types, metadata])
     return {"metadata": metadata, "format": hashlib.sha256(text.encode()).hexdigest()[:12]}

@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from dbpipe.catalog import snapshot
 from dbpipe.catalog.connection import ROW_GROUP_ROWS
+from dbpipe.catalog.dictionary import column_metadata
 from dbpipe.catalog.files import TEMPORARY_PREFIX, sync_folder, write_beside
 from dbpipe.catalog.queries import load_named
-from dbpipe.export import column_metadata
 from dbpipe.layouts import ORDER_IN_TIME
 from dbpipe.partitions import Layout, fingerprint, write_parts
 

@@ -2,15 +2,15 @@
 
 import json
 import math
-import re
 from contextlib import contextmanager
 
 import duckdb
 import pyarrow as pa
 
+from dbpipe.catalog.dictionary import query_metadata
 from dbpipe.catalog.sql_errors import explain_refusal
 from dbpipe.errors import ConfigError
-from dbpipe.export import ROW_GROUP_ROWS, column_metadata, write_rows
+from dbpipe.export import ROW_GROUP_ROWS, write_rows
 
 
 @contextmanager
@@ -50,53 +50,15 @@ def fetch_head(connection, query, parameters=None, *, limit):
 def write_answer(connection, path, query, parameters=None):
     """Write the answer to a query to a file whose ending says the format; returns the number of rows.
 
-    Columns that a table or view of the query knows by this name keep its unit, meaning and UCD, where the format has a
-    place for them.
+    Columns that are those of a table, untouched, keep its unit, meaning and UCD, where the format has a place for them.
     """
     with refusals(connection, query):
         relation = ask(connection, query, parameters)
-        metadata = describe_columns(connection, query, relation.columns)
+        metadata = query_metadata(connection, query, relation.columns)
         writers = {".json": write_json, ".jsonl": write_json_lines}
         # a reader that an error leaves open keeps the file in use: the next connection to it would wait for ever
         with relation.to_arrow_reader(ROW_GROUP_ROWS) as reader:
             return write_rows(path, reader, metadata, writers=writers)
-
-
-def describe_columns(connection, query, names):
-    """Return what the tables, views and macros in a query say of its columns; nothing where they disagree.
-
-    Returns
-    -------
-    dict
-        Column name -> {"unit", "description", "ucd"}.
-    """
-    meanings = {}
-    for source in _sources(connection, query):
-        for name, known in column_metadata(connection, source).items():
-            meanings.setdefault(name, []).append(known)
-    return {name: _common(meanings.get(name, [])) for name in names}
-
-
-def _sources(connection, query):
-    """Tables and views that a query names, itself or through a macro."""
-    words = set(re.findall(r"\w+", query.lower()))
-    macros = connection.execute(
-        "SELECT function_name, macro_definition FROM duckdb_functions() "
-        "WHERE NOT internal AND function_type = 'table_macro'"
-    ).fetchall()
-    for name, definition in macros:
-        if name.lower() in words:
-            words |= set(re.findall(r"\w+", definition.lower()))
-    known = connection.execute(
-        "SELECT DISTINCT table_name FROM duckdb_columns() WHERE NOT internal AND schema_name = 'main'"
-    ).fetchall()
-    return sorted(name for (name,) in known if name.lower() in words)
-
-
-def _common(meanings):
-    """Return the keys on which all agree."""
-    first = meanings[0] if meanings else {}
-    return {key: value for key, value in first.items() if all(other.get(key) == value for other in meanings)}
 
 
 def write_json(path, schema, batches):
