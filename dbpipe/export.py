@@ -5,6 +5,7 @@ text under ``dbpipe.columns`` and as VOParquet 1.0. ECSV and VOTable keep them i
 """
 
 import csv
+import hashlib
 import json
 import re
 from functools import cache
@@ -17,9 +18,10 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from dbpipe import votable
-from dbpipe.catalog.connection import transaction
+from dbpipe.catalog.connection import quote_name, transaction
 from dbpipe.catalog.files import write_beside
 from dbpipe.catalog.queries import directory
+from dbpipe.catalog.questions import asking, check_condition, find_relation
 from dbpipe.catalog.tiles import make_views
 from dbpipe.errors import ConfigError
 
@@ -48,6 +50,13 @@ def apply_views(connection):
             connection.execute(path.read_text(encoding="utf-8"))
 
 
+@cache
+def hash_of_views():
+    """Return a hash of the texts that `apply_views` executes: equal where it has nothing to do."""
+    paths = [path for name in ("views", "macros") for path in sorted((directory("sql") / name).glob("*.sql"))]
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()
+
+
 def column_metadata(connection, table):
     """Return what the database says of the columns of a table or view.
 
@@ -65,7 +74,7 @@ def column_metadata(connection, table):
     """
     comments = _own_comments(connection, table)
     if not comments:
-        raise ConfigError(f"there is no table or view {table!r}; there are: {', '.join(_table_names(connection))}")
+        find_relation(connection, table)  # says what is near
     inherited = _source_comments(connection, table)
     return {name: _describe(name, comment or inherited.get(name)) for name, comment in comments.items()}
 
@@ -88,13 +97,6 @@ def _own_comments(connection, table):
             {"table": table},
         ).fetchall()
     )
-
-
-def _table_names(connection):
-    rows = connection.execute(
-        "SELECT DISTINCT table_name FROM duckdb_columns() WHERE NOT internal AND schema_name = 'main' ORDER BY 1"
-    ).fetchall()
-    return [name for (name,) in rows]
 
 
 def _source_comments(connection, view):
@@ -160,10 +162,12 @@ def export(connection, out, *, table, where=None, columns=None, order_by=None):
     path = Path(out)
     if path.is_dir() or not path.suffix:
         path = path / f"{table}.parquet"
-    query = f"SELECT {', '.join(map(_quoted, selected))} FROM {_quoted(table)}"
-    query += f" WHERE {where}" if where else ""
+    query = f"SELECT {', '.join(map(quote_name, selected))} FROM {find_relation(connection, table)}"
+    if where:
+        check_condition(connection, where)
+        query += f" WHERE (\n{where}\n)"
     query += f" ORDER BY {order_by}" if order_by else ""
-    with connection.sql(query).to_arrow_reader(ROW_GROUP_ROWS) as reader:
+    with asking(connection, query) as relation, relation.to_arrow_reader(ROW_GROUP_ROWS) as reader:
         return path, write_rows(path, reader, {name: metadata[name] for name in selected})
 
 
@@ -199,10 +203,6 @@ def write_rows(path, reader, metadata, *, writers=None):
 
     write_beside(path, lambda temporary: writers[path.suffix](temporary, schema, counted()))
     return n_row
-
-
-def _quoted(name):
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _known_column(name, metadata, table):
