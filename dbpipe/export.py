@@ -4,8 +4,10 @@ Parquet keeps them in the metadata of each field (``unit``, ``description``, ``u
 text under ``dbpipe.columns`` and as VOParquet 1.0. ECSV and VOTable keep them in their headers; CSV has no place.
 """
 
+import hashlib
 import json
 import re
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -15,10 +17,11 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from dbpipe import votable
-from dbpipe.catalog.connection import transaction
+from dbpipe.catalog.connection import quote_name, transaction
 from dbpipe.catalog.dictionary import column_metadata
 from dbpipe.catalog.files import write_beside
 from dbpipe.catalog.queries import directory
+from dbpipe.catalog.questions import asking, check_condition, find_relation
 from dbpipe.catalog.tiles import make_views
 from dbpipe.errors import ConfigError
 
@@ -43,6 +46,13 @@ def apply_views(connection):
             connection.execute(texts[name])
         for path in sorted((directory("sql") / "macros").glob("*.sql")):
             connection.execute(path.read_text(encoding="utf-8"))
+
+
+@cache
+def hash_of_views():
+    """Return a hash of the texts that `apply_views` executes: equal where it has nothing to do."""
+    paths = [path for name in ("views", "macros") for path in sorted((directory("sql") / name).glob("*.sql"))]
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def export(connection, out, *, table, where=None, columns=None, order_by=None):
@@ -76,10 +86,12 @@ def export(connection, out, *, table, where=None, columns=None, order_by=None):
     path = Path(out)
     if path.is_dir() or not path.suffix:
         path = path / f"{table}.parquet"
-    query = f"SELECT {', '.join(map(_quoted, selected))} FROM {_quoted(table)}"
-    query += f" WHERE {where}" if where else ""
+    query = f"SELECT {', '.join(map(quote_name, selected))} FROM {find_relation(connection, table)}"
+    if where:
+        check_condition(connection, where)
+        query += f" WHERE (\n{where}\n)"
     query += f" ORDER BY {order_by}" if order_by else ""
-    with connection.sql(query).to_arrow_reader(ROW_GROUP_ROWS) as reader:
+    with asking(connection, query) as relation, relation.to_arrow_reader(ROW_GROUP_ROWS) as reader:
         return path, write_rows(path, reader, {name: metadata[name] for name in selected})
 
 
@@ -115,10 +127,6 @@ def write_rows(path, reader, metadata, *, writers=None):
 
     write_beside(path, lambda temporary: writers[path.suffix](temporary, schema, counted()))
     return n_row
-
-
-def _quoted(name):
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _known_column(name, metadata, table):

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import dbpipe
 from dbpipe import hats, layouts
-from dbpipe.catalog.connection import Lock
 from dbpipe.catalog.files import sync_folder
+from dbpipe.catalog.lock import Lock
 from dbpipe.errors import ConfigError
 from dbpipe.partitions import fingerprint, write_parts
 

@@ -10,6 +10,10 @@ import duckdb
 import pyarrow as pa
 
 from dbpipe.catalog import queries, units
+from dbpipe.catalog.connection import only_reading
+from dbpipe.catalog.lent import lent
+from dbpipe.catalog.questions import check_condition
+from dbpipe.catalog.sql_errors import explain_refusal
 from dbpipe.errors import CatalogError, ConfigError
 
 
@@ -122,13 +126,13 @@ def _plain(value):
 
 def find_where(connection, rows, condition):
     """Return the numbers of the work rows that meet the condition; None if they lack its columns."""
+    check_condition(connection, condition)
     numbered = rows.append_column("work_order", pa.array(range(rows.num_rows), pa.int64()))
-    connection.register("work_row", numbered)
+    query = f"SELECT work_order FROM work_row WHERE (\n{condition}\n)"
     try:
-        return {n for (n,) in connection.execute(f"SELECT work_order FROM work_row WHERE {condition}").fetchall()}
+        with lent(connection, {"work_row": numbered}), only_reading(connection):
+            return {n for (n,) in connection.execute(query).fetchall()}
     except duckdb.BinderException:
         return None
     except duckdb.Error as error:
-        raise ConfigError(f"the condition {condition!r} is not SQL that DuckDB understands: {error}") from error
-    finally:
-        connection.unregister("work_row")
+        raise ConfigError(f"the condition {condition!r}: {explain_refusal(connection, query, error)}") from error

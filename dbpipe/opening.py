@@ -5,15 +5,18 @@ my_survey/
   instrument.toml  what the headers of the raw files mean
   survey.duckdb    the catalogue
   survey.lock      who is working on it
-  published/       a copy of the catalogue as the last run left it, for readers
+  published/       a copy of the catalogue as the last command left it, for readers
   dbpipe.log       what went wrong
   files/           images that dbpipe made
+
+Readers never hold the catalogue: they have the copy, which every command that changes the catalogue leaves behind.
 """
 
+import os
 import shutil
+import tempfile
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 from importlib.resources import files as package_files
 from pathlib import Path
 
@@ -22,7 +25,8 @@ import duckdb
 from dbpipe import pipeline
 from dbpipe.catalog import connection as catalog_connection
 from dbpipe.catalog import migrations, snapshot
-from dbpipe.errors import CatalogError, ConfigError, SurveyBusy
+from dbpipe.catalog.lock import Lock
+from dbpipe.errors import CatalogError, ConfigError, DbpipeError, DiskError, SurveyBusy
 from dbpipe.settings import default_text
 
 CATALOG = "survey.duckdb"
@@ -38,19 +42,69 @@ Changing a setting redoes exactly the work that depends on it, at the next `dbpi
 
 @dataclass(frozen=True)
 class Opened:
-    """A connection to a catalogue or its snapshot, and what holds others off it."""
+    """A connection for a reader, on a snapshot of the catalogue."""
 
     connection: duckdb.DuckDBPyConnection
-    lock: catalog_connection.Lock | None = None
-    as_of: datetime | None = None
-    """UTC, from when the snapshot is; None: it is the catalogue itself."""
-    busy: str | None = None
-    """Who is writing to the catalogue, so that the snapshot may be behind."""
+    label: snapshot.Label | None = None
+    """From when the snapshot is; None: it is a copy of the catalogue as it is now."""
+    stale: DbpipeError | None = None
+    """Why there is no newer one."""
+    folder: tempfile.TemporaryDirectory | None = None
+    """Where a copy is that nobody else reads."""
+
+    @property
+    def as_of(self):
+        """UTC, from when the snapshot is."""
+        return None if self.label is None else self.label.as_of
+
+    def close(self):
+        """Let go of it."""
+        self.connection.close()
+        if self.folder is not None:
+            self.folder.cleanup()
+
+
+@dataclass
+class Writing:
+    """The connection of the only writer of a survey."""
+
+    root: Path
+    connection: duckdb.DuckDBPyConnection
+    lock: Lock
+    label: snapshot.Label | None = None
+    """Of the snapshot that readers have; None if there is none to read."""
+    as_of: None = field(default=None, init=False)
+    stale: None = field(default=None, init=False)
+
+    def publish(self):
+        """Let readers see the catalogue as it is now; returns from when it is (UTC)."""
+        from dbpipe import published
+
+        self.label = published.publish(self.connection, self.root / CATALOG, self.root / SNAPSHOT)
+        return self.label.as_of
+
+    def publish_changes(self):
+        """Publish if the catalogue has changed since it was published.
+
+        Raises
+        ------
+        DiskError, CatalogError
+            If it cannot be published; the catalogue has everything all the same.
+        """
+        try:
+            self.connection.execute("CHECKPOINT")
+            if self.label is None or not self.label.is_current(self.root / CATALOG):
+                self.publish()
+        except (duckdb.Error, OSError) as error:
+            of_disk = isinstance(error, OSError) or catalog_connection.is_disk_failure(error)
+            text = "everything is done, but readers do not see it yet, for it cannot be published"
+            raise (DiskError if of_disk else CatalogError)(f"{text}: {catalog_connection.first_line(error)}") from error
 
     def close(self):
         """Write everything to the file and let go of it."""
-        self.connection.close()
-        if self.lock is not None:
+        try:
+            self.connection.close()
+        finally:
             self.lock.close()
 
 
@@ -65,7 +119,7 @@ def create(root, instrument):
     _copy_instrument(instrument, root / INSTRUMENT)
     if not (root / SETTINGS).exists():
         (root / SETTINGS).write_text(default_text(pipeline.sections(), _HEADING), encoding="utf-8")
-    with closing(catalog_connection.Lock(root / LOCK)):
+    with closing(Lock(root / LOCK)):
         catalog_connection.create(root / CATALOG)
 
 
@@ -76,83 +130,145 @@ def _copy_instrument(instrument, path):
         shutil.copyfile(source, path)
 
 
-def open_to_write(root):
-    """Open the catalogue for writing, bring its schema up to date, and see to it that there is a snapshot."""
-    from dbpipe.export import apply_views
+def open_to_write(root, *, reader=False, patience_s=None):
+    """Open the catalogue for writing, bring its schema up to date, and see to it that there is a snapshot.
 
+    ``reader``: it is only for a moment, to publish what a killed command has left; other writers wait for that.
+    ``patience_s`` as in `dbpipe.catalog.lock.Lock`.
+    """
+    from dbpipe.export import apply_views, hash_of_views
+
+    root = Path(root).absolute()
     with ExitStack() as on_error:
-        opened = on_error.enter_context(closing(_open_catalog(root, read_only=False)))
-        migrations.migrate(opened.connection)
-        apply_views(opened.connection)
-        if not (root / SNAPSHOT).exists():
-            publish(root, opened.connection)  # so that nobody who only wants to read ever has to wait
+        lock = on_error.enter_context(closing(Lock(root / LOCK, reader=reader, patience_s=patience_s)))
+        connection = on_error.enter_context(closing(_connect(root)))
+        catalog_connection.confine(connection, folders=[root])
+        writing = Writing(root, connection, lock, _read_label(root))
+        is_known = writing.label is not None and writing.label.is_current(root / CATALOG)
+        if migrations.migrate(connection) or not is_known or writing.label.views_sha256 != hash_of_views():
+            apply_views(connection)
+        if writing.label is None:
+            writing.publish()  # so that nobody who only wants to read ever has to wait
         on_error.pop_all()
-    return opened
+    return writing
 
 
-def publish(root, connection):
-    """Let readers see the catalogue as it is now; returns from when it is (UTC)."""
-    from dbpipe import published
-
-    return published.publish(connection, root / CATALOG, root / SNAPSHOT)
-
-
-def open_to_read(root):
-    """Open the snapshot, or the catalogue if it has changed since and nobody is writing to it."""
+def _connect(root):
     try:
-        published = _open_snapshot(root) if (root / SNAPSHOT).is_file() else None
-    except CatalogError:  # of a newer dbpipe, or damaged: the catalogue itself will tell
-        published = None
-    if published is not None and published.busy is None:
-        return published
+        return catalog_connection.connect(root / CATALOG)
+    except CatalogError as error:
+        if (root / SNAPSHOT).is_file():
+            text = f"{error}; what was published last can still be read (dbpipe sql, dbpipe export)"
+            raise CatalogError(text) from error
+        raise
+
+
+def _read_label(root):
+    """Return the label of the snapshot that readers have; None if there is none that they can read."""
+    found = _find_snapshot(root)
+    if found is None:
+        return None
+    found.close()
+    return found.label
+
+
+def open_to_read(root, *, current=False, scratch=None):
+    """Open the newest snapshot that can be had; what a killed command has left is published first.
+
+    Parameters
+    ----------
+    root : path
+    current : bool
+        The snapshot must be the catalogue as it is now.
+    scratch : path, optional
+        See `dbpipe.catalog.snapshot.shut_in`.
+
+    Raises
+    ------
+    SurveyBusy
+        If somebody is writing, and there is no snapshot, or one that is not current and so not wanted.
+    """
+    root = Path(root).absolute()
+    found = _find_snapshot(root, scratch)
+    if found is not None and found.stale is None:
+        return found
+    is_needed = current or found is None
     try:
-        opened = open_catalog_to_read(root)
-    except (SurveyBusy, CatalogError) as error:
-        if published is None:
+        _publish_for_readers(root, patience_s=None if is_needed else 0.0)
+    except (SurveyBusy, CatalogError, DiskError) as error:
+        if not is_needed:
+            return replace(found, stale=error)
+        if found is not None:
+            found.close()
+        if _is_writable(root) or isinstance(error, SurveyBusy):
             raise
-        return replace(published, busy=str(error))
-    if published is not None:
-        published.close()
-    return opened
+        return _open_copy(root, scratch)
+    if found is not None:
+        found.close()
+    return _open_snapshot(root, scratch)
 
 
-def open_catalog_to_read(root):
-    """Open the catalogue for reading, bringing its schema up to date first if need be."""
-    if _is_outdated(root):
-        try:
-            open_to_write(root).close()
-        except CatalogError as error:
-            raise CatalogError(f"the schema of {root} is older and cannot be brought up to date: {error}") from error
-    return _open_catalog(root, read_only=True)
+def find_writer(root, opened):
+    """Return who is writing to the catalogue, or has since a reader opened it; "" if nobody."""
+    root = Path(root).absolute()
+    try:
+        Lock(root / LOCK, shared=True, patience_s=0.0).close()
+    except SurveyBusy as error:
+        return str(error)
+    if opened.stale is None and (opened.label is None or opened.label.is_current(root / CATALOG)):
+        return ""
+    return "the catalogue has changed since it was published"
 
 
-def _open_snapshot(root):
-    """Open the snapshot; until it is known better, ``busy`` says that the catalogue has changed since."""
+def _find_snapshot(root, scratch=None):
+    """Open the snapshot; None if there is none that can be read: it is of a newer dbpipe, damaged, or not ours."""
+    try:
+        return _open_snapshot(root, scratch) if (root / SNAPSHOT).is_file() else None
+    except CatalogError:
+        return None
+
+
+def _open_snapshot(root, scratch=None):
     connection = catalog_connection.connect(root / SNAPSHOT, read_only=True)
-    snapshot.read_files_of(connection, (root / SNAPSHOT).parent)
-    connection.execute("SET parquet_metadata_cache = true")  # what a snapshot names never changes
-    label = snapshot.read_label(connection)
-    fits = label.is_current(root / CATALOG) and not migrations.pending_migrations(connection)
-    return Opened(connection, as_of=label.as_of, busy=None if fits else "the catalogue has changed since")
-
-
-def _open_catalog(root, *, read_only):
     with ExitStack() as on_error:
-        lock = on_error.enter_context(closing(catalog_connection.Lock(root / LOCK, shared=read_only)))
-        try:
-            connection = catalog_connection.connect(root / CATALOG, read_only=read_only)
-        except CatalogError as error:
-            if (root / SNAPSHOT).is_file():
-                text = f"{error}; what was published last can still be read (dbpipe sql, dbpipe export)"
-                raise CatalogError(text) from error
-            raise
+        on_error.callback(connection.close)
+        snapshot.shut_in(connection, (root / SNAPSHOT).parent, scratch=scratch)
+        label = snapshot.read_label(connection)
+        fits = label.is_current(root / CATALOG) and not migrations.pending_migrations(connection)
         on_error.pop_all()
-    return Opened(connection, lock)
+    return Opened(connection, label, None if fits else CatalogError("the catalogue has changed since"))
 
 
-def _is_outdated(root):
-    with (
-        closing(catalog_connection.Lock(root / LOCK, shared=True)),
-        catalog_connection.connect(root / CATALOG, read_only=True) as connection,
-    ):
-        return bool(migrations.pending_migrations(connection))
+def _is_writable(root):
+    return os.access(root, os.W_OK) and os.access(root / CATALOG, os.W_OK)
+
+
+def _publish_for_readers(root, *, patience_s):
+    if not _is_writable(root):
+        raise CatalogError(
+            f"the catalogue has changed since, and {root} cannot be written to, so that it stays as it is"
+        )
+    with closing(open_to_write(root, reader=True, patience_s=patience_s)) as writing:
+        writing.publish_changes()
+
+
+def _open_copy(root, scratch):
+    """Open a copy of the catalogue of a survey that has no snapshot and cannot be written to."""
+    with ExitStack() as on_error:
+        folder = tempfile.TemporaryDirectory(prefix="dbpipe-")
+        on_error.callback(folder.cleanup)
+        copy = Path(folder.name) / CATALOG
+        with closing(Lock(root / LOCK, shared=True)):  # no DuckDB of this process has the file open: it could not lock
+            for ending in ("", ".wal"):
+                source = Path(f"{root / CATALOG}{ending}")
+                catalog_connection.refuse_link(source)
+                if source.is_file():
+                    shutil.copyfile(source, f"{copy}{ending}")
+        connection = on_error.enter_context(closing(catalog_connection.connect(copy)))
+        if migrations.pending_migrations(connection):
+            raise CatalogError(
+                f"the schema of {root} is older and cannot be brought up to date: it cannot be written to"
+            )
+        snapshot.shut_in(connection, folder.name, scratch=scratch)
+        on_error.pop_all()
+    return Opened(connection, folder=folder)

@@ -8,21 +8,23 @@ published/
 
 import hashlib
 import json
+import shutil
 import time
 from pathlib import Path
 
 import pyarrow as pa
 
 from dbpipe.catalog import snapshot
-from dbpipe.catalog.connection import ROW_GROUP_ROWS
+from dbpipe.catalog.connection import ROW_GROUP_ROWS, refuse_link
 from dbpipe.catalog.dictionary import column_metadata
 from dbpipe.catalog.files import TEMPORARY_PREFIX, sync_folder, write_beside
 from dbpipe.catalog.queries import load_named
+from dbpipe.export import hash_of_views
 from dbpipe.layouts import ORDER_IN_TIME
 from dbpipe.partitions import Layout, fingerprint, write_parts
 
-MAX_COPIED_ROWS = 2_000_000
-"""Rows of a table, or of all tiles together, up to which they are copied: a few seconds."""
+MAX_COPIED_ROWS = 200_000
+"""Rows of a table, or of all tiles together, up to which they are copied: a second."""
 GRACE_S = 86_400.0
 """How long a file is kept for readers who have an old snapshot open."""
 _FOLDER = "tables"
@@ -31,12 +33,26 @@ _CONTENT = {"dia_source": "dia_source_row_content", "dia_forced_source": "dia_fo
 
 
 def publish(connection, catalog, path):
-    """Publish a catalogue; see `dbpipe.catalog.snapshot.publish`."""
+    """Publish a catalogue; see `dbpipe.catalog.snapshot.publish`.
+
+    Raises
+    ------
+    CatalogError
+        If a symbolic link is in the way: what is written there would end up somewhere else.
+    """
     folder = Path(path).parent
+    for place in (folder, path, folder / _FOLDER, *(folder / _FOLDER).glob("*")):
+        refuse_link(place)
+    folder.mkdir(exist_ok=True)
+    for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
     in_files = {place: _write(connection, folder, place, layout) for place, layout in _long_tables(connection)}
-    as_of = snapshot.publish(connection, catalog, path, in_files=in_files)
+    label = snapshot.publish(connection, catalog, path, views_sha256=hash_of_views(), in_files=in_files)
     _sweep(folder, {name for names in in_files.values() for name in names})
-    return as_of
+    return label
 
 
 def _long_tables(connection):

@@ -2,45 +2,25 @@
 
 import json
 import math
-from contextlib import contextmanager
 
-import duckdb
 import pyarrow as pa
 
 from dbpipe.catalog.dictionary import query_metadata
-from dbpipe.catalog.sql_errors import explain_refusal
-from dbpipe.errors import ConfigError
+from dbpipe.catalog.questions import asking
 from dbpipe.export import ROW_GROUP_ROWS, write_rows
-
-
-@contextmanager
-def refusals(connection, query):
-    """Turn what DuckDB says of a query in the block into a ConfigError of one line."""
-    try:
-        yield
-    except (duckdb.Error, OSError) as error:  # the Arrow stream passes DuckDB's errors on as OSError without a number
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise ConfigError(explain_refusal(connection, query, error)) from error
-
-
-def ask(connection, query, parameters=None):
-    """Return the answer to a query, not fetched yet: a relation; call it and fetch from it within `refusals`."""
-    relation = connection.sql(query, params=parameters or None)
-    return connection.sql("SELECT true AS done LIMIT 0") if relation is None else relation  # None: nothing to answer
 
 
 def fetch_answer(connection, query, parameters=None):
     """Return the answer to a query as a pyarrow.Table; ConfigError if DuckDB refuses it."""
-    with refusals(connection, query):
-        return ask(connection, query, parameters).to_arrow_table()
+    with asking(connection, query, parameters) as relation:
+        return relation.to_arrow_table()
 
 
 def fetch_head(connection, query, parameters=None, *, limit):
     """Return the first rows of an answer, a pyarrow.Table, and the number of all; the others are not kept."""
-    with refusals(connection, query):
+    with asking(connection, query, parameters) as relation:
         kept, n_row = [], 0
-        with ask(connection, query, parameters).to_arrow_reader(max(limit, 1000)) as reader:
+        with relation.to_arrow_reader(max(limit, 1000)) as reader:
             for batch in reader:
                 kept += [batch.slice(0, limit - n_row)] if n_row < limit else []
                 n_row += batch.num_rows
@@ -52,8 +32,7 @@ def write_answer(connection, path, query, parameters=None):
 
     Columns that are those of a table, untouched, keep its unit, meaning and UCD, where the format has a place for them.
     """
-    with refusals(connection, query):
-        relation = ask(connection, query, parameters)
+    with asking(connection, query, parameters) as relation:
         metadata = query_metadata(connection, query, relation.columns)
         writers = {".json": write_json, ".jsonl": write_json_lines}
         # a reader that an error leaves open keeps the file in use: the next connection to it would wait for ever

@@ -4,7 +4,7 @@
 """
 
 import sys
-from contextlib import chdir, contextmanager
+from contextlib import chdir, closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from dbpipe import opening, pipeline, templates
 from dbpipe.catalog import checks, files, units
 from dbpipe.catalog.cookbook import find_recipe
 from dbpipe.catalog.queries import fetch_table, load_named
+from dbpipe.catalog.questions import ask, check_new_name, find_relation
 from dbpipe.catalog.request import request_ingest
 from dbpipe.discover import find_raw_files, split_settled
-from dbpipe.errors import ConfigError
+from dbpipe.errors import ConfigError, DbpipeError, DiskError
 from dbpipe.offer import Options
 from dbpipe.opening import CATALOG, INSTRUMENT, LOCK, SETTINGS, SNAPSHOT
 from dbpipe.pool import WorkerPool
@@ -30,16 +31,24 @@ __all__ = ["CATALOG", "INSTRUMENT", "LOCK", "SETTINGS", "SNAPSHOT", "Survey"]
 class Survey:
     """An open survey. Close it, or use it in a ``with`` block: while it is open for writing nobody else can write.
 
-    Readers get the published snapshot if nothing has changed since, or while somebody is writing; ``as_of`` says then
-    from when it is (UTC), and ``busy`` who is writing. Else they get the catalogue itself, and hold up the next writer.
+    Readers get the published snapshot and hold up nobody, however long they have it open; ``as_of`` says from when it
+    is (UTC), and ``busy``, if it is not the catalogue as it is now, why: mostly, who is writing.
     """
 
-    def __init__(self, root, connection, lock=None, *, as_of=None, busy=None):
+    def __init__(self, root, opened):
         self.root = Path(root)
-        self.connection = connection
-        self.as_of = as_of
-        self.busy = busy
-        self._lock = lock
+        self.connection = opened.connection
+        self._opened = opened
+
+    @property
+    def as_of(self):
+        """From when the snapshot is (UTC); None for the catalogue itself."""
+        return self._opened.as_of
+
+    @property
+    def busy(self):
+        """Why there is no newer snapshot, or None."""
+        return self._opened.stale and str(self._opened.stale)
 
     @classmethod
     def open(cls, root, *, read_only=True, published=True):
@@ -50,26 +59,21 @@ class Survey:
         root : path
         read_only : bool
         published : bool
-            False: the catalogue itself is wanted for reading, not the published snapshot.
+            False: an older snapshot is not wanted; what is read is the catalogue as it is now.
 
         Raises
         ------
         ConfigError
             If there is no survey.
         SurveyBusy
-            If another process is writing to it and the snapshot is not wanted or not there, or, when opening for
-            writing, reading it.
+            If another process is writing to it, and it is to be opened for writing, or there is no snapshot.
         """
         root = Path(root)
         if not (root / CATALOG).is_file():
             raise ConfigError(f"{root} is not a survey (`dbpipe init {root}` makes one)")
-        if not read_only:
-            opened = opening.open_to_write(root)
-        elif published:
-            opened = opening.open_to_read(root)
-        else:
-            opened = opening.open_catalog_to_read(root)
-        return cls(root, opened.connection, opened.lock, as_of=opened.as_of, busy=opened.busy)
+        if read_only:
+            return cls(root, opening.open_to_read(root, current=not published))
+        return cls(root, opening.open_to_write(root))
 
     @classmethod
     def init(cls, root, *, instrument="phosim-eimage"):
@@ -87,16 +91,28 @@ class Survey:
         return cls.open(root, read_only=False)
 
     def close(self):
-        """Write everything to the catalogue file and let go of the survey."""
-        self.connection.close()
-        if self._lock is not None:
-            self._lock.close()
+        """Write everything to the catalogue file, let readers see it if anything has changed, and let go of it."""
+        try:
+            if self._is_writing:
+                self._opened.publish_changes()
+        finally:
+            self._opened.close()
+
+    @property
+    def _is_writing(self):
+        return isinstance(self._opened, opening.Writing)
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        self.close()
+    def __exit__(self, kind, error, traceback):
+        if error is None:
+            self.close()
+        elif isinstance(error, DbpipeError) and not isinstance(error, DiskError):
+            with suppress(DbpipeError):  # the first error is the one to tell
+                self.close()
+        else:
+            self._opened.close()  # stopped or broken: the next who opens it publishes what was committed
 
     @cached_property
     def settings(self):
@@ -104,8 +120,14 @@ class Survey:
         return read_settings(self.root / SETTINGS, pipeline.sections())
 
     def sql(self, query, **parameters):
-        """Ask the catalogue: ``survey.sql("SELECT ...").df()``; ``$name`` in the text takes a keyword argument."""
-        return self.connection.sql(query, params=parameters or None)
+        """Ask the catalogue: ``survey.sql("SELECT ...").df()``; ``$name`` in the text takes a keyword argument.
+
+        Raises
+        ------
+        ConfigError
+            If the text is not one SELECT that only reads tables, or DuckDB refuses it.
+        """
+        return ask(self.connection, query, parameters)
 
     def fetch(self, query, **parameters):
         """Return the answer to a query as a pyarrow.Table; a query that DuckDB refuses is a ConfigError."""
@@ -128,8 +150,7 @@ class Survey:
         """Let queries see a file (CSV, Parquet, FITS, ECSV, VOTable) as a table, until the survey closes."""
         from dbpipe.io.tables import read_columns
 
-        if not name.isidentifier():
-            raise ConfigError(f"{name!r} cannot be the name of a table: letters, digits and _ make one")
+        check_new_name(self.connection, name)
         columns, _ = read_columns(path)
         self.connection.register(name, pa.table(columns))
 
@@ -138,8 +159,10 @@ class Survey:
         return explain(self.connection, dia_source_id)
 
     def count(self, table):
-        """Return how many rows a table has."""
-        ((n_row,),) = self.connection.execute(f"SELECT count(*) FROM {table}").fetchall()
+        """Return how many rows a table or view has; a name that is not known is a ConfigError."""
+        ((n_row,),) = self.connection.execute(
+            f"SELECT count(*) FROM {find_relation(self.connection, table)}"
+        ).fetchall()
         return n_row
 
     def find_settled(self, names, *, settle_s):
@@ -227,7 +250,7 @@ class Survey:
 
     def publish(self):
         """Let readers see the catalogue as it is now; `run` does it at its end. Returns from when it is (UTC)."""
-        return opening.publish(self.root, self.connection)
+        return self._opened.publish()
 
     def inject(self, *, where=None, n_worker=None, retry_failed=False, report=None):
         """Put sources of known flux into copies of the exposures and find them again; returns the `Summary`.
@@ -332,7 +355,11 @@ class Survey:
         """
         from dbpipe.export_tree import export_tree
 
-        return export_tree(self.connection, out, layouts, margin_arcsec=margin_arcsec)
+        if self._is_writing:
+            self._opened.publish_changes()
+        # a connection of its own: it may write to that folder, and so answers no questions
+        with closing(opening.open_to_read(self.root, scratch=Path(out).absolute())) as opened:
+            return export_tree(opened.connection, out, layouts, margin_arcsec=margin_arcsec)
 
     def count_due(self):
         """Return how many units each stage would work on now."""
@@ -340,7 +367,8 @@ class Survey:
 
     def check(self, *, check_hash=False):
         """Apply every rule of a healthy catalogue; see `dbpipe.catalog.checks.run_checks`."""
-        return checks.run_checks(self.connection, self.root, folder=self.checks_folder, check_hash=check_hash)
+        keywords = {"folder": self.checks_folder, "check_hash": check_hash, "who_writes": self.find_writer}
+        return checks.run_checks(self.connection, self.root, **keywords)
 
     def find_warnings(self):
         """Apply every check of quality; see `dbpipe.catalog.checks.run_warnings`."""
@@ -350,6 +378,10 @@ class Survey:
     def checks_folder(self):
         """Where the user's own checks are."""
         return self.root / self.settings["check"].folder
+
+    def find_writer(self):
+        """Return who else is working on the survey, or has since it was opened; "" if nobody."""
+        return "" if self._is_writing else opening.find_writer(self.root, self._opened)
 
     def find_garbage(self):
         """Return the files that the catalogue does not name, relative to the survey."""

@@ -9,7 +9,6 @@ import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
@@ -19,6 +18,7 @@ from dbpipe.catalog.connection import is_disk_failure, transaction
 from dbpipe.catalog.failures import DATA, MAX_RUN, Failure, failure_of, stops_run
 from dbpipe.catalog.lent import execute_with
 from dbpipe.catalog.queries import fetch_table, load_named
+from dbpipe.catalog.questions import asking
 from dbpipe.errors import ConfigError, TransientError
 from dbpipe.template_cuts import Cut, choose, model_psf, weigh
 from dbpipe.template_depth import DepthModel
@@ -197,7 +197,7 @@ def propose(connection, config, *, band=None, max_psf_fwhm=None, quantile=None, 
         If nothing would go in, or the SELECT is wrong.
     """
     if sql is not None:
-        how, value = "sql", Path(sql).read_text(encoding="utf-8")
+        how, value = "sql", _read_select(sql)
     elif max_psf_fwhm is not None:
         how, value = "max_psf_fwhm_pix", max_psf_fwhm
     elif quantile is not None:
@@ -205,6 +205,14 @@ def propose(connection, config, *, band=None, max_psf_fwhm=None, quantile=None, 
     else:
         how, value = "auto", None
     return [_propose(connection, config, target, how, value) for target in _targets(connection, band)]
+
+
+def _read_select(path):
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(f"the SELECT of the template cannot be read from {path}: {reason}") from error
 
 
 def decide(connection, config, decisions, run_id):
@@ -312,15 +320,10 @@ def _chosen_by_cut(candidates, cut):
 
 def _chosen_by_sql(connection, candidates, select):
     try:
-        kinds = [statement.type for statement in connection.extract_statements(select)]
-        if kinds != [duckdb.StatementType.SELECT]:
-            raise ConfigError(
-                f"the template needs one SELECT of visit and detector, found: {select.strip()[:80] or 'nothing'}"
-            )
-        rows = connection.sql(select).select("visit", "detector").fetchall()
-    except duckdb.Error as error:
-        raise ConfigError(f"the template SELECT does not give visit and detector: {error}") from error
-    wanted = set(rows)
+        with asking(connection, select) as relation:
+            wanted = set(relation.select("visit", "detector").fetchall())
+    except ConfigError as error:
+        raise ConfigError(f"the template needs one SELECT of visit and detector: {error}") from error
     exposures = []
     for row in candidates:
         selected = (row["visit"], row["detector"]) in wanted

@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
+from dbpipe.catalog.lent import execute_with
 from dbpipe.ids import detector_base
 from dbpipe.sky.healpix import hpx29
 
@@ -85,7 +86,8 @@ def _gather_objects(connection):
 
 def _insert(connection, table, columns):
     """Insert rows; every column that must have a value and is not given is zero."""
-    given = pa.table(columns)  # noqa: F841 - DuckDB finds it by its name
+    given = pa.table(columns)
     described = connection.execute(f"DESCRIBE {table}").fetchall()
     zeros = [f"0 AS {name}" for name, _, null, *_ in described if null == "NO" and name not in columns]
-    connection.execute(f"INSERT INTO {table} BY NAME SELECT {', '.join(['*', *zeros])} FROM given")
+    query = f"INSERT INTO {table} BY NAME SELECT {', '.join(['*', *zeros])} FROM given"
+    execute_with(connection, query, {"given": given})

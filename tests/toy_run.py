@@ -6,6 +6,7 @@ import toy_stages
 
 from dbpipe import pipeline
 from dbpipe.catalog import connection
+from dbpipe.catalog.lock import Lock
 from dbpipe.offer import Options
 from dbpipe.pool import WorkerPool
 
@@ -13,7 +14,7 @@ from dbpipe.pool import WorkerPool
 def run(root, n_worker, config, *, options=None):
     """Run both toy stages and return their summaries."""
     options = options or Options(parameters={"shift": 0.5})
-    lock = connection.Lock(f"{root}/survey.lock")
+    lock = Lock(f"{root}/survey.lock")
     catalog = connection.connect(f"{root}/survey.duckdb")
     summaries = []
     try:

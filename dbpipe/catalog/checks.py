@@ -11,8 +11,11 @@ from pathlib import Path
 
 import duckdb
 
+from dbpipe.catalog.connection import only_reading
 from dbpipe.catalog.files import find_missing, find_missing_raw
 from dbpipe.catalog.queries import directory, load
+from dbpipe.catalog.questions import check_select
+from dbpipe.catalog.sql_errors import explain_refusal
 from dbpipe.errors import CatalogError, ConfigError
 
 _WARNING = re.compile(r"^-- *warning *$", re.MULTILINE)
@@ -55,16 +58,31 @@ class Finding:
     example: str
     error: str = ""
     """Why a user's check could not be asked; n_row is then 1, so that it does not pass for healthy."""
+    left_out: str = ""
+    """Why it was not looked at; n_row is then 0."""
 
 
-def run_checks(connection, root, *, folder=None, check_hash=False):
-    """Apply every rule to a survey and return a `Finding` for each; ``n_row`` is 0 where all is well."""
+def run_checks(connection, root, *, folder=None, check_hash=False, who_writes=lambda: ""):
+    """Apply every rule to a survey and return a `Finding` for each; ``n_row`` is 0 where all is well.
+
+    ``who_writes()`` says who is changing the files meanwhile, if anybody: they are then not compared with the rows.
+    """
     found = [_ask(connection, *check) for check in _own(is_warning=False)]
-    lost = find_missing(connection, root, check_hash=check_hash)
-    found.append(_finding("files.product", "Every file that the catalogue names is there, as it was written.", lost))
-    raw = find_missing_raw(connection)
-    found.append(_finding("files.raw", "Every raw file is where it was ingested, of the same size.", raw))
+    found += _look_at_files(connection, root, check_hash, who_writes)
     return found + [_ask_user(connection, *check) for check in _of_user(folder, is_warning=False)]
+
+
+def _look_at_files(connection, root, check_hash, who_writes):
+    rules = {
+        "files.product": "Every file that the catalogue names is there, as it was written.",
+        "files.raw": "Every raw file is where it was ingested, of the same size.",
+    }
+    if not (busy := who_writes()):
+        lost = find_missing(connection, root, check_hash=check_hash), find_missing_raw(connection)
+        busy = who_writes()
+    if busy:
+        return [Finding(name, rule, 0, "", left_out=busy) for name, rule in rules.items()]
+    return [_finding(name, rule, rows) for (name, rule), rows in zip(rules.items(), lost, strict=True)]
 
 
 def run_warnings(connection, *, folder=None):
@@ -103,7 +121,7 @@ def _of_user(folder, *, is_warning):
     for path in sorted(Path(folder).glob("*.sql")) if folder else ():
         try:
             queries = load(path) or {path.stem: path.read_text(encoding="utf-8").strip().rstrip(";")}
-        except (CatalogError, UnicodeDecodeError) as error:
+        except (CatalogError, UnicodeDecodeError, OSError) as error:
             raise ConfigError(f"the check {path} cannot be read: {error}") from error
         for name, query in queries.items():
             if bool(_WARNING.search(query)) == is_warning:
@@ -120,11 +138,13 @@ def _ask(connection, name, query):
 
 def _ask_user(connection, name, query):
     try:
-        if [statement.type for statement in connection.extract_statements(query)] != [duckdb.StatementType.SELECT]:
-            return Finding(name, "", 1, "", "it is not one SELECT")
-        return _ask(connection, name, query)
-    except duckdb.Error as error:
+        check_select(connection, query)
+        with only_reading(connection):
+            return _ask(connection, name, query)
+    except ConfigError as error:
         return Finding(name, "", 1, "", str(error))
+    except duckdb.Error as error:
+        return Finding(name, "", 1, "", explain_refusal(connection, query, error))
 
 
 def _finding(name, rule, rows):

@@ -1,15 +1,10 @@
-"""Opening the catalogue file: one writer or many readers, and never a surprise from the network.
+"""Connections to a catalogue file: never a surprise from the network, and no way out of the folders they are given.
 
-DuckDB locks its file with a POSIX record lock, which silently vanishes when the process that holds it opens and closes
-the same file (a hash, a copy, a backup). So the survey has a lock file of its own, held with flock(2), and nothing in
-dbpipe opens the ``.duckdb`` path except DuckDB.
+`dbpipe.catalog.lock` keeps writers apart, and nothing in dbpipe opens the ``.duckdb`` path except DuckDB.
 """
 
-import errno
-import fcntl
 import os
 import re
-import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -32,6 +27,7 @@ _SETTINGS = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "checkpoint_threshold": "256MB",
+    "python_enable_replacements": "false",  # else SQL sees the variables of the Python functions around it
 }
 
 
@@ -73,6 +69,8 @@ def connect(path, *, read_only=False):
     """
     if not Path(path).is_file():
         raise CatalogError(f"{path} is not there: not a survey, or `dbpipe init` was interrupted")
+    for file in (path, f"{path}.wal"):
+        refuse_link(file)
     try:
         return _attach(path, read_only)
     except duckdb.Error as error:  # a damaged file has many faces, the bare class among them
@@ -110,71 +108,39 @@ def quote_text(text):
     return "'" + str(text).replace("'", "''") + "'"
 
 
-class Lock:
-    """The lock of a survey: exclusive for a writer, shared for readers; it goes when the process goes."""
-
-    def __init__(self, path, *, shared=False):
-        """Take the lock, or say who has it.
-
-        Raises
-        ------
-        SurveyBusy
-            If another process holds it in a way that excludes us; the message names its process number.
-        """
-        self._file = _open_lock_file(path)
-        if self._file is None:
-            return
-        try:
-            fcntl.flock(self._file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            message = f"survey {Path(path).parent} is busy: {_holders(self._file)}; try again when it has finished"
-            self.close()
-            raise SurveyBusy(message) from None
-        if self._file.writable():
-            if not shared:
-                self._file.truncate(0)
-            self._file.write(f"{os.getpid()} {_command()}\n")
-            self._file.flush()
-
-    def close(self):
-        """Let go of the lock."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+def quote_name(name):
+    """Return the name of a table or column as SQL writes it."""
+    return '"' + str(name).replace('"', '""') + '"'
 
 
-def _open_lock_file(path):
-    """Open the lock file; who may not write there opens what is there, or goes without."""
-    try:
-        return open(path, "a+", encoding="utf-8")
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise CatalogError(f"{path} cannot be opened: {error.strerror}") from error
-    with suppress(OSError):
-        return open(path, encoding="utf-8")
-    return None
+def refuse_link(path):
+    """Raise CatalogError if a path is a symbolic link: what is written there would end up somewhere else."""
+    if os.path.islink(path):
+        text = f"{path} is a symbolic link to {os.readlink(path)}, which is not followed: put the file itself there"
+        raise CatalogError(text)
 
 
-def _holders(file):
-    """Name the living processes among those that wrote themselves into the lock file."""
-    file.seek(0)
-    lines = [line.strip().partition(" ") for line in file if line.strip()]
-    living = [f"process {pid} ({command})" for pid, _, command in lines if _is_alive(pid)]
-    return "held by " + ", ".join(dict.fromkeys(living)) if living else "another process holds it"
+def confine(connection, *, folders=(), files=(), locked=False):
+    """Let a connection reach no files but some, for as long as it lives.
 
+    What it has attached already stays so. Nothing that comes from outside, a query or a catalogue with its views and
+    macros, is to run on a connection that is not confined.
 
-def _is_alive(pid):
-    try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _command():
-    return " ".join([Path(sys.argv[0]).name or "python", *sys.argv[1:4]]).replace("\n", " ")
+    Parameters
+    ----------
+    folders : sequence of path
+        Folders that it may read and write in.
+    files : sequence of str
+        Files by the names that statements give them.
+    locked : bool
+        No setting can be changed any more either.
+    """
+    inside = ", ".join(quote_text(os.path.realpath(folder)) for folder in folders)
+    connection.execute(f"SET allowed_directories = [{inside}]")
+    connection.execute(f"SET allowed_paths = [{', '.join(map(quote_text, files))}]")
+    connection.execute("SET enable_external_access = false")
+    if locked:
+        connection.execute("SET lock_configuration = true")
 
 
 @contextmanager
@@ -190,3 +156,14 @@ def transaction(connection):
         if not committed:
             with suppress(duckdb.TransactionException):  # a COMMIT that failed has rolled back already
                 connection.execute("ROLLBACK")
+
+
+@contextmanager
+def only_reading(connection):
+    """Let nothing within the block change the catalogue."""
+    connection.execute("BEGIN TRANSACTION READ ONLY")
+    try:
+        yield
+    finally:
+        with suppress(duckdb.Error):  # an error may have ended the transaction
+            connection.execute("ROLLBACK")

@@ -10,7 +10,7 @@ from functools import cache
 
 from dbpipe.catalog.lineage import Untraceable, column_names, find_table, trace, view_query
 from dbpipe.catalog.queries import directory
-from dbpipe.errors import ConfigError
+from dbpipe.catalog.questions import find_relation
 
 _COMMENT = re.compile(r"^\[(?P<unit>[^\]]*)\] *(?P<description>.*)$", re.DOTALL)
 _DEPTH = 30
@@ -34,7 +34,7 @@ def column_metadata(connection, table):
     """
     place = find_table(connection, table)
     if place is None:
-        raise ConfigError(f"there is no table or view {table!r}; there are: {', '.join(_table_names(connection))}")
+        find_relation(connection, table)  # says what is near
     return _Dictionary(connection).of_table(place)
 
 
@@ -111,13 +111,6 @@ class _Dictionary:
             name: _describe(name, comment) if comment else known
             for (name, comment), known in zip(comments.items(), passed_on, strict=True)
         }
-
-
-def _table_names(connection):
-    rows = connection.execute(
-        "SELECT DISTINCT table_name FROM duckdb_columns() WHERE NOT internal AND schema_name = 'main' ORDER BY 1"
-    ).fetchall()
-    return [name for (name,) in rows]
 
 
 def _common(meanings):

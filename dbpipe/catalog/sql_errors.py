@@ -5,9 +5,11 @@ import re
 
 from dbpipe.catalog.queries import parameters
 
+LEND = "lend the file with --with NAME=FILE and ask FROM NAME"
 _KIND = re.compile(r"^(?:\w+ )*Error: ")
 _COLUMN = re.compile(r'(?:column|column named) "([^"]+)"')
 _RELATION = re.compile(r'(?:Table with name|[Rr]eferenced table) "?(\w+)"?')
+_FILE = re.compile(r"Cannot access (?:file|directory) \"(.*)\" - file system operations are disabled")
 _FUNCTION = re.compile(r"Function with name \"?(\w+)\"?")
 _PARAMETER = re.compile(r"not provided for the following.*parameters: (.+)$")
 _RELATIONS = "SELECT table_name FROM duckdb_columns() WHERE NOT internal AND schema_name = 'main'"
@@ -34,6 +36,8 @@ def explain_refusal(connection, query, error):
         return f"the query needs a value for ${names}: --set NAME=VALUE"
     if "read-only mode" in message:
         return "the query would change the survey: only questions are answered here"
+    if found := _FILE.search(message):
+        return f"the query would reach the file {found[1]}: only tables are asked here; {LEND}"
     line = _LINE.search(message)
     where = f" (line {line[1]}: {line[2].strip()[:80]})" if line else ""
     return first + where + _suggest(connection, query, first)

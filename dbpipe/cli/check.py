@@ -1,6 +1,7 @@
 """Commands that look after a survey: status, check, gc."""
 
 import json
+import sys
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ from dbpipe.catalog.checks import write_example
 from dbpipe.catalog.queries import load_named
 from dbpipe.cli.console import console, describe, print_table, reading, writing
 from dbpipe.cli.work import SurveyArgument
+from dbpipe.errors import SurveyBusy
 from dbpipe.pipeline import ON_REQUEST, STAGES
 from dbpipe.survey import Survey
 
@@ -85,13 +87,14 @@ def check(
 
         dbpipe check my_survey
     """
-    with Survey.open(survey, published=False) as opened:
+    with _open_newest(survey) as opened:
         if new is not None:
             console().print(f"{write_example(opened.checks_folder, new)} is yours to edit.")
             return
         findings, warnings = opened.check(check_hash=hash), opened.find_warnings()
         distrusted = _distrusted(opened)
-        n_garbage = len(opened.find_garbage())
+        garbage = opened.find_garbage()
+        n_garbage = 0 if opened.find_writer() else len(garbage)  # he has written files that he has not committed yet
     failed = [finding for finding in findings + warnings if finding.error]
     if failed:
         print_table(("check that cannot be asked", "why"), [(finding.name, finding.error) for finding in failed])
@@ -99,7 +102,11 @@ def check(
     if broken:
         _print_findings(broken, "broken rule")
     elif not failed:
-        console().print(f"Healthy: {len(findings)} rules, none broken.")
+        asked = [finding for finding in findings if not finding.left_out]
+        console().print(f"Healthy: {len(asked)} rules, none broken.")
+    for finding in findings:
+        if finding.left_out:
+            console().print(f"{finding.name} was not looked at: {finding.left_out}")
     raised = [finding for finding in warnings if finding.n_row and not finding.error]
     others = [finding for finding in raised if finding.name != DISTRUST]  # that one has a table of its own
     if others:
@@ -109,6 +116,14 @@ def check(
     if n_garbage:
         console().print(f"{n_garbage} files are not named by the database (dbpipe gc {survey} deletes them).")
     raise typer.Exit(1 if broken or failed or (strict and raised) else 0)
+
+
+def _open_newest(survey):
+    """Open the catalogue as it is now, which fails if it is damaged; while somebody is writing, as it was published."""
+    try:
+        return Survey.open(survey, published=False)
+    except SurveyBusy:
+        return Survey.open(survey)
 
 
 def _distrusted(opened):
@@ -141,8 +156,10 @@ def gc(
         dbpipe gc my_survey --dry-run
     """
     if dry_run:
-        with Survey.open(survey, published=False) as opened:
+        with reading(survey) as opened:
             garbage = opened.find_garbage()
+            if busy := opened.find_writer():
+                print(f"dbpipe: files that have just been written are among these: {busy}", file=sys.stderr)
     else:
         with writing(survey) as opened:
             garbage = opened.delete_garbage()

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from dbpipe.catalog.connection import refuse_link
 from dbpipe.errors import DbpipeError, SurveyBusy
 from dbpipe.pipeline import Report
 from dbpipe.survey import Survey
@@ -105,12 +106,16 @@ def reading(root):
 
 
 class _Log(RotatingFileHandler):
-    """The log of a survey: a new file when it is full, and some old ones."""
+    """The log of a survey: a new file when it is full, and some old ones; a symbolic link is not followed."""
 
     def __init__(self, root):
         path = Path(root) / "dbpipe.log"
         super().__init__(path, maxBytes=LOG_SIZE_BYTE, backupCount=N_OLD_LOG, encoding="utf-8")
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+
+    def _open(self):
+        refuse_link(self.baseFilename)
+        return super()._open()
 
     def handleError(self, record):
         """Say nothing if the disk is full: the run itself will."""

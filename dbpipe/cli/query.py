@@ -95,6 +95,8 @@ def _pairs(texts, option):
         name, equals, value = text.partition("=")
         if not (name and equals):
             raise ConfigError(f"{option} {text}: write NAME=VALUE")
+        if name in pairs:
+            raise ConfigError(f"{option} gives {name} twice")
         pairs[name] = value
     return pairs
 

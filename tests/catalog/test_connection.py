@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from dbpipe.catalog import connection
-from dbpipe.errors import CatalogError, SurveyBusy
+from dbpipe.errors import CatalogError
 
 
 def test_new_files_have_the_format_of_duckdb_1_5(tmp_path):
@@ -26,37 +26,6 @@ def test_nothing_is_fetched_from_the_network(tmp_path):
             "SELECT name, value FROM duckdb_settings() WHERE name LIKE 'auto%_known_extensions' ORDER BY name"
         ).fetchall()
     assert rows == [("autoinstall_known_extensions", "false"), ("autoload_known_extensions", "false")]
-
-
-def test_a_second_writer_is_told_who_is_writing(tmp_path):
-    """A busy survey says so in one line with the process number, to writers and readers."""
-    code = (
-        "import sys, time; from dbpipe.catalog.connection import Lock; lock = Lock(sys.argv[1]);"
-        "print('held', flush=True); sys.stdin.read()"
-    )
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    path = tmp_path / "survey.lock"
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
-    ) as holder:
-        assert holder.stdout.readline() == b"held\n"
-        for shared in (False, True):
-            with pytest.raises(SurveyBusy, match=f"is busy: held by process {holder.pid} ") as caught:
-                connection.Lock(path, shared=shared)
-            assert "\n" not in str(caught.value)
-        holder.kill()
-    connection.Lock(path).close()
-
-
-def test_readers_share(tmp_path):
-    """Many can read at once; a writer waits until the last has gone."""
-    path = tmp_path / "survey.lock"
-    readers = [connection.Lock(path, shared=True) for _ in range(2)]
-    with pytest.raises(SurveyBusy, match=str(os.getpid())):
-        connection.Lock(path)
-    for reader in readers:
-        reader.close()
-    connection.Lock(path).close()
 
 
 def test_a_missing_file_is_not_created(tmp_path):
