@@ -60,7 +60,7 @@ def run(out, *, workers=None, seed=1):
     judgement = compare(simulated, root, out / "pictures")
     screen.print(f"Done in {time.monotonic() - started:.0f} s. To try next:\n")
     for line in suggestions(root):
-        screen.print(f"  {line}", markup=False)
+        screen.print(f"  {line}")
     return judgement
 
 

@@ -1,35 +1,78 @@
 """The command line: parse, call, print.
 
-Exit codes: 0 fine, 1 dbpipe says no, 2 wrong usage, 3 units failed (`run --strict`), 75 the survey is busy.
+Exit codes: 0 fine, 1 dbpipe says no, 2 wrong usage, 3 done, but units met an error that nobody foresaw, lost their
+worker or ran into a limit (with `--strict` also: but units failed), 70 a bug of dbpipe, 75 the survey is busy,
+128 + n stopped by signal n: 130 by Ctrl-C, 143 by SIGTERM.
 """
 
 import errno
+import os
+import signal
 import sys
 import traceback
 
+from dbpipe.cli.stop import listening
+from dbpipe.cli.text import printable_lines
 from dbpipe.errors import DbpipeError, DiskError, SurveyBusy
 
 EXIT_BUSY = 75
 """EX_TEMPFAIL of sysexits.h: try again later."""
+EXIT_BUG = 70
+"""EX_SOFTWARE of sysexits.h."""
+EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
 
 _DISK_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 def main():
-    """Run the command line and exit; errors meant for the user are one message, not a traceback."""
-    from dbpipe.cli.app import app  # not at the top: worker processes import the script that calls main
+    """Run the command line and exit; whatever goes wrong is one message, not a traceback."""
+    with listening() as request:
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")  # no text is lost where the terminal knows only ASCII
+        try:
+            from dbpipe.cli.app import app  # not at the top: worker processes import the script that calls main
 
+            app()
+            code = 0
+        except BaseException as error:
+            code = _end(error, request)
+        code = _flush(code)
+    sys.exit(code)
+
+
+def _end(error, request):
+    """Say how a command ended and return its exit code."""
+    if request.number is not None:  # whatever the stop has become on its way, DuckDB makes a RuntimeError of it
+        print("dbpipe: stopped; what was committed is kept, run again to resume", file=sys.stderr)
+        return 128 + request.number
+    if isinstance(error, SystemExit):
+        return error.code
+    if isinstance(error, BrokenPipeError):
+        return EXIT_BROKEN_PIPE
+    if isinstance(error, SurveyBusy):
+        return _complain(error, EXIT_BUSY)
+    if isinstance(error, DbpipeError):
+        return _complain(error, 1)
+    known = _disk_error(error)
+    if known is not None:
+        return _complain(known, 1)
+    text = f"{type(error).__name__}: {error} (a bug of dbpipe, please report it; DBPIPE_DEBUG=1 shows where)"
+    return _complain(DbpipeError(text), EXIT_BUG, cause=error)
+
+
+def _flush(code):
+    """Write what is still to be written, as long as somebody reads it, and return the exit code."""
     try:
-        app()
-    except SurveyBusy as error:
-        sys.exit(_complain(error, EXIT_BUSY))
-    except DbpipeError as error:
-        sys.exit(_complain(error, 1))
-    except Exception as error:
-        known = _disk_error(error)
-        if known is None:
-            raise
-        sys.exit(_complain(known, 1))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = EXIT_BROKEN_PIPE
+    except OSError as error:
+        code = _complain(DiskError(f"standard output cannot be written: {error}"), 1)
+    else:
+        return code
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again at its end, and talks
+    return code
 
 
 def _disk_error(error):
@@ -46,9 +89,10 @@ def _disk_error(error):
     return known
 
 
-def _complain(error, code):
-    if "--debug" in sys.argv:
-        traceback.print_exception(error)
+def _complain(error, code, *, cause=None):
+    if "--debug" in sys.argv or os.environ.get("DBPIPE_DEBUG"):
+        lines = traceback.format_exception(cause or error)
+        print(printable_lines("".join(lines).rstrip()), file=sys.stderr)
     numbers = ", ".join(f"{name} = {value}" for name, value in getattr(error, "numbers", {}).items())
-    print(f"dbpipe: {error}" + (f" ({numbers})" if numbers else ""), file=sys.stderr)
+    print(printable_lines(f"dbpipe: {error}" + (f" ({numbers})" if numbers else "")), file=sys.stderr)
     return code

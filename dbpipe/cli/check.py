@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from dbpipe.catalog.checks import write_example
+from dbpipe.catalog.failures import DATA
 from dbpipe.catalog.queries import load_named
 from dbpipe.cli.console import console, describe, print_table, reading, writing
 from dbpipe.cli.work import SurveyArgument
-from dbpipe.errors import SurveyBusy
+from dbpipe.errors import ConfigError, SurveyBusy
 from dbpipe.pipeline import ON_REQUEST, STAGES
 from dbpipe.survey import Survey
 
@@ -21,15 +22,32 @@ MAX_SHOWN = 40
 
 def status(
     survey: SurveyArgument,
+    unit: Annotated[
+        str | None, typer.Argument(help="With --traceback: only units whose `STAGE KEY` has this in it.")
+    ] = None,
     timing: Annotated[bool, typer.Option("--timing", help="Show what the work cost instead.")] = False,
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show where in the program errors arose that nobody foresaw, instead.")
+    ] = False,
 ):
     """Show what is done, what is due, and what failed and why.
+
+    A failure is of a kind: data (the input was refused), transient (not possible now: every run tries again), bug (an
+    error that nobody foresaw: tried again by another version), died (its worker process did), time_limit or
+    memory_limit (tried by three runs). `dbpipe run --retry-failed` tries all of them again.
 
     `--timing` shows wall clock and CPU seconds of each stage, per unit and per million pixels, and the peak memory.
 
         dbpipe status my_survey --timing
+
+        dbpipe status my_survey --traceback "calibrate visit=840"
     """
+    if unit is not None and not traceback:
+        raise ConfigError(f"what is {unit}? A unit goes with --traceback")
     with reading(survey) as opened:
+        if traceback:
+            _print_tracebacks(opened, unit or "")
+            return
         if timing:
             for name, title in (("by_stage", "Cost by stage"), ("slowest", "Slowest units")):
                 _print_report(opened, "timing", name, title)
@@ -43,10 +61,35 @@ def status(
         console().print(f"{distrusted} of {n_diffim} difference images are to be distrusted: dbpipe check {survey}")
     if reasons:
         rows = [
-            (r["stage"], r["status"], r["n_unit"], describe(r["reason"], _numbers(r["numbers"])), r["example"])
+            (
+                r["stage"],
+                _status(r),
+                r["n_unit"],
+                r["n_attempt"],
+                describe(r["reason"], _numbers(r["numbers"])),
+                r["example"],
+            )
             for r in reasons
         ]
-        print_table(("stage", "status", "units", "reason (numbers of the example)", "example"), rows, title="Not done")
+        columns = ("stage", "status", "units", "runs", "reason (numbers of the example)", "example")
+        print_table(columns, rows, title="Not done")
+        if any(row["has_traceback"] for row in reasons):
+            console().print(f"Where errors arose that nobody foresaw: dbpipe status {survey} --traceback")
+
+
+def _status(row):
+    return row["status"] if row["kind"] in (None, DATA) else f"{row['status']}: {row['kind']}"
+
+
+def _print_tracebacks(opened, text):
+    """Print what is known of errors that nobody foresaw, in units whose stage and key have a text in them."""
+    rows = opened.fetch(load_named("reports", "status")["tracebacks"], text=text).to_pylist()
+    for row in rows:
+        reason = describe(row["reason"], _numbers(row["numbers"]))
+        console().print(f"{row['stage']} {row['unit_key']}: {reason} ({row['kind']}, runs: {row['n_attempt']})")
+        for line in (row["traceback"] or "").splitlines():
+            console().print(f"    {line}")
+    console().print(f"{len(rows)} units met an error that nobody foresaw, lost their worker or ran into a limit.")
 
 
 def _numbers(text):
@@ -164,5 +207,5 @@ def gc(
         with writing(survey) as opened:
             garbage = opened.delete_garbage()
     for path in garbage:
-        print(path)
+        console().print(path)
     console().print(f"{len(garbage)} files {'would be ' if dry_run else ''}deleted.")

@@ -1,4 +1,8 @@
-"""Printing: tables, and progress that is a bar on a terminal and lines in a log."""
+"""Printing: tables, and progress that is a bar on a terminal and lines in a log.
+
+What is printed comes from headers, file names and tables of others. Nothing of it is taken for markup, and nothing
+reaches a terminal or a log that `dbpipe.cli.text` has not seen.
+"""
 
 import logging
 import sys
@@ -14,7 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from dbpipe.catalog.connection import refuse_link
-from dbpipe.errors import DbpipeError, SurveyBusy
+from dbpipe.catalog.failures import DATA
+from dbpipe.cli.text import printable, printable_lines
+from dbpipe.errors import SurveyBusy
 from dbpipe.pipeline import Report
 from dbpipe.survey import Survey
 
@@ -27,20 +33,49 @@ LINE_EVERY_S = 10.0
 """How often a log that is not a terminal hears of a stage that goes on."""
 
 
+class Shell(Console):
+    """A console that takes text for what it is: no markup, no emoji, no control characters."""
+
+    def __init__(self, **options):
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def print(self, *objects, **options):
+        """Print texts, each as one line (line breaks at its ends are kept), or tables."""
+        super().print(*(_one_line(item) if isinstance(item, str) else item for item in objects), **options)
+
+    def on_broken_pipe(self):
+        """Nobody reads any more: leave it to the command line, which ends in silence."""
+        raise BrokenPipeError
+
+
+def _one_line(text):
+    inner = text.strip("\n")
+    before, _, after = text.partition(inner) if inner else (text, "", "")
+    return before + printable(inner) + after
+
+
 def console(*, quiet=False):
     """Return the console; a pipe gets lines as long as they are, and a quiet one says nothing."""
-    return Console(soft_wrap=not sys.stdout.isatty(), highlight=False, quiet=quiet)
+    return Shell(soft_wrap=not sys.stdout.isatty(), quiet=quiet)
+
+
+def _table_shell():
+    return Shell(width=None if sys.stdout.isatty() else 10_000)
+
+
+def _new_table(title):
+    title = None if title is None else printable(title)
+    return Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
 
 
 def print_table(columns, rows, *, title=None):
     """Print rows as a table; NULL is shown as a dot."""
-    table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = _new_table(title)
     for name in columns:
-        table.add_column(name, overflow="fold")
+        table.add_column(printable(name), overflow="fold")
     for row in rows:
         table.add_row(*(format_value(value) for value in row))
-    width = None if sys.stdout.isatty() else 10_000
-    Console(width=width, highlight=False, markup=False).print(table)
+    _table_shell().print(table)
 
 
 def print_answer(columns, rows, *, title=None):
@@ -49,13 +84,13 @@ def print_answer(columns, rows, *, title=None):
     What is too wide for the terminal is printed row by row, one column a line, so that nothing is cut or broken.
     """
     texts = [_column(name, [row[k] for row in rows]) for k, name in enumerate(columns)]
-    shell = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False)
+    shell = _table_shell()
     if sum(len(column[0]) + 3 for column in texts) > shell.width:
         for number in range(1, len(rows) + 1):
             values = [(name, column[number].strip()) for name, column in zip(columns, texts, strict=True)]
             print_table(("column", "value"), values, title=f"row {number}")
         return
-    table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = _new_table(title)
     for column in texts:
         table.add_column(column[0], no_wrap=True)
     for row in zip(*(column[1:] for column in texts), strict=True):
@@ -65,7 +100,7 @@ def print_answer(columns, rows, *, title=None):
 
 def _column(name, values):
     """Return name and values as texts of equal length: numbers end together, text begins together."""
-    texts = [name, *_aligned(values, is_time="mjd" in name.lower())]
+    texts = [printable(name), *_aligned(values, is_time="mjd" in name.lower())]
     width = max(map(len, texts))
     is_number = all(_is_number(value) or value is None for value in values)
     return [text.rjust(width) if is_number else text.ljust(width) for text in texts]
@@ -93,7 +128,7 @@ def format_value(value):
         return "·"
     if isinstance(value, float):
         return f"{value:.10g}"
-    return str(value)
+    return printable(value)
 
 
 @contextmanager
@@ -101,8 +136,17 @@ def reading(root):
     """Open a survey to ask it; if the answer is that of an older snapshot, say so on standard error."""
     with Survey.open(root) as survey:
         if survey.busy is not None:
-            print(f"dbpipe: as of {survey.as_of:%Y-%m-%d %H:%M:%S} UTC: {survey.busy}", file=sys.stderr)
+            text = f"dbpipe: as of {survey.as_of:%Y-%m-%d %H:%M:%S} UTC: {survey.busy}"
+            print(printable(text), file=sys.stderr)
         yield survey
+
+
+class _Lines(logging.Formatter):
+    """A record begins a line; what else it has, a traceback, is indented: no text from data can pass for a record."""
+
+    def format(self, record):
+        """Return the lines of a record."""
+        return "\n    ".join(printable_lines(super().format(record)).split("\n"))
 
 
 class _Log(RotatingFileHandler):
@@ -111,7 +155,7 @@ class _Log(RotatingFileHandler):
     def __init__(self, root):
         path = Path(root) / "dbpipe.log"
         super().__init__(path, maxBytes=LOG_SIZE_BYTE, backupCount=N_OLD_LOG, encoding="utf-8")
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self.setFormatter(_Lines("%(asctime)s %(levelname)s %(message)s"))
 
     def _open(self):
         refuse_link(self.baseFilename)
@@ -135,7 +179,7 @@ def writing(root, *, wait=False):
         log.propagate = False
         try:
             yield survey
-        except DbpipeError:
+        except Exception:
             log.exception("stopped")
             raise
         finally:
@@ -161,7 +205,7 @@ class Progressing(Report):
         self._console = console(quiet=quiet)
         self._bar = None
         if sys.stdout.isatty() and not quiet:
-            columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn())
+            columns = (TextColumn("{task.description:<10}", markup=False), BarColumn(), MofNCompleteColumn())
             self._bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self._console)
 
     def __enter__(self):
@@ -184,7 +228,9 @@ class Progressing(Report):
         """A unit was committed; a failure is shown at once."""
         self._n_settled += 1
         if verdict.status == "failed":
-            self._console.print(f"  {verdict.stage} {verdict.unit_key}: {describe(verdict.reason, verdict.numbers)}")
+            kind = "" if verdict.kind == DATA else f" [{verdict.kind}]"
+            text = describe(verdict.reason, verdict.numbers)
+            self._console.print(f"  {verdict.stage} {verdict.unit_key}{kind}: {text}")
         if self._bar is not None:
             self._bar.advance(self._task)
         elif time.monotonic() - self._last_line > LINE_EVERY_S:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dbpipe.cli.console import Progressing, console, print_table, reading, writing
-from dbpipe.cli.work import Debug, RetryFailed, SurveyArgument, Workers
+from dbpipe.cli.work import Debug, RetryFailed, SurveyArgument, Workers, end_with
 
 
 def inject(
@@ -29,17 +29,19 @@ def inject(
     from dbpipe import injection, pictures
 
     with writing(survey) as opened, Progressing() as report:
-        opened.inject(where=where, n_worker=workers, retry_failed=retry_failed, report=report)
+        summary = opened.inject(where=where, n_worker=workers, retry_failed=retry_failed, report=report)
     with reading(survey) as opened:
         sources = injection.fetch_sources(opened)
     if not len(sources):
         console().print(f"No injected source is on record: is there a difference image? (`dbpipe status {survey}`)")
+        end_with(survey, summary)
         return
     columns = ("band", "place", "n", "S/N 50%", "mag 50%", "found > 7", "flagged", "bias %", "pull std", "robust",
                "forced: bias %", "pull mean", "pull std", "robust")  # fmt: skip
     print_table(columns, [_row(recovery) for recovery in injection.summarize(sources)], title="Injected sources")
     if plot:
         console().print(f"{pictures.draw_injection(plot, sources)}")
+    end_with(survey, summary)
 
 
 def _row(recovery):

@@ -1,6 +1,7 @@
 """Commands that ask the catalogue: sql, explain."""
 
 import json
+import shutil
 import sys
 import tempfile
 from enum import StrEnum
@@ -11,6 +12,7 @@ import typer
 
 from dbpipe.catalog.cookbook import find_recipe, parse_value, read_recipes
 from dbpipe.cli.console import console, format_value, print_answer, print_table, reading
+from dbpipe.cli.text import printable_lines
 from dbpipe.cli.work import SurveyArgument
 from dbpipe.errors import ConfigError
 
@@ -106,9 +108,9 @@ def _print_text(opened, text, values, chosen):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"answer.{chosen.value}"
         opened.write(path, text, **values)
-        with open(path, encoding="utf-8") as file:
-            for line in file:
-                sys.stdout.write(line)
+        sys.stdout.flush()
+        with open(path, "rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)  # byte for byte, whatever the terminal's encoding
 
 
 def _print_cookbook(named):
@@ -120,7 +122,7 @@ def _print_cookbook(named):
         ]
         print_table(("name", "question", "parameters (--set)"), rows, title="Cookbook: --named NAME")
         return
-    print(find_recipe(named).query)
+    print(printable_lines(find_recipe(named).query))
 
 
 def _shown(parameter):
@@ -141,7 +143,7 @@ def explain(
         sections = opened.explain(dia_source)
     for section in sections:
         if not section.rows:
-            console().print(f"{section.title}: none\n", markup=False)
+            console().print(f"{section.title}: none\n")
         elif len(section.rows) == 1 and section.name != "template_inputs":
             rows = [(name, item) for name, value in section.rows[0].items() for item in _lines(name, value)]
             print_table(("name", "value"), _without_repeats(rows), title=section.title)

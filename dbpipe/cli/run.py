@@ -11,14 +11,22 @@ from typing import Annotated
 
 import typer
 
+from dbpipe.catalog.failures import BUG, DIED, MEMORY_LIMIT, TIME_LIMIT, TRANSIENT
 from dbpipe.cli.console import Progressing, console, reading, writing
-from dbpipe.cli.work import Debug, RetryFailed, SurveyArgument, Workers, print_ingest, print_refcat
+from dbpipe.cli.work import (
+    EXIT_FAILED_UNITS,
+    Debug,
+    RetryFailed,
+    SurveyArgument,
+    Workers,
+    print_ingest,
+    print_refcat,
+)
 from dbpipe.errors import DbpipeError, SurveyBusy
 from dbpipe.survey import Survey
 
 RESULTS = ["DiaSource", "dia_source_clean", "template_table", "visit_quality"]
 """What `dbpipe run --export` writes."""
-EXIT_FAILED_UNITS = 3
 
 
 class IfBusy(StrEnum):
@@ -53,7 +61,7 @@ def run(
     if_busy: Annotated[
         IfBusy, typer.Option(help="If another command works on the survey: exit code 75, exit code 0, or wait for it.")
     ] = IfBusy.fail,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit code 3 if a unit of this run failed.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 3 if any unit of this run failed.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print one line, and none if there was nothing new.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON and nothing else.")] = False,
     debug: Debug = False,
@@ -74,7 +82,9 @@ def run(
 
         */10 * * * * dbpipe run my_survey --ingest /data/incoming --if-busy exit --quiet
 
-    Exit codes: 0 done, 1 stopped by an error, 2 wrong usage, 3 done but a unit failed (with --strict), 75 busy.
+    Exit codes: 0 done, 1 stopped by an error, 2 wrong usage, 3 done but a unit met an error that nobody foresaw, lost
+    its worker or ran into a limit (`dbpipe status --traceback`; with --strict also: or was refused), 75 busy, 130
+    stopped by Ctrl-C, 143 by SIGTERM.
     """
     out = console(quiet=quiet or as_json)
     record = {"survey": str(survey), "status": "done", "started_at": _now()}
@@ -108,7 +118,7 @@ def run(
         with reading(survey) as opened:
             for path in opened.export(export_to, tables=RESULTS):
                 out.print(f"{path}")
-    if strict and record.get("n_failed"):
+    if record.get("n_unexpected") or (strict and record.get("n_failed")):
         raise typer.Exit(EXIT_FAILED_UNITS)
 
 
@@ -129,6 +139,7 @@ def _work(opened, out, ingest_files, settle, refcat_file, limits, options):
     stages = {summary.stage: {k: v for k, v in asdict(summary).items() if k != "stage"} for summary in summaries}
     record |= {name: sum(stage[name] for stage in stages.values()) for name in ("n_unit", "n_done", "n_skipped")}
     record |= {name: sum(stage[name] for stage in stages.values()) for name in ("n_failed", "n_removed")}
+    record["n_unexpected"] = sum(summary.n_unexpected for summary in summaries)
     n_after = opened.count("dia_source")
     return record | {"n_dia_source": n_after, "n_dia_source_more": n_after - n_source, "stages": stages}
 
@@ -149,9 +160,27 @@ def describe_run(record):
         parts.append(f"{record['n_file_left']} still being copied")
     counts = ("n_unit", "units of work"), ("n_failed", "failed"), ("n_skipped", "skipped"), ("n_removed", "taken back")
     parts += [f"{record[name]} {word}" for name, word in counts if record[name] or name == "n_unit"]
+    parts += _name_kinds(record["stages"].values())
     parts.append(f"{record['n_dia_source']} DIASources ({record['n_dia_source_more']:+d})")
-    why = f"; why: dbpipe status {record['survey']}" if record["n_failed"] else ""
+    how = " --traceback" if record["n_unexpected"] else ""
+    why = f"; why: dbpipe status {record['survey']}{how}" if record["n_failed"] else ""
     return f"{record['survey']}: {', '.join(parts)} in {record['wall_s']:.0f} s{why}"
+
+
+_KINDS = {
+    TRANSIENT: "to be tried again by the next run",
+    BUG: "met a bug",
+    DIED: "lost their worker",
+    TIME_LIMIT: "ran into the time limit",
+    MEMORY_LIMIT: "ran into the memory limit",
+}
+
+
+def _name_kinds(stages):
+    """Say of which kinds the failures are, where it is not the data."""
+    counts = {kind: sum(stage["kinds"].get(kind, 0) for stage in stages) for kind in _KINDS}
+    found = [f"{n} {_KINDS[kind]}" for kind, n in counts.items() if n]
+    return [f"of the failed {' and '.join(found)}"] if found else []
 
 
 def _print_json(wanted, record):

@@ -13,6 +13,8 @@ SurveyArgument = Annotated[Path, typer.Argument(metavar="SURVEY", help="Folder o
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; by default one per core.")]
 RetryFailed = Annotated[bool, typer.Option(help="Try again what failed before although nothing has changed.")]
 Debug = Annotated[bool, typer.Option(help="Show the traceback of an error.")]
+EXIT_FAILED_UNITS = 3
+"""Units met an error that nobody foresaw, lost their worker or ran into a limit; with --strict: or were refused."""
 
 
 def init(
@@ -49,6 +51,15 @@ def ingest(
     with writing(survey) as opened, Progressing() as report:
         summary, n_other = opened.ingest(files, n_worker=workers, retry_failed=retry_failed, report=report)
         print_ingest(console(), opened, summary, n_other)
+    end_with(survey, summary)
+
+
+def end_with(survey, *summaries):
+    """Leave the command with an exit code of its own if a unit failed in a way that no input should bring about."""
+    n_unexpected = sum(summary.n_unexpected for summary in summaries)
+    if n_unexpected:
+        console().print(f"{n_unexpected} units met an error or a limit: dbpipe status {survey} --traceback")
+        raise typer.Exit(EXIT_FAILED_UNITS)
 
 
 def print_ingest(out, opened, summary, n_other, n_left=0):

@@ -13,12 +13,31 @@ GROUP BY stage
 ORDER BY stage
 
 -- name: reasons
--- Why units were skipped or failed, grouped.
-SELECT stage, status, reason, count(*) AS n_unit, min(unit_key) AS example, arg_min(numbers, unit_key) AS numbers
+-- Why units were skipped or failed, grouped; for failures of which kind, and how many runs in a row met them.
+SELECT
+    stage,
+    status,
+    failure.kind,
+    reason,
+    count(*) AS n_unit,
+    max(failure.n_attempt) AS n_attempt,
+    count(failure.traceback) > 0 AS has_traceback,
+    min(unit_key) AS example,
+    arg_min(numbers, unit_key) AS numbers
 FROM unit
+LEFT JOIN unit_failure AS failure USING (stage, unit_key)
 WHERE status <> 'done'
-GROUP BY stage, status, reason
-ORDER BY stage, status, n_unit DESC, reason
+GROUP BY stage, status, failure.kind, reason
+ORDER BY stage, status, failure.kind, n_unit DESC, reason
+
+-- name: tracebacks
+-- Units that met an error that nobody foresaw, lost their worker or ran into a limit.
+SELECT stage, unit_key, failure.kind, failure.n_attempt, unit.reason, unit.numbers, failure.traceback
+FROM unit_failure AS failure
+JOIN unit USING (stage, unit_key)
+WHERE (failure.kind NOT IN ('data', 'transient') OR failure.traceback IS NOT NULL)
+    AND contains(concat(stage, ' ', unit_key), $text)
+ORDER BY unit.finished_at, stage, unit_key
 
 -- name: reasons_of_run
 -- The same for one run.
