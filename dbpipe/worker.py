@@ -15,7 +15,8 @@ import time
 from dataclasses import dataclass, field
 
 from dbpipe.catalog.arrow import to_table
-from dbpipe.catalog.files import FOLDER, write_beside
+from dbpipe.catalog.files import FOLDER, product_path
+from dbpipe.disk.beside import write_beside
 from dbpipe.errors import CatalogError, DataError
 from dbpipe.stage import Skip
 
@@ -66,6 +67,7 @@ def work(stage, unit, inputs, config, fingerprint):
     """Run one unit and return `Done`; anything but a DataError is a bug and propagates."""
     started = time.perf_counter(), time.process_time()
     try:
+        _check_paths(stage, unit, inputs)
         outputs = stage.run(unit, inputs, config)
         if isinstance(outputs, Skip):
             done = Done("skipped", outputs.reason, plain_numbers(outputs.numbers))
@@ -82,6 +84,23 @@ def work(stage, unit, inputs, config, fingerprint):
     )
 
 
+def _check_paths(stage, unit, inputs):
+    """Refuse a unit that would read something else than the survey's own files; only raw ones lie anywhere."""
+    found = [value for name, value in unit.items() if _is_path(name) and not (stage.reads_raw and name == "path")]
+    for table in inputs.values():
+        for name in filter(_is_path, table.column_names):
+            found += table[name].to_pylist()
+    for path in found:
+        try:
+            product_path(".", path)
+        except CatalogError as error:
+            raise DataError("the catalogue names a file that is not one of the survey's own", path=path) from error
+
+
+def _is_path(name):
+    return name == "path" or name.endswith("_path")
+
+
 def _write(stage, unit, fingerprint, outputs):
     """Write the files of a unit and fill their path and hash into the rows of the same name."""
     tables = {name: to_table(rows) for name, rows in outputs.rows.items()}
@@ -89,7 +108,7 @@ def _write(stage, unit, fingerprint, outputs):
     for product, content in outputs.files.items():
         key = "-".join(re.sub(r"[^\w.+-]", "_", str(unit[name])) for name in stage.key)
         path = f"{FOLDER}/{product}/{product}-{key}-{fingerprint[:8]}.fits"
-        sha256, size = write_beside(path, content.write)
+        sha256, size = write_beside(product_path(".", path), content.write)
         files.append({"path": path, "product": product, "sha256": sha256, "size_byte": size})
         if product not in tables or tables[product].num_rows != 1:
             raise CatalogError(f"{stage.name} made a file {product}, so it must give one row of the table {product}")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import duckdb
 
-from dbpipe.errors import CatalogError, SurveyBusy
+from dbpipe.errors import CatalogError, ConfigError, SurveyBusy
 
 STORAGE_VERSION = "v1.5.0"
 """Format of new catalogue files: DuckDB 1.5 and 2.x both read and write it."""
@@ -28,6 +28,9 @@ larger groups, which is slower and nothing worse.
 """
 
 
+_HOLDER = re.compile(r"\Z|[0-9]+ [^\n]*(\n|\Z)")
+"""The first line of a lock file, if there is one."""
+_LONGEST_HOLDER = 4096
 _SETTINGS = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -124,11 +127,19 @@ class Lock:
             message = f"survey {Path(path).parent} is busy: {_holders(self._file)}; try again when it has finished"
             self.close()
             raise SurveyBusy(message) from None
+        self._require_own(path)
         if self._file.writable():
             if not shared:
                 self._file.truncate(0)
             self._file.write(f"{os.getpid()} {_command()}\n")
             self._file.flush()
+
+    def _require_own(self, path):
+        """Raise ConfigError if somebody's file has the name of a lock file: it is about to be written to."""
+        self._file.seek(0)
+        if _HOLDER.match(self._file.read(_LONGEST_HOLDER)) is None:
+            self.close()
+            raise ConfigError(f"{path} is not a lock file of dbpipe: move it away")
 
     def close(self):
         """Let go of the lock."""
@@ -140,12 +151,12 @@ class Lock:
 def _open_lock_file(path):
     """Open the lock file; who may not write there opens what is there, or goes without."""
     try:
-        return open(path, "a+", encoding="utf-8")
+        return open(path, "a+", encoding="utf-8", errors="replace")
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise CatalogError(f"{path} cannot be opened: {error.strerror}") from error
     with suppress(OSError):
-        return open(path, encoding="utf-8")
+        return open(path, encoding="utf-8", errors="replace")
     return None
 
 

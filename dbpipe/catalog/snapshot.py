@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 
 from dbpipe.catalog.connection import ROW_GROUP_ROWS, STORAGE_VERSION, quote_text
-from dbpipe.catalog.files import TEMPORARY_PREFIX, replace_file
+from dbpipe.disk.beside import TEMPORARY_PREFIX, replace_file
 
 _LABEL = """
 CREATE OR REPLACE TABLE next_snapshot.published (
