@@ -27,25 +27,24 @@ def write_beside(path, write):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_beside(path, write) as (temporary, sha256, size):
+    temporary = reserve_beside(path)
+    with written(temporary, write) as (sha256, size):
         os.replace(temporary, path)
     sync_folder(path.parent)
     return sha256, size
 
 
 @contextmanager
-def written_beside(path, write):
-    """Write a file under a name of its own beside the one that it shall have.
+def written(temporary, write):
+    """Write a file under a name of `reserve_beside`; whoever does not rename it in the block gives it up.
 
     Yields
     ------
-    (path, sha256, size_byte)
-        Whoever does not rename it in the block gives it up.
+    (sha256, size_byte)
     """
-    temporary = reserve_beside(path)
     try:
         write(temporary)
-        yield temporary, *hash_file(temporary, sync=True)
+        yield hash_file(temporary, sync=True)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -55,7 +54,7 @@ def reserve_beside(path):
     path = Path(path)
     for number in itertools.count():
         prefix = f"{TEMPORARY_PREFIX}{os.getpid()}-" + (f"{number}-" if number else "")
-        end = os.fsencode(path.name)[-(_MAX_NAME_BYTE - len(prefix)) :].decode(errors="replace")
+        end = os.fsencode(path.name)[-(_MAX_NAME_BYTE - len(prefix)) :].decode(errors="ignore")
         temporary = path.with_name(prefix + end)
         try:
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))

@@ -13,7 +13,7 @@ import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dbpipe.disk.beside import hash_file, sync_folder, write_beside, written_beside
+from dbpipe.disk.beside import hash_file, reserve_beside, sync_folder, write_beside, written
 from dbpipe.disk.places import is_regular
 from dbpipe.errors import ConfigError
 
@@ -43,7 +43,9 @@ def write_output(path, write):
         If something is there that dbpipe did not make, or that was changed since; or if nothing can be written there.
     """
     path = check_output(path)
-    with written_beside(path, write) as (temporary, sha256, size), _locked(path.parent):
+    with plain_errors(path):
+        temporary = reserve_beside(path)
+    with written(temporary, write) as (sha256, size), _locked(path.parent):
         require_own(path)
         known = _read(path.parent)
         _record(path.parent, known | {path.name: [*known.get(path.name, []), sha256]})
@@ -67,12 +69,10 @@ def check_output(path):
 def adopt(path):
     """Take what stands in the place of an output for made by dbpipe: the user said that it may be overwritten."""
     path = Path(os.path.abspath(path))
-    if not os.path.lexists(path):
-        return
     with plain_errors(path):
-        _require_regular(path)
-        with _locked(path.parent):
-            _record(path.parent, _read(path.parent) | {path.name: [hash_file(path)[0]]})
+        if _require_regular(path):
+            with _locked(path.parent):
+                _record(path.parent, _read(path.parent) | {path.name: [hash_file(path)[0]]})
 
 
 def is_own(path):
@@ -86,10 +86,7 @@ def require_own(path):
     """Raise ConfigError if something is there that is not as dbpipe made it."""
     if path.name == LEDGER:
         raise ConfigError(f"{path} is where dbpipe notes what it made: choose another name")
-    if not os.path.lexists(path):
-        return
-    _require_regular(path)
-    if not is_own(path):
+    if _require_regular(path) and not is_own(path):
         raise ConfigError(
             f"{path} is there and dbpipe did not make it, or it was changed since: choose another name "
             "(or --overwrite, where the command has it)"
@@ -97,10 +94,15 @@ def require_own(path):
 
 
 def _require_regular(path):
-    mode = os.lstat(path).st_mode
+    """Return whether something is there; ConfigError if it is no regular file."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return False
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a link" if stat.S_ISLNK(mode) else "not a regular file"
         raise ConfigError(f"{path} is {kind}, so it is not replaced: choose another name")
+    return True
 
 
 @contextmanager
