@@ -13,6 +13,7 @@ from rich.table import Table
 from dbpipe import pictures
 from dbpipe.catalog.queries import load_named
 from dbpipe.cli.console import Progressing, console, writing
+from dbpipe.disk.ledger import plain_errors
 from dbpipe.errors import ConfigError, DbpipeError
 from dbpipe.io.difference import read_difference
 from dbpipe.simulate import write_survey
@@ -50,8 +51,10 @@ def run(out, *, workers=None, seed=1):
         If the folder is not empty.
     """
     out, started, screen = Path(out), time.monotonic(), console()
-    if out.exists() and any(out.iterdir()):
-        raise ConfigError(f"{out} is not empty; the demo wants a new folder (dbpipe demo NEW_FOLDER)")
+    with plain_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()):
+            raise ConfigError(f"{out} is not empty; the demo wants a new folder (dbpipe demo NEW_FOLDER)")
     simulated, root = out / "simulated", out / "survey"
     screen.print(f"Simulating {sum(N_VISIT.values())} visits of {SIZE_PIX} x {SIZE_PIX} pixels ...")
     write_survey(simulated, seed=seed, n_visit=N_VISIT, size_pix=SIZE_PIX, density=DENSITY)

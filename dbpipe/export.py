@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 from dbpipe import votable
 from dbpipe.catalog.connection import quote_name, transaction
 from dbpipe.catalog.dictionary import column_metadata
-from dbpipe.catalog.files import write_beside
 from dbpipe.catalog.queries import directory
 from dbpipe.catalog.questions import asking, check_condition, find_relation
 from dbpipe.catalog.tiles import make_views
+from dbpipe.disk.ledger import check_output, write_output
 from dbpipe.errors import ConfigError
 
 ROW_GROUP_ROWS = 100_000
@@ -63,7 +63,8 @@ def export(connection, out, *, table, where=None, columns=None, order_by=None):
     connection : duckdb connection
     out : path
         A file named ``*.parquet``, ``*.csv``, ``*.ecsv`` or ``*.vot`` (or ``*.xml``: VOTable), or a folder, in which
-        ``<table>.parquet`` is written. The file appears whole or not at all.
+        ``<table>.parquet`` is written. The file appears whole or not at all, and never in the place of one that
+        dbpipe did not make.
     table : str
     where : str, optional
         SQL condition on its rows.
@@ -83,9 +84,7 @@ def export(connection, out, *, table, where=None, columns=None, order_by=None):
     """
     metadata = column_metadata(connection, table)
     selected = list(metadata) if columns is None else [_known_column(name, metadata, table) for name in columns]
-    path = Path(out)
-    if path.is_dir() or not path.suffix:
-        path = path / f"{table}.parquet"
+    path = export_path(out, table)
     query = f"SELECT {', '.join(map(quote_name, selected))} FROM {find_relation(connection, table)}"
     if where:
         check_condition(connection, where)
@@ -93,6 +92,22 @@ def export(connection, out, *, table, where=None, columns=None, order_by=None):
     query += f" ORDER BY {order_by}" if order_by else ""
     with asking(connection, query) as relation, relation.to_arrow_reader(ROW_GROUP_ROWS) as reader:
         return path, write_rows(path, reader, {name: metadata[name] for name in selected})
+
+
+def export_path(out, table):
+    """Return the file that `export` writes.
+
+    Raises
+    ------
+    ConfigError
+        If the name of the table cannot be that of a file.
+    """
+    path = Path(out)
+    if path.is_dir() or not path.suffix:
+        if not re.fullmatch(r"\w+", table):
+            raise ConfigError(f"{table!r} cannot be the name of a file: say one, e.g. {path / 'rows.parquet'}")
+        path = path / f"{table}.parquet"
+    return path
 
 
 def write_rows(path, reader, metadata, *, writers=None):
@@ -116,6 +131,7 @@ def write_rows(path, reader, metadata, *, writers=None):
     writers = _WRITERS | (writers or {})
     if path.suffix not in writers:
         raise ConfigError(f"cannot write {path.name}: the name must end with {', '.join(writers)}")
+    check_output(path)  # before the first row is fetched
     schema = describe_schema(reader.schema, metadata)
     n_row = 0
 
@@ -125,7 +141,7 @@ def write_rows(path, reader, metadata, *, writers=None):
             n_row += batch.num_rows
             yield to_schema(batch, schema)
 
-    write_beside(path, lambda temporary: writers[path.suffix](temporary, schema, counted()))
+    write_output(path, lambda temporary: writers[path.suffix](temporary, schema, counted()))
     return n_row
 
 

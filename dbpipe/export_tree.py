@@ -6,11 +6,13 @@ OUT/
   trees/000011/    the one before, for readers that began with it
 
 A new tree is made beside: what has not changed since is a hard link to the same bytes, the rest is written. Then
-``current`` is turned to it in one step, so that an interrupted export leaves everything as it was.
+``current`` is turned to it in one step, so that an interrupted export leaves everything as it was. Whatever else lies
+in OUT is somebody else's: see `dbpipe.disk.trees`.
 """
 
-import json
+import itertools
 import os
+import re
 import shutil
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -19,18 +21,22 @@ from pathlib import Path
 
 import dbpipe
 from dbpipe import hats, layouts
-from dbpipe.catalog.files import sync_folder
 from dbpipe.catalog.lock import Lock
+from dbpipe.disk import trees
+from dbpipe.disk.beside import sync_folder
+from dbpipe.disk.ledger import plain_errors
+from dbpipe.disk.places import is_folder
 from dbpipe.errors import ConfigError
 from dbpipe.partitions import fingerprint, write_parts
 
 CURRENT = "current"
 _TREES = "trees"
-_MANIFEST = "manifest.json"
 _LOCK = "export.lock"
 _N_KEPT = 2
 """Trees: the new one, and the one before."""
-_UNFINISHED = ".tmp-"
+_UNFINISHED_LINK = f".tmp-{CURRENT}"
+_TARGET = re.compile(rf"{_TREES}/([0-9]{{6,18}})")
+"""What ``current`` says."""
 
 
 @dataclass
@@ -43,6 +49,8 @@ class TreeReport:
     n_removed: int = 0
     n_row: dict = field(default_factory=dict)
     """Folder of a layout -> rows."""
+    left: list = field(default_factory=list)
+    """Files in trees that are too old, which dbpipe did not make or which were changed since: they stay."""
 
 
 def export_tree(connection, out, names, *, margin_arcsec=10.0):
@@ -72,49 +80,52 @@ def export_tree(connection, out, names, *, margin_arcsec=10.0):
     wrong = set(names) - set(layouts.NAMES)
     if wrong:
         raise ConfigError(f"no layout {', '.join(sorted(wrong))}; there are: {', '.join(layouts.NAMES)}")
-    out = Path(out)
-    (out / _TREES).mkdir(parents=True, exist_ok=True)
+    report = TreeReport(Path(out) / CURRENT)
+    out = Path(os.path.realpath(out))  # DuckDB and we must mean the same place, whatever the current folder
+    with plain_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        _find_current(out)  # before the first byte is written
+        (out / _TREES).mkdir(exist_ok=True)
     with closing(Lock(out / _LOCK)):
-        return _update(connection, out, names, margin_arcsec)
-
-
-def _update(connection, out, names, margin_arcsec):
-    old = _read_manifest(out)
-    names = [name for name in layouts.NAMES if name in {*names, *old["layouts"]}]
-    tree = out / _TREES / f"{_UNFINISHED}{os.getpid()}"
-    _sweep(out, keep=_N_KEPT)
-    report = TreeReport(out / CURRENT)
-    manifest = {"dbpipe": dbpipe.__version__, "layouts": names, "margin_arcsec": margin_arcsec, "parts": {}}
-    tree.mkdir()
-    try:
-        for name in names:
-            for files in layouts.plan(connection, name, margin_arcsec=margin_arcsec):
-                _write_files(connection, files, tree, out / CURRENT, old["parts"], manifest["parts"], report)
-        _write_collections(tree)
-        report.n_removed = len(set(old["parts"]) - set(manifest["parts"]))
-        manifest["made_at"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        (tree / _MANIFEST).write_text(json.dumps(manifest, indent=1))
-        _sync_tree(tree)
-        _turn(out, tree)
-    finally:
-        shutil.rmtree(tree, ignore_errors=True)
-    _sweep(out, keep=_N_KEPT)
+        _update(connection, out, names, margin_arcsec, report)
     return report
 
 
-def _write_files(connection, files, tree, current, old, new, report):
+def _update(connection, out, names, margin_arcsec, report):
+    current = _find_current(out)
+    old = trees.Manifest() if current is None else trees.read_manifest(current)
+    names = [name for name in layouts.NAMES if name in {*names, *old.layouts}]
+    report.left += _sweep(out, keep=_N_KEPT)
+    manifest = {"dbpipe": dbpipe.__version__, "layouts": names, "margin_arcsec": margin_arcsec, "parts": {}}
+    tree = trees.begin(out / _TREES, manifest)
+    try:
+        for name in names:
+            for files in layouts.plan(connection, name, margin_arcsec=margin_arcsec):
+                _write_files(connection, files, tree, (current, old), manifest["parts"], report)
+        _write_collections(tree)
+        report.n_removed = len(set(old.parts) - set(manifest["parts"]))
+        manifest["made_at"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        _turn(out, tree, manifest)
+    finally:
+        trees.discard(tree)
+    report.left += _sweep(out, keep=_N_KEPT)
+
+
+def _write_files(connection, files, tree, before, new, report):
     """Put every part of a layout into the new tree: a link if it is as it was, else written."""
+    current, old = before
     found = fingerprint(connection, files.layout)
     due, paths = {}, {}
     for part, (n_row, text) in found.items():
         relative = f"{files.folder}/{files.path(part)}"
         new[relative] = [n_row, text]
-        if old.get(relative) == [n_row, text] and (current / relative).is_file():
-            _link(current / relative, tree / relative)
+        unchanged = trees.find_unchanged(current, old, relative) if old.parts.get(relative) == [n_row, text] else None
+        if unchanged is not None:
+            _link(unchanged, tree / relative)
             report.n_kept += 1
         else:
             due[part], paths[part] = n_row, tree / relative
-    write_parts(connection, files.layout, due, paths=paths, scratch=tree / "scratch")
+    write_parts(connection, files.layout, due, paths=paths, scratch=tree)
     report.n_written += len(due)
     if found:
         report.n_row[files.folder] = sum(n_row for n_row, _ in found.values())
@@ -125,7 +136,7 @@ def _write_files(connection, files, tree, current, old, new, report):
 def _link(source, path):
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(os.path.realpath(source), path)
+        os.link(source, path)
     except OSError:  # not every file system has hard links
         shutil.copyfile(source, path)
 
@@ -148,40 +159,60 @@ def _sync_tree(tree):
     sync_folder(tree)
 
 
-def _turn(out, tree):
+def _turn(out, tree, manifest):
     """Give the tree its number and turn ``current`` to it."""
-    number = max((int(path.name) for path in _finished(out)), default=0) + 1
-    final = tree.with_name(f"{number:06d}")
-    os.rename(tree, final)
-    link = out / f"{_UNFINISHED}{CURRENT}"
-    link.unlink(missing_ok=True)
-    link.symlink_to(f"{_TREES}/{final.name}")
-    os.replace(link, out / CURRENT)
+    name = trees.free_name(out / _TREES, max(trees.numbers(out / _TREES), default=0) + 1)
+    trees.write_manifest(tree, manifest | {"tree": name, "files": trees.list_files(tree)})
+    _sync_tree(tree)
+    os.rename(tree, tree.with_name(name))
     sync_folder(out / _TREES)
+    link = _free_link(out)
+    link.symlink_to(f"{_TREES}/{name}")
+    os.replace(link, out / CURRENT)
     sync_folder(out)
 
 
-def _finished(out):
-    return sorted(path for path in (out / _TREES).iterdir() if path.name.isdigit())
+def _free_link(out):
+    """Return a name for a link that is to be renamed; one that a kill left goes."""
+    for number in itertools.count():
+        link = out / f"{_UNFINISHED_LINK}{number or ''}"
+        if _points_to(link) is not None:
+            link.unlink()
+        if not os.path.lexists(link):
+            return link
+    raise AssertionError("numbers have no end")
 
 
 def _sweep(out, *, keep):
-    """Delete unfinished trees, trees that were never turned to, and those that are too old."""
-    current = Path(os.path.realpath(out / CURRENT))
-    for path in (out / _TREES).glob(f"{_UNFINISHED}*"):
-        shutil.rmtree(path)
-    trees = _finished(out)
-    older = [path for path in trees if path <= current] if current in trees else []
-    for path in set(trees) - set(older[-keep:]):
-        shutil.rmtree(path)
+    """Delete unfinished trees, trees that were never turned to, and those that are too old; return what is left."""
+    left = trees.remove_unfinished(out / _TREES)
+    found, current = trees.numbers(out / _TREES), _points_to(out / CURRENT)
+    turned_to = found if current is None else [number for number in found if number <= current]
+    for number in sorted(set(found) - set(turned_to[-keep:])):
+        name = trees.format_number(number)
+        left += [f"{name}/{path}" for path in trees.remove(out / _TREES / name)]
+    return [f"{_TREES}/{path}" for path in left]
 
 
-def _read_manifest(out):
-    empty = {"layouts": [], "parts": {}}
-    if not (out / CURRENT).exists():
-        own = (_TREES, _LOCK, f"{_UNFINISHED}{CURRENT}")
-        strangers = [path.name for path in out.iterdir() if path.name not in own]
+def _points_to(link):
+    """Return the number of the tree that a link of ours points to; None if there is no such link."""
+    match = _TARGET.fullmatch(os.readlink(link)) if link.is_symlink() else None
+    return int(match[1]) if match and match[1] == trees.format_number(int(match[1])) else None
+
+
+def _find_current(out):
+    """Return the newest tree, None if there is none yet; ConfigError where something else is in its place."""
+    if os.path.lexists(out / _TREES) and not is_folder(out / _TREES):
+        raise ConfigError(f"{out / _TREES} is not a folder that dbpipe made: give a folder of its own")
+    current = out / CURRENT
+    if not os.path.lexists(current):
+        own = (_TREES, _LOCK, _UNFINISHED_LINK)
+        strangers = sorted(path.name for path in out.iterdir() if path.name not in own)
         if strangers:
             raise ConfigError(f"{out} has other things in it ({strangers[0]}): give a folder of its own")
-        return empty
-    return json.loads((out / CURRENT / _MANIFEST).read_text())
+        return None
+    number = _points_to(current)
+    tree = out / _TREES / trees.format_number(number or 0)
+    if number is None or (os.path.lexists(tree) and trees.read_manifest(tree) is None):
+        raise ConfigError(f"{current} is not a link to a tree that dbpipe made: give a folder of its own")
+    return tree if os.path.lexists(tree) else None

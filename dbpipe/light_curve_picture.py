@@ -1,11 +1,9 @@
 """A page for one object: its light curve band by band, difference and total flux, and cutouts of a few epochs."""
 
-from pathlib import Path
-
 import numpy as np
 
 from dbpipe import light_curves
-from dbpipe.pictures import BAND_COLOUR, BAND_MARK, GREY, OTHER_COLOUR, OTHER_MARK, asinh_stretch
+from dbpipe.pictures import BAND_COLOUR, BAND_MARK, GREY, OTHER_COLOUR, OTHER_MARK, asinh_stretch, save
 
 _DPI = 130
 _PAGE_INCH = (8.27, 11.69)
@@ -51,10 +49,7 @@ def draw_page(path, found, epochs, cutouts):
     _draw_curves(upper, epochs, bands, [cutout.epoch for cutout in cutouts])
     for part in lower:
         _draw_cutouts(part, cutouts)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Software": None})
-    return path
+    return save(figure, path)
 
 
 def _heading(found):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dbpipe.catalog.files import product_path
 from dbpipe.catalog.queries import fetch_table, load_named
 from dbpipe.errors import ConfigError
 from dbpipe.imaging.mask import UNUSABLE
@@ -152,6 +153,7 @@ def read_cutouts(connection, epochs, *, n_pix=61, side_arcsec=12.0):
 
 
 def _cut(epoch, image, n_pix, side_arcsec):
+    product_path(".", image["path"])  # a table may say anything
     difference = read_difference(image["path"])
     offset = (np.arange(n_pix) - (n_pix - 1) / 2) * side_arcsec / n_pix / ARCSEC_PER_DEG
     eta, xi = np.meshgrid(offset, -offset, indexing="ij")  # east is on the left

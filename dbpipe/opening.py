@@ -17,6 +17,7 @@ import shutil
 import tempfile
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.resources import files as package_files
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from dbpipe import pipeline
 from dbpipe.catalog import connection as catalog_connection
 from dbpipe.catalog import migrations, snapshot
 from dbpipe.catalog.lock import Lock
+from dbpipe.disk.beside import TEMPORARY_PREFIX, replace_file
+from dbpipe.disk.ledger import is_own, plain_errors, write_output
 from dbpipe.errors import CatalogError, ConfigError, DbpipeError, DiskError, SurveyBusy
 from dbpipe.settings import default_text
 
@@ -109,25 +112,56 @@ class Writing:
 
 
 def create(root, instrument):
-    """Make the files of an empty survey."""
+    """Make the files of an empty survey; settings and description that are there already stay.
+
+    Returns
+    -------
+    list of str
+        The names of those that stay.
+
+    Raises
+    ------
+    ConfigError
+        If it is a survey already, or something is in the place of what a survey will have.
+    """
     from dbpipe.io.instrument import load_instrument
 
-    if (root / CATALOG).exists():
-        raise ConfigError(f"{root} is a survey already")
     load_instrument(instrument)
-    root.mkdir(parents=True, exist_ok=True)
-    _copy_instrument(instrument, root / INSTRUMENT)
-    if not (root / SETTINGS).exists():
-        (root / SETTINGS).write_text(default_text(pipeline.sections(), _HEADING), encoding="utf-8")
+    _require_room(root)
     with closing(Lock(root / LOCK)):
-        catalog_connection.create(root / CATALOG)
+        _require_room(root)
+        texts = {
+            INSTRUMENT: _instrument_file(instrument).read_bytes(),
+            SETTINGS: default_text(pipeline.sections(), _HEADING).encode(),
+        }
+        kept = [name for name in texts if os.path.lexists(root / name) and not is_own(root / name)]
+        if INSTRUMENT in kept:
+            load_instrument(root / INSTRUMENT)
+        for name in texts.keys() - set(kept):
+            write_output(root / name, partial(Path.write_bytes, data=texts[name]))
+        temporary = root / f"{TEMPORARY_PREFIX}{os.getpid()}-{CATALOG}"
+        try:
+            catalog_connection.create(temporary)
+            replace_file(temporary, root / CATALOG)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return [name for name in kept if (root / name).read_bytes() != texts[name]]
 
 
-def _copy_instrument(instrument, path):
+def _require_room(root):
+    """Make the folder; ConfigError if it has a survey, or what a survey will write is there already."""
+    with plain_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(root / CATALOG):
+            raise ConfigError(f"{root} is a survey already")
+        in_the_way = [name for name in (f"{CATALOG}.wal", "files", "published", "dbpipe.log") if (root / name).exists()]
+    if in_the_way:
+        raise ConfigError(f"{root / in_the_way[0]} is there, where a survey has its own: give another folder")
+
+
+def _instrument_file(instrument):
     shipped = package_files("dbpipe") / "instruments" / f"{instrument}.toml"
-    source = Path(instrument) if str(instrument).endswith(".toml") else Path(str(shipped))
-    if source.resolve() != path.resolve():
-        shutil.copyfile(source, path)
+    return Path(instrument) if str(instrument).endswith(".toml") else Path(str(shipped))
 
 
 def open_to_write(root, *, reader=False, patience_s=None):

@@ -1,6 +1,7 @@
 """A table in many files: which rows go where, which files have changed, and writing those, a bounded part at a time."""
 
-import shutil
+import glob
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 
 from dbpipe.catalog.connection import quote_text
 from dbpipe.catalog.queries import load_named
+from dbpipe.disk.trees import SCRATCH
 from dbpipe.export import ROW_GROUP_ROWS, describe_schema, to_schema, write_parquet
 
 _BATCH_ROWS = 8_000_000
@@ -64,16 +66,18 @@ def write_parts(connection, layout, sizes, *, paths, scratch):
     paths : dict
         Part -> path; folders are made.
     scratch : path
-        A folder for what is under way, as large as the files of eight million rows.
+        A folder that gets one more, called `dbpipe.disk.trees.SCRATCH` and something, for what is under way: as large
+        as the files of eight million rows.
     """
+    scratch = Path(scratch).absolute()  # a connection may look for files elsewhere than in the current folder
     batch, n_row = [], 0
     for part in sorted(sizes):
         if batch and n_row + sizes[part] > _BATCH_ROWS:
-            _write_batch(connection, layout, batch, paths=paths, scratch=Path(scratch))
+            _write_batch(connection, layout, batch, paths=paths, scratch=scratch)
             batch, n_row = [], 0
         batch, n_row = [*batch, part], n_row + sizes[part]
     if batch:
-        _write_batch(connection, layout, batch, paths=paths, scratch=Path(scratch))
+        _write_batch(connection, layout, batch, paths=paths, scratch=scratch)
 
 
 def _write_batch(connection, layout, parts, *, paths, scratch):
@@ -83,25 +87,23 @@ def _write_batch(connection, layout, parts, *, paths, scratch):
     cells = layout.cells.take(pa.array(chosen, pa.int64()))
     numbers = pa.array([number[part] for part in cells["part"].to_pylist()], pa.int64())
     connection.register("chosen", cells.append_column("part_number", numbers))
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
     before = {name: connection.sql(f"SELECT current_setting('{name}')").fetchall()[0][0] for name in _PASS_SETTINGS}
     try:
-        _configure(connection, _PASS_SETTINGS)
-        connection.execute(
-            f"COPY (SELECT part_number, selected.* EXCLUDE (cell) "
-            f"FROM (SELECT *, {layout.cell} AS cell FROM ({layout.rows})) AS selected "
-            "JOIN chosen ON chosen.cell = selected.cell) "
-            f"TO {quote_text(scratch)} (FORMAT parquet, PARTITION_BY (part_number), OVERWRITE_OR_IGNORE, "
-            "FILENAME_PATTERN '{uuid}')"  # no name twice: a reader of a snapshot remembers what is in a file
-        )
-        _configure(connection, before)
-        for part, k in number.items():
-            _write_part(connection, layout, scratch / f"part_number={k}", paths[part])
+        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=scratch) as folder:
+            _configure(connection, _PASS_SETTINGS)
+            connection.execute(
+                f"COPY (SELECT part_number, selected.* EXCLUDE (cell) "
+                f"FROM (SELECT *, {layout.cell} AS cell FROM ({layout.rows})) AS selected "
+                "JOIN chosen ON chosen.cell = selected.cell) "
+                f"TO {quote_text(folder)} (FORMAT parquet, PARTITION_BY (part_number), OVERWRITE_OR_IGNORE, "
+                "FILENAME_PATTERN '{uuid}')"  # no name twice: a reader of a snapshot remembers what is in a file
+            )
+            _configure(connection, before)
+            for part, k in number.items():
+                _write_part(connection, layout, Path(folder) / f"part_number={k}", paths[part])
     finally:
         _configure(connection, before)
         connection.unregister("chosen")
-        shutil.rmtree(scratch)
 
 
 def _configure(connection, settings):
@@ -110,7 +112,8 @@ def _configure(connection, settings):
 
 
 def _write_part(connection, layout, folder, path):
-    files = f"read_parquet({quote_text(folder / '*.parquet')}, hive_partitioning = false)"
+    pattern = quote_text(f"{glob.escape(str(folder))}/*.parquet")  # the user's folder may be called "lake [1]"
+    files = f"read_parquet({pattern}, hive_partitioning = false)"
     relation = connection.sql(f"SELECT {layout.columns} FROM {files} ORDER BY {layout.order_by}")
     reader = relation.to_arrow_reader(ROW_GROUP_ROWS)
     schema = describe_schema(reader.schema, {name: layout.metadata.get(name, {}) for name in reader.schema.names})

@@ -7,11 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from dbpipe.disk.ledger import adopt, check_output, write_output
+from dbpipe.errors import ConfigError
+
 BAND_COLOUR = {"u": "#56B4E9", "g": "#009E73", "r": "#D55E00", "i": "#CC79A7", "z": "#0072B2", "y": "#000000"}
 BAND_MARK = {"u": "v", "g": "s", "r": "o", "i": "^", "z": "D", "y": "P"}
 OTHER_COLOUR, OTHER_MARK = "#E69F00", "h"
 ACCENT, GREY = "#0072B2", "#777777"
 _DPI = 110
+_METADATA = {".png": {"Software": None}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+"""Ending -> what is left out of the file, so that the same picture is the same bytes."""
 
 
 def _new_figure(width_inch, height_inch, *, n_panel=1):
@@ -27,10 +32,26 @@ def _new_figure(width_inch, height_inch, *, n_panel=1):
     return figure, axes
 
 
-def _save(figure, path):
+def check_picture(path, *, overwrite=False):
+    """Return the path that a picture will have; ConfigError if none can be written there.
+
+    Worth asking before the work that the picture shows. ``overwrite``: also in the place of a file that dbpipe did not
+    make.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Software": None})
+    path = path if path.suffix else path.with_suffix(".png")
+    if path.suffix.lower() not in _METADATA:
+        raise ConfigError(f"cannot draw {path.name}: the name must end with {', '.join(_METADATA)}")
+    if overwrite:
+        adopt(path)
+    check_output(path)
+    return path
+
+
+def save(figure, path):
+    """Write a figure to a file and return its path; see `dbpipe.disk.ledger.write_output`."""
+    path = check_picture(path)
+    write_output(path, lambda beside: figure.savefig(beside, metadata=_METADATA[path.suffix.lower()]))
     return path
 
 
@@ -84,7 +105,7 @@ def draw_triplet(path, images, *, noise, pixel_scale_arcsec, centre=None, title=
             ax.plot(*place, "o", ms=22, mfc="none", mec=BAND_COLOUR["r"], mew=1.6)
     axes[0].set_ylabel("y offset [arcsec]")
     figure.suptitle(title, fontsize=11)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def draw_completeness(path, true_snr, found, *, snr_at_half=None, bin_edges=(1, 2, 3, 4, 5, 6, 7, 8, 10, 15, 25, 50)):
@@ -110,7 +131,7 @@ def draw_completeness(path, true_snr, found, *, snr_at_half=None, bin_edges=(1, 
     ax.minorticks_off()
     ax.set_title("Completeness (numbers: true sources in the bin)", fontsize=11)
     ax.legend(loc="lower right", fontsize=9)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def draw_seeing(path, mjd_tai, fwhm_pix, band, in_template, *, cut_pix=None):
@@ -138,7 +159,7 @@ def draw_seeing(path, mjd_tai, fwhm_pix, band, in_template, *, cut_pix=None):
     ax.set(xlabel="time [MJD TAI]", ylabel="PSF FWHM [native pixels]")
     ax.set_title("Seeing and the template cut (dashed)", fontsize=11)
     ax.legend(fontsize=8)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def draw_template_curve(path, decisions, depths):
@@ -161,7 +182,7 @@ def draw_template_curve(path, decisions, depths):
         _draw_cuts(ax, decision, reached)
     if measured:
         _draw_differences(axes[-1], measured)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _draw_cuts(ax, decision, reached):
@@ -237,7 +258,7 @@ def draw_light_curve(path, mjd_tai, flux_njy, flux_err_njy, band, *, title="", t
     ax.set(xlabel="time [MJD TAI]", ylabel="flux minus template [nJy]")
     ax.set_title(title + ("" if truth is None else " (bars: truth)"), fontsize=11)
     ax.legend(fontsize=9, title="band")
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def draw_injection(path, sources, *, snr_edges=(2, 3, 3.5, 4, 4.5, 5, 5.5, 6, 6.5, 7, 8, 10, 13, 20), mag_step=0.25):
@@ -273,7 +294,7 @@ def draw_injection(path, sources, *, snr_edges=(2, 3, 3.5, 4, 4.5, 5, 5.5, 6, 6.
     for ax in (axes[0], axes[2], axes[3]):
         ax.legend(fontsize=9)
     figure.suptitle("Injected sources", fontsize=11)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _draw_fraction(ax, value, found, edges, style):

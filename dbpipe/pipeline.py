@@ -126,6 +126,7 @@ def run_stage(connection, stage, config, *, run_id, pool, root, options=None, st
     """
     options, report = options or Options(), report or Report()
     statements = statements or stage_queries(stage)
+    files.check_names(connection, root)
     offer = offer_work(connection, stage, config, options=options, statements=statements)
     n_removed = _remove_stale(connection, stage, offer, root) if options.remove_stale else 0
     report.start(stage.name, len(offer.due))

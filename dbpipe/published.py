@@ -8,8 +8,10 @@ published/
 
 import hashlib
 import json
-import shutil
+import math
+import re
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,8 +19,11 @@ import pyarrow as pa
 from dbpipe.catalog import snapshot
 from dbpipe.catalog.connection import ROW_GROUP_ROWS, refuse_link
 from dbpipe.catalog.dictionary import column_metadata
-from dbpipe.catalog.files import TEMPORARY_PREFIX, sync_folder, write_beside
 from dbpipe.catalog.queries import load_named
+from dbpipe.disk.beside import replace_file, reserve_beside, sync_folder, write_beside
+from dbpipe.disk.places import find_below, find_files, is_folder, is_regular, remove_made
+from dbpipe.disk.trees import SCRATCH, SCRATCH_FILE
+from dbpipe.errors import CatalogError
 from dbpipe.export import hash_of_views
 from dbpipe.layouts import ORDER_IN_TIME
 from dbpipe.partitions import Layout, fingerprint, write_parts
@@ -28,6 +33,9 @@ MAX_COPIED_ROWS = 200_000
 GRACE_S = 86_400.0
 """How long a file is kept for readers who have an old snapshot open."""
 _FOLDER = "tables"
+_MADE = re.compile(rf"{_FOLDER}/\w+/(\.tmp-[0-9]+-([0-9]+-)?)?\w+-[0-9a-f]{{16}}\.parquet")
+"""A file of rows, or one that was being written; whatever else is there was put there by somebody else."""
+_RECORD = "dropped.json"
 _CONTENT = {"dia_source": "dia_source_row_content", "dia_forced_source": "dia_forced_source_content"}
 """Table with nights -> query in sql/export/tables.sql of what tells whether its rows have changed."""
 
@@ -40,15 +48,11 @@ def publish(connection, catalog, path):
     CatalogError
         If a symbolic link is in the way: what is written there would end up somewhere else.
     """
-    folder = Path(path).parent
+    folder = Path(path).parent.absolute()
     for place in (folder, path, folder / _FOLDER, *(folder / _FOLDER).glob("*")):
         refuse_link(place)
     folder.mkdir(exist_ok=True)
-    for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        if leftover.is_dir() and not leftover.is_symlink():
-            shutil.rmtree(leftover)
-        else:
-            leftover.unlink()
+    _sweep_scratch(folder / _FOLDER)
     in_files = {place: _write(connection, folder, place, layout) for place, layout in _long_tables(connection)}
     label = snapshot.publish(connection, catalog, path, views_sha256=hash_of_views(), in_files=in_files)
     _sweep(folder, {name for names in in_files.values() for name in names})
@@ -108,26 +112,61 @@ def _write(connection, folder, place, layout):
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         relative = f"{_FOLDER}/{place[1]}/{part}-{digest}.parquet"
         named.append(relative)
-        if not (folder / relative).is_file():
+        if not is_regular(folder / relative):
             due[part] = n_row
             paths[part] = folder / relative
-    beside = {part: path.with_name(f"{TEMPORARY_PREFIX}{path.name}") for part, path in paths.items()}
-    write_parts(connection, layout, due, paths=beside, scratch=folder / f"{TEMPORARY_PREFIX}scratch")
-    for part, path in paths.items():
-        snapshot.replace_file(beside[part], path)
     if due:
-        sync_folder(folder / _FOLDER)
+        _write_files(connection, layout, due, folder / _FOLDER / place[1], paths)
     return named
+
+
+def _write_files(connection, layout, due, folder, paths):
+    """Write the files of a table that are not there yet, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if find_below(folder.parent.parent, f"{_FOLDER}/{folder.name}") is None:
+        raise CatalogError(f"{folder} is a link, or lies behind one: nothing is published there")
+    beside = {}
+    try:
+        for part, path in paths.items():
+            beside[part] = reserve_beside(path)
+        write_parts(connection, layout, due, paths=beside, scratch=folder.parent)
+        for part, path in paths.items():
+            replace_file(beside[part], path)
+    finally:
+        for path in beside.values():
+            path.unlink(missing_ok=True)
+    sync_folder(folder.parent)
 
 
 def _sweep(folder, named):
     """Delete files that no snapshot has named for long."""
-    now, record = time.time(), folder / "dropped.json"
-    before = json.loads(record.read_text()) if record.is_file() else {}
-    there = {path.relative_to(folder).as_posix() for path in (folder / _FOLDER).glob("*/*")}
+    now, record = time.time(), folder / _RECORD
+    before = _read_dropped(record)
+    there = {path for path, entry in find_files(folder / _FOLDER, f"{_FOLDER}/") if _is_made(path, entry)}
     dropped = {name: before.get(name, now) for name in there - named}
     for name in [name for name, since in dropped.items() if now - since > GRACE_S]:
         (folder / name).unlink()
         del dropped[name]
     if dropped or before:
         write_beside(record, lambda path: path.write_text(json.dumps(dropped)))
+
+
+def _is_made(path, entry):
+    return entry.is_file(follow_symlinks=False) and _MADE.fullmatch(path) is not None
+
+
+def _read_dropped(record):
+    """Return name -> since when; what is no time is left out, and counts from now."""
+    known = None
+    with suppress(OSError, ValueError, RecursionError):
+        known = json.loads(record.read_text(encoding="utf-8")) if is_regular(record) else None
+    if not isinstance(known, dict):
+        return {}
+    return {name: since for name, since in known.items() if isinstance(since, float) and math.isfinite(since)}
+
+
+def _sweep_scratch(folder):
+    """Delete what a kill left of rows that were being sorted."""
+    for path in folder.glob(f"{SCRATCH}*"):
+        if is_folder(path):
+            remove_made(path, lambda relative, _, name=path.name: SCRATCH_FILE.fullmatch(f"{name}/{relative}"))

@@ -26,6 +26,8 @@ class Stage:
     """Frozen dataclass with the settings; all of it goes into the fingerprint."""
     inserts: tuple[str, ...] = ()
     """Tables that rows are only ever added to; a row that is there already stays as it is."""
+    reads_raw: bool = False
+    """The ``path`` of its unit is a raw file, anywhere; all other paths are products, below ``files/``."""
     inputs: tuple[str, ...] = ()
     """Named queries of the stage's SQL file, run per unit with the unit's columns as $parameters.
 

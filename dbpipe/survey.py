@@ -39,6 +39,8 @@ class Survey:
         self.root = Path(root)
         self.connection = opened.connection
         self._opened = opened
+        self.kept = []
+        """Names of files that were in the folder when the survey was made, and are not as it would have made them."""
 
     @property
     def as_of(self):
@@ -84,11 +86,14 @@ class Survey:
         root : path
             A folder that does not exist, or holds no survey yet.
         instrument : str or path
-            Name of a description that comes with dbpipe, or a TOML file; it is copied into the survey.
+            Name of a description that comes with dbpipe, or a TOML file; it is copied into the survey, unless there is
+            one in the folder. That one, and settings that are there, are `kept`.
         """
         root = Path(root)
-        opening.create(root, instrument)
-        return cls.open(root, read_only=False)
+        kept = opening.create(root, instrument)
+        survey = cls.open(root, read_only=False)
+        survey.kept = kept
+        return survey
 
     def close(self):
         """Write everything to the catalogue file, let readers see it if anything has changed, and let go of it."""
@@ -322,10 +327,10 @@ class Survey:
         from dbpipe.light_curve_picture import draw_object
 
         path = Path(path).absolute()
-        with chdir(self.root):
+        with chdir(self.root):  # paths in the catalogue are relative to the survey
             return draw_object(self.connection, path, name, n_cutout=n_cutout)
 
-    def export(self, out, *, tables, where=None):
+    def export(self, out, *, tables, where=None, overwrite=False):
         """Write tables or views and return the paths of the files.
 
         Parameters
@@ -335,13 +340,19 @@ class Survey:
         tables : list of str
         where : str, optional
             SQL condition on the rows.
+        overwrite : bool
+            Replace files that dbpipe did not make, too.
         """
-        from dbpipe.export import export
+        from dbpipe.disk.ledger import adopt, check_output
+        from dbpipe.export import export, export_path
 
-        out = Path(out)
-        if out.suffix and len(tables) == 1:
-            return [export(self.connection, out, table=tables[0], where=where)[0]]
-        return [export(self.connection, out / f"{name}.parquet", table=name, where=where)[0] for name in tables]
+        folder = len(tables) > 1 and not Path(out).is_dir()  # of several tables, whatever its name
+        paths = [export_path(Path(out) / f"{name}.parquet" if folder else out, name) for name in tables]
+        for path in paths:  # all are looked at before the first is written
+            if overwrite:
+                adopt(path)
+            check_output(path)
+        return [export(self.connection, p, table=name, where=where)[0] for p, name in zip(paths, tables, strict=True)]
 
     def export_layouts(self, out, layouts, *, margin_arcsec=10.0):
         """Bring a folder of partitioned tables up to date; see `dbpipe.export_tree.export_tree`.
@@ -384,11 +395,15 @@ class Survey:
         return "" if self._is_writing else opening.find_writer(self.root, self._opened)
 
     def find_garbage(self):
-        """Return the files that the catalogue does not name, relative to the survey."""
+        """Return the products that the catalogue does not name, relative to the survey."""
         return files.find_orphans(self.connection, self.root)
 
+    def find_strangers(self):
+        """Return what else is under ``files/`` and not dbpipe's, relative to the survey: it is left alone."""
+        return files.find_strangers(self.connection, self.root)
+
     def delete_garbage(self):
-        """Delete the files that the catalogue does not name and return them. Needs the survey open for writing."""
+        """Delete products that the catalogue does not name and return them. Needs the survey open for writing."""
         garbage = self.find_garbage()
         files.delete(self.root, garbage)
         return garbage

@@ -22,8 +22,9 @@ from pathlib import Path
 
 from dbpipe.catalog.arrow import to_table
 from dbpipe.catalog.failures import DATA, clean, failure_of, stops_run
-from dbpipe.catalog.files import FOLDER, write_beside
-from dbpipe.errors import CatalogError
+from dbpipe.catalog.files import FOLDER, product_path
+from dbpipe.disk.beside import write_beside
+from dbpipe.errors import CatalogError, DataError
 from dbpipe.stage import Skip
 
 
@@ -118,6 +119,7 @@ def work(stage, unit, inputs, config, fingerprint):
     """Run one unit and return `Done`; what is not of this unit alone (a full disk, wrong settings) propagates."""
     started = time.perf_counter(), time.process_time()
     try:
+        _check_paths(stage, unit, inputs)
         done = _made(stage, unit, inputs, config)
         if done.status == "done":
             done = _write(stage, unit, fingerprint, done)
@@ -133,6 +135,23 @@ def work(stage, unit, inputs, config, fingerprint):
         cpu_s=time.process_time() - started[1],
         peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
     )
+
+
+def _check_paths(stage, unit, inputs):
+    """Refuse a unit that would read something else than the survey's own files; only raw ones lie anywhere."""
+    found = [value for name, value in unit.items() if _is_path(name) and not (stage.reads_raw and name == "path")]
+    for table in inputs.values():
+        for name in filter(_is_path, table.column_names):
+            found += table[name].to_pylist()
+    for path in found:
+        try:
+            product_path(".", path)
+        except CatalogError as error:
+            raise DataError("the catalogue names a file that is not one of the survey's own", path=path) from error
+
+
+def _is_path(name):
+    return name == "path" or name.endswith("_path")
 
 
 def _made(stage, unit, inputs, config):
@@ -154,7 +173,7 @@ def _write(stage, unit, fingerprint, done):
         key = "-".join(re.sub(r"[^\w.+-]", "_", str(unit[name])) for name in stage.key)
         path = f"{FOLDER}/{product}/{product}-{key}-{fingerprint[:8]}.fits"
         try:
-            sha256, size = write_beside(path, content.write)
+            sha256, size = write_beside(product_path(".", path), content.write)
         except OSError as error:
             raise CannotWrite from error
         files.append({"path": path, "product": product, "sha256": sha256, "size_byte": size})

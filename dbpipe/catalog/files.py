@@ -1,82 +1,98 @@
-"""The files of a survey: written beside, synced, renamed; whatever the catalogue does not name is garbage."""
+"""The files of a survey and the catalogue that names them.
 
-import hashlib
-import os
+A product is called ``files/<product>/<product>-<key>-<8 hexadecimal digits>.fits``. Whatever the catalogue does not
+name is garbage if it has such a name, and somebody else's if not. A name in a table is not to be trusted: the survey
+may come from anywhere.
+"""
+
+import re
 from pathlib import Path
 
-TEMPORARY_PREFIX = ".tmp-"
+from dbpipe.disk.beside import TEMPORARY_PREFIX, hash_file
+from dbpipe.disk.places import find_below, find_files
+from dbpipe.errors import CatalogError
+
 FOLDER = "files"
+_NAME = re.compile(
+    rf"{FOLDER}/(?P<product>\w+)/({re.escape(TEMPORARY_PREFIX)}[0-9]+-([0-9]+-)?)?(?P=product)-[\w.+-]*-[0-9a-f]{{8}}\.fits"
+)
+"""A product, or one that a worker was writing when it was killed."""
 
 
-def write_beside(path, write):
-    """Write a file so that it is either whole under its name or not there.
+def product_path(root, path):
+    """Return where a product is, absolute.
 
     Parameters
     ----------
-    path : path
-        Where it shall stand; its folder is made if need be.
-    write : callable
-        Called with the path to write to, in the same folder and with the same suffix.
+    root : path
+        The survey.
+    path : str
+        As the catalogue has it.
 
-    Returns
-    -------
-    (sha256, size_byte)
+    Raises
+    ------
+    CatalogError
+        If it is not below ``files/``, or a link leads from there to somewhere else.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
-    try:
-        write(temporary)
-        sha256, size = hash_file(temporary, sync=True)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
-    return sha256, size
+    found = find_below(root, path) if str(path).startswith(f"{FOLDER}/") else None
+    if found is None:
+        raise CatalogError(
+            f"the catalogue of {root} names {path!r} as a file of its own, which it cannot be: its files are below "
+            f"{FOLDER}/ and no links; nothing was done to it"
+        )
+    return found
 
 
-def replace_file(temporary, path):
-    """Put a file that was written beside into its place, for good: bytes, name and folder are on the disk."""
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_folder(Path(path).parent)
-
-
-def hash_file(path, *, sync=False):
-    """Return (sha256, size_byte) of a file; ``sync`` forces its bytes to the disk first."""
-    with open(path, "rb") as file:
-        if sync:
-            os.fsync(file.fileno())
-        return hashlib.file_digest(file, "sha256").hexdigest(), os.fstat(file.fileno()).st_size
-
-
-def sync_folder(folder):
-    """Force the names in a folder to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def check_names(connection, root):
+    """Raise CatalogError if the catalogue names a file that cannot be its own: nothing may be done with it then."""
+    rows = connection.execute(
+        "SELECT path FROM file WHERE NOT starts_with(path, $folder || '/') "
+        "OR list_has_any(string_split(path, '/'), ['', '.', '..']) ORDER BY path LIMIT 1",
+        {"folder": FOLDER},
+    ).fetchall()
+    for (path,) in rows:
+        product_path(root, path)
 
 
 def delete(root, paths):
-    """Delete files named relative to the survey; one that is gone already is no error."""
-    for path in paths:
-        (Path(root) / path).unlink(missing_ok=True)
+    """Delete products; one that is gone already is no error, one that is none of the survey's is a CatalogError."""
+    for path in [product_path(root, path) for path in paths]:
+        path.unlink(missing_ok=True)
 
 
 def find_orphans(connection, root):
-    """Return the files under ``files/`` that the catalogue does not name, relative to the survey, sorted."""
+    """Return products that the catalogue does not name, relative to the survey, sorted.
+
+    Nobody may be working on the survey if they are to be deleted: files of units under way are among them.
+    """
+    return [path for path, is_product in _unnamed(connection, root) if is_product]
+
+
+def find_strangers(connection, root):
+    """Return what else is under ``files/``, relative to the survey, sorted: dbpipe did not make it."""
+    return [path for path, is_product in _unnamed(connection, root) if not is_product]
+
+
+def _unnamed(connection, root):
+    """Yield path, and whether it is that of a product, of what the catalogue does not name under ``files/``."""
     named = {path for (path,) in connection.execute("SELECT path FROM file").fetchall()}
-    return [path for path in _files_on_disk(root) if path not in named]
+    for path, entry in find_files(Path(root) / FOLDER, f"{FOLDER}/"):
+        if path not in named:
+            yield path, entry.is_file(follow_symlinks=False) and _NAME.fullmatch(path) is not None
 
 
 def find_missing(connection, root, *, check_hash=False):
     """Return (path, what is wrong) of files that the catalogue names and that are absent or have changed."""
     rows = connection.execute("SELECT path, sha256, size_byte FROM file ORDER BY path").fetchall()
-    found = ((path, _what_is_wrong(Path(root) / path, sha256, size, check_hash)) for path, sha256, size in rows)
+    found = ((path, _what_is_wrong_below(root, path, sha256, size, check_hash)) for path, sha256, size in rows)
     return [(path, wrong) for path, wrong in found if wrong]
+
+
+def _what_is_wrong_below(root, path, sha256, size, check_hash):
+    try:
+        return _what_is_wrong(product_path(root, path), sha256, size, check_hash)
+    except CatalogError:
+        return f"is not a file below {FOLDER}/: this survey did not make it"
 
 
 def _what_is_wrong(path, sha256, size, check_hash):
@@ -94,8 +110,3 @@ def find_missing_raw(connection):
     rows = connection.execute("SELECT path, sha256, size_byte FROM raw ORDER BY path").fetchall()
     found = ((path, _what_is_wrong(Path(path), sha256, size, False)) for path, sha256, size in rows)
     return [(path, wrong) for path, wrong in found if wrong]
-
-
-def _files_on_disk(root):
-    folder = Path(root) / FOLDER
-    return sorted(path.relative_to(root).as_posix() for path in folder.rglob("*") if path.is_file())

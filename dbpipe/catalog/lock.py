@@ -8,6 +8,7 @@ process goes, however that ends.
 import errno
 import fcntl
 import os
+import re
 import stat
 import sys
 import time
@@ -15,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dbpipe.catalog.connection import refuse_link
-from dbpipe.errors import CatalogError, SurveyBusy
+from dbpipe.errors import CatalogError, ConfigError, SurveyBusy
 
 READER_PATIENCE_S = 600.0
 """How long a writer waits for readers, who hold the lock only while they copy or publish: minutes for a catalogue of
@@ -24,6 +25,9 @@ UNKNOWN_PATIENCE_S = 1.0
 """How long it waits for somebody who has not written down yet who he is."""
 _LOOK_EVERY_S = 0.02
 _READER = "reader: "
+_HOLDER = re.compile(r"\Z|[0-9]+ [^\n]*(\n|\Z)")
+"""The first line of a lock file, if there is one."""
+_LONGEST_HOLDER = 4096
 
 
 class Lock:
@@ -48,6 +52,8 @@ class Lock:
             If another process holds it in a way that excludes us; the message names its process number.
         CatalogError
             If the file cannot be opened, or is no file of its own.
+        ConfigError
+            If it is somebody else's: it has other text than ours.
         """
         self._path, self._shared = Path(path), shared
         self._file = _open_lock_file(path)
@@ -59,6 +65,7 @@ class Lock:
             self._file.close()
             self._file = None
             raise
+        self._require_own()
         self._write(f"{os.getpid()} {_READER if reader or shared else ''}{_command()}\n")
 
     def close(self):
@@ -68,6 +75,14 @@ class Lock:
                 self._write("")  # else who has it next would be taken for us for a moment
             self._file.close()
             self._file = None
+
+    def _require_own(self):
+        """Raise ConfigError if somebody's file has the name of a lock file: it is about to be written to."""
+        self._file.seek(0)
+        if _HOLDER.match(self._file.read(_LONGEST_HOLDER)) is None:
+            self._file.close()
+            self._file = None
+            raise ConfigError(f"{self._path} is not a lock file of dbpipe: move it away")
 
     def _take(self, patience_s):
         started = time.monotonic()

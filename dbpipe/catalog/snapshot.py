@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 
 from dbpipe.catalog.connection import ROW_GROUP_ROWS, STORAGE_VERSION, confine, first_line, quote_name, quote_text
-from dbpipe.catalog.files import TEMPORARY_PREFIX, replace_file
+from dbpipe.disk.beside import TEMPORARY_PREFIX, replace_file
 from dbpipe.errors import CatalogError
 
 _LABEL = """

@@ -8,7 +8,7 @@ import typer
 from dbpipe import pipeline
 from dbpipe.catalog import connection, migrations
 from dbpipe.cli.console import console, print_table, reading
-from dbpipe.cli.work import SurveyArgument
+from dbpipe.cli.work import Overwrite, SurveyArgument
 from dbpipe.errors import ConfigError
 from dbpipe.settings import document, format_value, read_settings
 from dbpipe.survey import SETTINGS
@@ -91,27 +91,29 @@ def export(
         list[str] | None, typer.Option(metavar="night|hats", help="All sources and objects in many files. Repeatable.")
     ] = None,
     margin: Annotated[float, typer.Option(metavar="ARCSEC", help="Width of the HATS margins.")] = 10.0,
+    overwrite: Overwrite = False,
 ):
     """Write tables as Parquet files with units and descriptions in them.
 
     A file named *.parquet, *.csv, *.ecsv or *.vot is written in that format; a folder gets one Parquet file per table.
+    A file that dbpipe did not make, or that was changed since, is never replaced without `--overwrite`.
 
         dbpipe export my_survey out/ --table dia_source_clean --where "snr > 7"
 
     With `--layout`, OUT/current/ has dia_source, dia_object and dia_forced_source in files by night
     (`dia_source/by_night/night=*/`) or by tile of the sky (`dia_source/hats/`, a HATS collection with margins, for
     lsdb). Repeated, only what has changed is written, in every layout that OUT has; an interrupted export leaves OUT as
-    it was.
+    it was. OUT is a folder of its own; what else gets into it later is left alone.
 
         dbpipe export my_survey lake/ --layout night --layout hats
     """
-    if layout and (table or where):
-        raise ConfigError("--layout exports all rows of its tables: leave out --table and --where")
+    if layout and (table or where or overwrite):
+        raise ConfigError("--layout exports all rows of its tables: leave out --table, --where and --overwrite")
     with reading(survey) as opened:
         if layout:
             _print_tree(opened.export_layouts(out, layout, margin_arcsec=margin))
             return
-        for path in opened.export(out, tables=table or ["DiaSource"], where=where):
+        for path in opened.export(out, tables=table or ["DiaSource"], where=where, overwrite=overwrite):
             console().print(f"{path}")
 
 
@@ -120,3 +122,5 @@ def _print_tree(report):
         console().print(f"{report.path}/{folder}: {n_row} rows")
     counts = f"{report.n_written} files written, {report.n_kept} kept as they were, {report.n_removed} gone"
     console().print(f"{report.path}: {counts}")
+    for path in report.left:
+        console().print(f"left alone, not made by dbpipe or changed since: {path}", markup=False)

@@ -192,20 +192,23 @@ def gc(
     survey: SurveyArgument,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show them.")] = False,
 ):
-    """Delete files under `files/` that the database does not name.
+    """Delete products under `files/` that the database does not name.
 
-    They are left by runs that were killed between writing a file and committing its row.
+    They are left by runs that were killed between writing a file and committing its row. Whatever does not have the
+    name of a product was put there by somebody else: it is listed and left alone.
 
         dbpipe gc my_survey --dry-run
     """
     if dry_run:
         with reading(survey) as opened:
-            garbage = opened.find_garbage()
+            garbage, strangers = opened.find_garbage(), opened.find_strangers()
             if busy := opened.find_writer():
                 print(f"dbpipe: files that have just been written are among these: {busy}", file=sys.stderr)
     else:
         with writing(survey) as opened:
-            garbage = opened.delete_garbage()
+            garbage, strangers = opened.delete_garbage(), opened.find_strangers()
     for path in garbage:
         console().print(path)
+    for path in strangers:
+        console().print(f"left alone, not made by dbpipe: {path}")
     console().print(f"{len(garbage)} files {'would be ' if dry_run else ''}deleted.")

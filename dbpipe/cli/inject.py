@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from dbpipe.cli.console import Progressing, console, print_table, reading, writing
-from dbpipe.cli.work import Debug, RetryFailed, SurveyArgument, Workers, end_with
+from dbpipe.cli.work import Debug, Overwrite, RetryFailed, SurveyArgument, Workers, end_with, prepare_picture
 
 
 def inject(
     survey: SurveyArgument,
     where: Annotated[str | None, typer.Option(metavar="SQL", help="Only images that meet this condition.")] = None,
     plot: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw completeness, pulls and flux bias.")] = None,
+    overwrite: Overwrite = False,
     workers: Workers = None,
     retry_failed: RetryFailed = False,
     debug: Debug = False,
@@ -28,6 +29,7 @@ def inject(
     """
     from dbpipe import injection, pictures
 
+    prepare_picture(plot, overwrite)
     with writing(survey) as opened, Progressing() as report:
         summary = opened.inject(where=where, n_worker=workers, retry_failed=retry_failed, report=report)
     with reading(survey) as opened:

@@ -7,7 +7,7 @@ import typer
 
 from dbpipe import light_curves
 from dbpipe.cli.console import console, print_table
-from dbpipe.cli.work import SurveyArgument
+from dbpipe.cli.work import Overwrite, SurveyArgument, prepare_picture
 from dbpipe.survey import Survey
 
 
@@ -15,6 +15,7 @@ def lightcurve(
     survey: SurveyArgument,
     name: Annotated[str, typer.Argument(metavar="OBJECT", help='A dia_object_id, or "RA,DEC" in degrees.')],
     plot: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw a page with cutouts.")] = None,
+    overwrite: Overwrite = False,
 ):
     """Show the light curve of an object.
 
@@ -24,6 +25,7 @@ def lightcurve(
 
         dbpipe lightcurve my_survey 53.0062,-27.4359 --plot object.png
     """
+    prepare_picture(plot, overwrite)
     with Survey.open(survey) as opened:
         found = light_curves.find_object(opened.connection, name)
         epochs = light_curves.fetch_light_curve(opened.connection, found.dia_object_id).to_pylist()

@@ -13,7 +13,8 @@ import typer
 from dbpipe.catalog.cookbook import find_recipe, parse_value, read_recipes
 from dbpipe.cli.console import console, format_value, print_answer, print_table, reading
 from dbpipe.cli.text import printable_lines
-from dbpipe.cli.work import SurveyArgument
+from dbpipe.cli.work import Overwrite, SurveyArgument
+from dbpipe.disk.ledger import adopt
 from dbpipe.errors import ConfigError
 
 
@@ -42,6 +43,7 @@ def sql(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write all rows: .parquet, .csv, .ecsv, .vot, .json or .jsonl.")
     ] = None,
+    overwrite: Overwrite = False,
     format: Annotated[Format, typer.Option(help="How to print; all but table print all rows.")] = Format.table,
     as_csv: Annotated[bool, typer.Option("--csv", help="The same as --format csv.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl: one object a line.")] = False,
@@ -66,6 +68,8 @@ def sql(
             opened.lend(name, path)
         text, values = _question(query, named, _pairs(set, "--set"))
         if out is not None:
+            if overwrite:
+                adopt(out)
             console().print(f"{out}: {opened.write(out, text, **values)} rows")
             return
         chosen = Format.csv if as_csv else Format.jsonl if as_json else format

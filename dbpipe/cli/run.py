@@ -20,10 +20,11 @@ from dbpipe.cli.work import (
     SurveyArgument,
     Workers,
     print_ingest,
+    print_kept,
     print_refcat,
 )
 from dbpipe.errors import DbpipeError, SurveyBusy
-from dbpipe.survey import Survey
+from dbpipe.survey import CATALOG, Survey
 
 RESULTS = ["DiaSource", "dia_source_clean", "template_table", "visit_quality"]
 """What `dbpipe run --export` writes."""
@@ -90,8 +91,9 @@ def run(
     record = {"survey": str(survey), "status": "done", "started_at": _now()}
     started = time.monotonic()
     try:
-        if instrument and not (survey / "survey.toml").exists():
-            Survey.init(survey, instrument=instrument).close()
+        if instrument and not (survey / CATALOG).exists():
+            with Survey.init(survey, instrument=instrument) as made:
+                print_kept(out, made)
             out.print(f"{survey} is ready.")
         with (
             writing(survey, wait=if_busy == IfBusy.wait) as opened,

@@ -12,6 +12,7 @@ from dbpipe.survey import Survey
 SurveyArgument = Annotated[Path, typer.Argument(metavar="SURVEY", help="Folder of the survey.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; by default one per core.")]
 RetryFailed = Annotated[bool, typer.Option(help="Try again what failed before although nothing has changed.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that dbpipe did not make, too.")]
 Debug = Annotated[bool, typer.Option(help="Show the traceback of an error.")]
 EXIT_FAILED_UNITS = 3
 """Units met an error that nobody foresaw, lost their worker or ran into a limit; with --strict: or were refused."""
@@ -26,12 +27,20 @@ def init(
     """Make an empty survey.
 
     The folder gets `survey.toml` (every setting with its explanation), `instrument.toml` (what the headers of the raw
-    files mean; copy and edit one for a new camera) and the database.
+    files mean; copy and edit one for a new camera) and the database. If the folder has one of the two already, that
+    one stays.
 
         dbpipe init my_survey --instrument phosim-eimage
     """
-    Survey.init(survey, instrument=instrument).close()
+    with Survey.init(survey, instrument=instrument) as made:
+        print_kept(console(), made)
     console().print(f"{survey} is ready. Next: dbpipe ingest {survey} FILES_OR_FOLDERS")
+
+
+def print_kept(out, made):
+    """Say which files of the folder a new survey has kept."""
+    for name in made.kept:
+        out.print(f"{made.root / name} was there and is kept as it is.", markup=False)
 
 
 def ingest(
@@ -146,6 +155,7 @@ def template(
     plot: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Draw the cuts that were weighed, and the depths reached.")
     ] = None,
+    overwrite: Overwrite = False,
 ):
     """Show or decide which exposures make the template.
 
@@ -159,6 +169,7 @@ def template(
     choice = {name: value for name, value in options.items() if value is not None}
     if len(choice) > 1:
         raise ConfigError("choose one of --max-psf-fwhm, --quantile, --auto and --sql")
+    prepare_picture(plot, overwrite)
     if choice and not dry_run:
         with writing(survey) as opened:
             decisions = opened.propose_template(band=band, **choice)
@@ -176,6 +187,14 @@ def template(
         console().print(f"{draw_template_curve(plot, decisions, depths)}")
     if not decisions:
         console().print(f"No template is decided yet; `dbpipe run {survey}` or one of the options does it.")
+
+
+def prepare_picture(plot, overwrite):
+    """See to it, before the work, that a picture can be written; no picture is fine."""
+    if plot is not None:
+        from dbpipe.pictures import check_picture
+
+        check_picture(plot, overwrite=overwrite)
 
 
 def _print_decision(decision, depths):

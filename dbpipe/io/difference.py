@@ -1,10 +1,13 @@
 """Difference images on disk."""
 
+import os
 from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy.wcs import WCS
 
+from dbpipe.disk.places import find_below
+from dbpipe.errors import DataError
 from dbpipe.imaging.convolve import KernelField
 from dbpipe.imaging.psf import PsfModel
 from dbpipe.io.exposure import read_exposure
@@ -59,10 +62,10 @@ def read_difference(path):
     Raises
     ------
     DataError
-        If one of the two files cannot be read.
+        If one of the two files cannot be read, or the header of the first names something outside of the survey.
     """
     file = read_planes(path, ["IMAGE", "VARIANCE", "MASK", "SCORE", "TEMPLATE", "PSF"])
-    science = read_exposure(file.metadata["CALEXP"], planes=("image",))
+    science = read_exposure(_science_path(path, file.metadata.get("CALEXP")), planes=("image",))
     return Difference(
         difference=file.arrays["IMAGE"],
         variance=file.arrays["VARIANCE"],
@@ -75,3 +78,13 @@ def read_difference(path):
         science=science.image,
         science_psf=science.psf,
     )
+
+
+def _science_path(path, name):
+    """Return the path of the exposure that a header names: below the current folder, which is the survey."""
+    if os.path.isabs(path) and os.path.isabs(str(name)):
+        return name
+    found = find_below(".", name)
+    if found is None:
+        raise DataError("the difference image names an exposure outside of the survey", path=str(path), calexp=name)
+    return name

@@ -6,9 +6,11 @@ and manifest.json. Positions in degrees, pixels 0-based, fluxes in nJy or electr
 
 import json
 import math
+from functools import partial
 
 import pandas as pd
 
+from dbpipe.disk.ledger import write_output
 from dbpipe.simulate import bands
 from dbpipe.simulate.scene import VISIT_TROUBLE
 from dbpipe.simulate.sky import offset_position
@@ -37,7 +39,6 @@ def write_truth(directory, visits, sky, exposed, *, files, manifest_extra):
     manifest_extra : dict
         What else the manifest should say.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     star_parts, variable_parts = [], []
     for visit, result in zip(visits, exposed, strict=True):
         star_parts.append(result.stars.assign(obsid=visit.obsid, ccd=CCD, filter=visit.band))
@@ -53,10 +54,11 @@ def write_truth(directory, visits, sky, exposed, *, files, manifest_extra):
         "bad_regions": pd.concat([result.bad_regions for result in exposed], ignore_index=True),
     }
     for name, table in tables.items():
-        table.to_parquet(directory / f"{name}.parquet", index=False)
+        write_output(directory / f"{name}.parquet", partial(table.to_parquet, index=False))
     entries = [_manifest_entry(visit, names) for visit, names in zip(visits, files, strict=True)]
     manifest = {**manifest_extra, "read_noise_e": READ_NOISE_E, "saturation_e": FULL_WELL_E, "visits": entries}
-    (directory / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    text = json.dumps(manifest, indent=1) + "\n"
+    write_output(directory / "manifest.json", lambda path: path.write_text(text))
 
 
 def is_scored(visit):

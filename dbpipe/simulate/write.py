@@ -3,12 +3,15 @@
 import gzip
 import io
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 
+from dbpipe.disk.ledger import LEDGER, is_own, plain_errors, write_output
+from dbpipe.disk.places import find_files, is_folder
 from dbpipe.errors import ConfigError
 from dbpipe.simulate import bands as filters
 from dbpipe.simulate import truth
@@ -32,7 +35,8 @@ def write_survey(out, *, seed=1, n_visit=10, bands=("g", "r"), size_pix=512, sce
     Parameters
     ----------
     out : path
-        Gets raw/*.fits.gz, refcat.csv and truth/; the raw images are as a pipeline would find them.
+        Gets raw/*.fits.gz, refcat.csv and truth/; the raw images are as a pipeline would find them. What was simulated
+        there before is replaced; a file of these folders that was not is an error.
     seed : int
         The same seed and settings give the same bytes.
     n_visit : int or dict
@@ -54,7 +58,7 @@ def write_survey(out, *, seed=1, n_visit=10, bands=("g", "r"), size_pix=512, sce
     Raises
     ------
     ConfigError
-        If a band, a scene or a number makes no sense.
+        If a band, a scene or a number makes no sense, or something else is in the way.
     """
     size_pix = (size_pix, size_pix) if isinstance(size_pix, int) else tuple(size_pix)
     if min(size_pix) < 64:
@@ -63,13 +67,28 @@ def write_survey(out, *, seed=1, n_visit=10, bands=("g", "r"), size_pix=512, sce
     visits, sky = make_survey(
         n_per_band, ra=ra, dec=dec, size_pix=size_pix, scene=tuple(scene), density=density or Density(), seed=seed
     )
+    _require_room(Path(out))
     return write_exposures(out, visits, sky, seed=seed, scene=tuple(scene))
+
+
+def _require_room(out):
+    """Raise ConfigError if raw/, truth/ or refcat.csv has something that was not simulated: it would be mixed up."""
+    with plain_errors(out):
+        if out.exists():
+            list(out.iterdir())
+        found = [Path(entry.path) for name in ("raw", "truth") for _, entry in find_files(out / name)]
+        found += [out / name for name in ("raw", "truth") if os.path.lexists(out / name) and not is_folder(out / name)]
+        found += [out / "refcat.csv"] if os.path.lexists(out / "refcat.csv") else []
+        strangers = [path for path in found if path.name != LEDGER and not is_own(path)]
+    if strangers:
+        raise ConfigError(
+            f"{strangers[0]} is there and was not simulated, or it was changed since: give another folder"
+        )
 
 
 def write_exposures(out, visits, sky, *, seed, scene=()):
     """Expose planned visits of a given sky and write them; arguments and result as for `write_survey`."""
     out = Path(out)
-    (out / "raw").mkdir(parents=True, exist_ok=True)
     dead_boxes = dead_lines(visits[0].shape, np.random.default_rng([seed, 3]))
     utc = "utc_clock" in scene
     exposed, paths = [], []  # paths: those of each visit
@@ -113,7 +132,7 @@ def _write_raw(directory, visit, image, *, utc, snap="E000"):
     if "truncated" in visit.problems:
         data = data[: len(data) * 2 // 3]
     path = directory / name
-    path.write_bytes(data)
+    write_output(path, lambda beside: beside.write_bytes(data))
     return path
 
 
@@ -161,7 +180,7 @@ def write_reference_catalog(path, stars):
     table.insert(0, "id", 5_000_000_000 + bright.star_id)
     for band in filters.NAMES:
         table[band] = bright[f"mag_{band}"]
-    table.to_csv(path, index=False, float_format="%.9f")
+    write_output(path, lambda beside: table.to_csv(beside, index=False, float_format="%.9f"))
 
 
 def read_manifest(out):

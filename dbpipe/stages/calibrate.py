@@ -226,5 +226,6 @@ CALIBRATE = Stage(
     writes=("calexp", "calexp_residual", "source", "streak"),
     run=calibrate,
     config=CalibrateConfig,
+    reads_raw=True,
     inputs=("refcat",),
 )

@@ -135,4 +135,5 @@ INGEST = Stage(
     inserts=("band", "visit", "detector", "visit_zenith"),
     run=ingest,
     config=IngestConfig,
+    reads_raw=True,
 )
