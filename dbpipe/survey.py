@@ -21,7 +21,7 @@ from dbpipe.offer import Options
 from dbpipe.opening import CATALOG, INSTRUMENT, LOCK, SETTINGS, SNAPSHOT
 from dbpipe.pool import WorkerPool
 from dbpipe.provenance import explain
-from dbpipe.results import fetch_answer, fetch_head, write_answer
+from dbpipe.results import Answer, fetch_answer, fetch_head, write_answer
 from dbpipe.settings import read_settings
 
 __all__ = ["CATALOG", "INSTRUMENT", "LOCK", "SETTINGS", "SNAPSHOT", "Survey"]
@@ -105,7 +105,8 @@ class Survey:
 
     def sql(self, query, **parameters):
         """Ask the catalogue: ``survey.sql("SELECT ...").df()``; ``$name`` in the text takes a keyword argument."""
-        return self.connection.sql(query, params=parameters or None)
+        relation = self.connection.sql(query, params=parameters or None)
+        return None if relation is None else Answer(relation)
 
     def fetch(self, query, **parameters):
         """Return the answer to a query as a pyarrow.Table; a query that DuckDB refuses is a ConfigError."""
