@@ -4,6 +4,7 @@ Parquet keeps them in the metadata of each field (``unit``, ``description``, ``u
 text under ``dbpipe.columns`` and as VOParquet 1.0. ECSV and VOTable keep them in their headers; CSV has no place.
 """
 
+import csv
 import hashlib
 import json
 import re
@@ -17,6 +18,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from dbpipe import votable
+from dbpipe.catalog.arrow import pandas_keys, plain_type, to_text, unique_names
 from dbpipe.catalog.connection import quote_name, transaction
 from dbpipe.catalog.dictionary import column_metadata
 from dbpipe.catalog.queries import directory
@@ -27,7 +29,7 @@ from dbpipe.errors import ConfigError
 
 ROW_GROUP_ROWS = 100_000
 """Rows per group: some 10 MB, read as a whole or skipped as a whole by its minimum and maximum."""
-_ECSV_TYPE = {"halffloat": "float16", "float": "float32", "double": "float64", "large_string": "string"}
+_ECSV_TYPE = {"halffloat": "float16", "float": "float32", "double": "float64", "bool": "bool"}
 
 
 def apply_views(connection):
@@ -153,21 +155,40 @@ def _known_column(name, metadata, table):
 
 
 def describe_schema(schema, metadata):
-    """Hang unit, description and UCD on the fields, and all of it on the footer: as JSON, and as VOParquet 1.0."""
-    fields = []
-    for field in schema:
-        # enums come as dictionaries whose values may differ from batch to batch
-        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-        fields.append(pa.field(field.name, kind, field.nullable, metadata[field.name]))
+    """Return the schema in which rows leave: plain types, a name for each column, and what is known of them.
+
+    Unit, description and UCD hang on the fields, and all of it on the footer: as JSON, and as VOParquet 1.0. Enums
+    become text; decimal numbers double precision, those without decimals (sums of whole numbers) whole numbers of 64
+    bits. The footer tells pandas which columns are whole numbers.
+    """
+    known = dict(zip(unique_names(schema.names), (metadata[name] for name in schema.names), strict=True))
+    fields = [
+        pa.field(name, plain_type(field.type), field.nullable, about)
+        for (name, about), field in zip(known.items(), schema, strict=True)
+    ]
     described = pa.schema(fields)
-    return described.with_metadata({"dbpipe.columns": json.dumps(metadata)} | votable.parquet_keys(described))
+    keys = {"dbpipe.columns": json.dumps(known)} | votable.parquet_keys(described) | pandas_keys(described)
+    return described.with_metadata(keys)
 
 
 def to_schema(batch, schema):
-    """Return a batch with the types of a schema and its descriptions."""
-    return pa.RecordBatch.from_arrays(
-        [array.cast(field.type) for array, field in zip(batch.columns, schema, strict=True)], schema=schema
-    )
+    """Return a batch with the types of a schema and its descriptions.
+
+    Raises
+    ------
+    ConfigError
+        If a whole number has more than 64 bits.
+    """
+    arrays = []
+    for field, array in zip(schema, batch.columns, strict=True):
+        try:
+            arrays.append(array.cast(field.type))
+        except pa.ArrowInvalid as error:
+            raise ConfigError(
+                f"{field.name} has values that {field.type} does not hold ({error}); cast it in the query, "
+                f"as in {field.name}::VARCHAR"
+            ) from error
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def write_parquet(path, schema, batches, *, row_group_rows=ROW_GROUP_ROWS):
@@ -189,7 +210,10 @@ def _write_ecsv(path, schema, batches):
     lines = ["%ECSV 1.0", "---", "delimiter: ','", "datatype:"]
     for field in schema:
         known = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
-        entry = {"name": field.name, "datatype": _ECSV_TYPE.get(str(field.type), str(field.type))}
+        kind = _ECSV_TYPE.get(str(field.type), "string" if _is_text(field.type) else str(field.type))
+        entry = {"name": field.name, "datatype": kind}
+        if pa.types.is_nested(field.type):
+            entry["subtype"] = "json"
         if known.get("unit"):
             entry["unit"] = known["unit"]
         if known.get("description"):
@@ -201,27 +225,28 @@ def _write_ecsv(path, schema, batches):
 
 
 def _write_delimited(path, schema, batches, *, header):
-    """Write comma-separated text; lists become JSON, times ISO text, missing values nothing."""
+    """Write comma-separated text; see `dbpipe.catalog.arrow.to_text` for what has no text of its own.
+
+    Missing values are empty; an empty text is a pair of quotes.
+    """
     text = pa.schema([pa.field(f.name, pa.string() if _is_text(f.type) else f.type) for f in schema])
     options = pa_csv.WriteOptions(include_header=False)
-    with open(path, "wb") as file:
-        file.write(header + ",".join(schema.names).encode() + b"\n")
-        with pa_csv.CSVWriter(file, text, write_options=options) as writer:
-            for batch in batches:
-                writer.write_batch(pa.RecordBatch.from_arrays([_as_text(a) for a in batch.columns], schema=text))
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        file.write(header.decode())
+        csv.writer(file, lineterminator="\n").writerow(schema.names)
+    with open(path, "ab") as file, pa_csv.CSVWriter(file, text, write_options=options) as writer:
+        for batch in batches:
+            writer.write_batch(pa.RecordBatch.from_arrays([_as_text(a) for a in batch.columns], schema=text))
 
 
 def _is_text(kind):
-    kinds = (pa.types.is_string, pa.types.is_nested, pa.types.is_temporal, pa.types.is_boolean)
-    return any(is_kind(kind) for is_kind in kinds)
+    return not (pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _as_text(array):
-    if pa.types.is_nested(array.type):
-        return pa.array([None if v is None else json.dumps(v) for v in array.to_pylist()], pa.string())
     if pa.types.is_boolean(array.type):
         return pc.if_else(array, "True", "False")  # ECSV knows no other spelling
-    return pc.cast(array, pa.string()) if pa.types.is_temporal(array.type) else array
+    return to_text(array) if _is_text(array.type) else array
 
 
 _WRITERS = {

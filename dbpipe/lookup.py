@@ -1,5 +1,6 @@
 """The DIASources of one object, read from the few places where they can be: a table of billions is left alone."""
 
+from dbpipe.catalog.arrow import for_pandas
 from dbpipe.catalog.queries import fetch_table, load_named
 from dbpipe.catalog.tiles import TILE_ORDER, Tiles
 from dbpipe.errors import ConfigError
@@ -25,7 +26,7 @@ def find_detections(connection, dia_object_id):
         raise ConfigError(f"there is no object {dia_object_id} (a former id? resolve_object says what became of it)")
     # numbers in the text: of a list that comes otherwise, DuckDB looks at smallest and largest only
     listed = f"({', '.join(map(str, numbers))})"
-    return connection.sql(_query("detections").replace("(SELECT NULL)", listed)).to_arrow_table()
+    return for_pandas(connection.sql(_query("detections").replace("(SELECT NULL)", listed)).to_arrow_table())
 
 
 def tiles_around(connection, dia_object_id):

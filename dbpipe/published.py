@@ -20,7 +20,7 @@ from dbpipe.catalog import snapshot
 from dbpipe.catalog.connection import ROW_GROUP_ROWS, refuse_link
 from dbpipe.catalog.dictionary import column_metadata
 from dbpipe.catalog.queries import load_named
-from dbpipe.disk.beside import replace_file, reserve_beside, sync_folder, write_beside
+from dbpipe.disk.beside import TEMPORARY_PREFIX, replace_file, reserve_beside, sync_folder, write_beside
 from dbpipe.disk.places import find_below, find_files, is_folder, is_regular, remove_made
 from dbpipe.disk.trees import SCRATCH, SCRATCH_FILE
 from dbpipe.errors import CatalogError
@@ -53,6 +53,9 @@ def publish(connection, catalog, path):
         refuse_link(place)
     folder.mkdir(exist_ok=True)
     _sweep_scratch(folder / _FOLDER)
+    for leftover in folder.glob(f"{TEMPORARY_PREFIX}*{Path(path).name}"):
+        if is_regular(leftover):
+            leftover.unlink()
     in_files = {place: _write(connection, folder, place, layout) for place, layout in _long_tables(connection)}
     label = snapshot.publish(connection, catalog, path, views_sha256=hash_of_views(), in_files=in_files)
     _sweep(folder, {name for names in in_files.values() for name in names})

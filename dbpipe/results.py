@@ -1,19 +1,76 @@
 """Answers of queries as files: Parquet, CSV, ECSV, VOTable and JSON, with what the catalogue says of the columns."""
 
-import json
-import math
+from functools import wraps
 
+import duckdb
 import pyarrow as pa
 
+from dbpipe.catalog.arrow import for_pandas, plain_type, to_json
 from dbpipe.catalog.dictionary import query_metadata
 from dbpipe.catalog.questions import asking
 from dbpipe.export import ROW_GROUP_ROWS, write_rows
 
 
+class Answer:
+    """A relation of DuckDB, with its methods, whose ``df()`` keeps whole numbers with gaps whole, and so exact.
+
+    DuckDB before 2.0 makes them floating point, in which ids beyond 2^53 run together.
+    """
+
+    def __init__(self, relation):
+        self._relation = relation
+
+    def df(self):
+        """Return all rows as a pandas.DataFrame; decimal numbers, sums of whole ones too, become numbers of pandas."""
+        table = for_pandas(self._relation.to_arrow_table())
+        for k, field in enumerate(table.schema):
+            if pa.types.is_decimal(field.type):
+                table = table.set_column(k, field.name, _as_number(table.column(k)))
+        return for_pandas(table).to_pandas()
+
+    to_df = fetchdf = df
+
+    def __getattr__(self, name):
+        value = getattr(self._relation, name)
+        return _answering(value) if callable(value) else value
+
+    def __getitem__(self, name):
+        return Answer(self._relation[name])
+
+    def __len__(self):
+        return len(self._relation)
+
+    def __repr__(self):
+        return repr(self._relation)
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self._relation.__arrow_c_stream__(requested_schema)
+
+
+def _as_number(column):
+    """Decimal numbers as whole or floating-point ones: those of more than 64 bits lose digits, as no id has them."""
+    try:
+        return column.cast(plain_type(column.type))
+    except pa.ArrowInvalid:
+        return column.cast(pa.float64())
+
+
+def _answering(method):
+    """A relation's method, which returns an Answer where it returns a relation."""
+
+    @wraps(method)
+    def call(*arguments, **keywords):
+        given = [a._relation if isinstance(a, Answer) else a for a in arguments]  # of a join, say
+        result = method(*given, **keywords)
+        return Answer(result) if isinstance(result, duckdb.DuckDBPyRelation) else result
+
+    return call
+
+
 def fetch_answer(connection, query, parameters=None):
     """Return the answer to a query as a pyarrow.Table; ConfigError if DuckDB refuses it."""
     with asking(connection, query, parameters) as relation:
-        return relation.to_arrow_table()
+        return for_pandas(relation.to_arrow_table())
 
 
 def fetch_head(connection, query, parameters=None, *, limit):
@@ -24,7 +81,7 @@ def fetch_head(connection, query, parameters=None, *, limit):
             for batch in reader:
                 kept += [batch.slice(0, limit - n_row)] if n_row < limit else []
                 n_row += batch.num_rows
-        return pa.Table.from_batches(kept, schema=reader.schema), n_row
+        return for_pandas(pa.Table.from_batches(kept, schema=reader.schema)), n_row
 
 
 def write_answer(connection, path, query, parameters=None):
@@ -59,13 +116,4 @@ def write_json_lines(path, schema, batches):
 def _json_lines(batches):
     for batch in batches:
         for row in batch.to_pylist():
-            yield json.dumps(_plain(row), default=str, allow_nan=False)
-
-
-def _plain(value):
-    """JSON knows no NaN and no infinity: both become null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list) else value
+            yield to_json(row)

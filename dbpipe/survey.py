@@ -22,7 +22,7 @@ from dbpipe.offer import Options
 from dbpipe.opening import CATALOG, INSTRUMENT, LOCK, SETTINGS, SNAPSHOT
 from dbpipe.pool import WorkerPool
 from dbpipe.provenance import explain
-from dbpipe.results import fetch_answer, fetch_head, write_answer
+from dbpipe.results import Answer, fetch_answer, fetch_head, write_answer
 from dbpipe.settings import read_settings
 
 __all__ = ["CATALOG", "INSTRUMENT", "LOCK", "SETTINGS", "SNAPSHOT", "Survey"]
@@ -132,7 +132,7 @@ class Survey:
         ConfigError
             If the text is not one SELECT that only reads tables, or DuckDB refuses it.
         """
-        return ask(self.connection, query, parameters)
+        return Answer(ask(self.connection, query, parameters))
 
     def fetch(self, query, **parameters):
         """Return the answer to a query as a pyarrow.Table; a query that DuckDB refuses is a ConfigError."""

@@ -176,3 +176,39 @@ def test_macros_are_in_the_schema(monkeypatch, capsys):
     assert (
         "cone_search(ra_deg, dec_deg, radius_arcsec)" in out and "nearest first" in out and "dia_source_id" not in out
     )
+
+
+QUERY = "SELECT unnest([1152921504606846977, NULL, 9223372036854775807]) AS id"
+EXACT = [2**60 + 1, None, 2**63 - 1]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda survey: survey.sql(QUERY).df(),
+        lambda survey: survey.sql(QUERY).limit(3).to_df(),
+        lambda survey: survey.sql(QUERY).filter("true").select("id").fetchdf(),
+        lambda survey: survey.fetch(QUERY).to_pandas(),
+        lambda survey: survey.fetch_head(QUERY, limit=5)[0].to_pandas(),
+        lambda survey: survey.sql(f"SELECT id, id AS ID FROM ({QUERY})").df()[["ID_1"]].rename(columns={"ID_1": "id"}),
+        lambda survey: (
+            survey.fetch(f"SELECT 0.5 AS id, id FROM ({QUERY})").to_pandas()[["id_1"]].set_axis(["id"], axis=1)
+        ),
+    ],
+)
+def test_ids_with_gaps_are_exact_in_pandas(root, asked):
+    """However an answer gets to pandas, ids beyond 2^53 keep their digits and gaps are gaps."""
+    with dbpipe.open(root) as survey:
+        ids = asked(survey)["id"]
+    assert ids.dtype == "Int64"
+    assert [None if value is pd.NA else int(value) for value in ids] == EXACT
+
+
+def test_an_answer_is_a_relation_but_for_its_data_frame(root):
+    """Everything that DuckDB's relations can, an answer can; numbers without gaps are plain ones in pandas."""
+    with dbpipe.open(root) as survey:
+        answer = survey.sql("SELECT range AS n, 1.5 AS x, sum(range) OVER () AS s, 'a' AS t FROM range(3)")
+        assert answer.columns == ["n", "x", "s", "t"] and len(answer) == 3
+        assert answer.fetchall()[2][:2] == (2, pytest.approx(1.5))
+        assert [str(kind) for kind in answer.df().dtypes][:3] == ["int64", "float64", "int64"]
+        assert answer.join(answer.set_alias("other"), "n").order("n").df()["n"].tolist() == [0, 1, 2]

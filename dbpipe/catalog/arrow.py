@@ -1,6 +1,8 @@
-"""Rows to Arrow: the one border where NaN becomes NULL and column types are checked."""
+"""Rows to Arrow: the one border where NaN becomes NULL and column types are checked; and Arrow in other words."""
 
 import difflib
+import json
+import math
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +11,8 @@ import pyarrow.compute as pc
 from dbpipe.errors import CatalogError
 
 _INTEGER_TYPES = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT"}
+_PANDAS_VERSION = "2.1.0"
+"""The oldest that dbpipe works with; readers want to see a version, and do nothing with one of this age."""
 
 
 def to_table(rows):
@@ -75,3 +79,86 @@ def check_columns(connection, table_name, table):
             raise CatalogError(f"table {table_name} has no column {column.name}{hint}")
         if types[column.name] in _INTEGER_TYPES and pa.types.is_floating(column.type):
             raise CatalogError(f"{table_name}.{column.name} is {types[column.name]} but comes as {column.type}")
+
+
+def pandas_keys(schema):
+    """Return the metadata by which pandas reads whole numbers and truth values with gaps as Int64 and boolean.
+
+    Without it a column of ids that has a gap becomes floating point, in which ids beyond 2^53 run together. See
+    "Storing pandas DataFrame objects in Apache Parquet format" in the documentation of pandas; polars, DuckDB and
+    astropy do not look at it.
+    """
+    columns = [
+        {"name": f.name, "field_name": f.name, "pandas_type": str(f.type), "numpy_type": kind, "metadata": None}
+        for f in schema
+        if (kind := _pandas_type(f.type))
+    ]
+    keys = {"index_columns": [], "column_indexes": [], "columns": columns, "pandas_version": _PANDAS_VERSION}
+    return {"pandas": json.dumps(keys | {"creator": {"library": "pyarrow", "version": pa.__version__}})}
+
+
+def for_pandas(table):
+    """Return a pyarrow.Table whose ``to_pandas()`` keeps whole numbers with gaps whole, and so exact.
+
+    Columns of the same name get one each, see `unique_names`: in a dictionary all but one would be lost.
+    """
+    table = table.rename_columns(unique_names(table.column_names))
+    gaps = [field for field, column in zip(table.schema, table.columns, strict=True) if column.null_count]
+    return table.replace_schema_metadata((table.schema.metadata or {}) | pandas_keys(gaps))
+
+
+def plain_type(kind):
+    """Return the type in which a column leaves: no enums, decimal numbers or columns of nothing."""
+    if pa.types.is_dictionary(kind):  # an enum, whose values may differ from batch to batch
+        return kind.value_type
+    if pa.types.is_decimal(kind):
+        return pa.int64() if kind.scale == 0 else pa.float64()
+    return pa.string() if pa.types.is_null(kind) else kind
+
+
+def unique_names(names):
+    """Return names of which no two differ by capitals alone: further ones get ``_1``, ``_2``, as DuckDB does it."""
+    seen, unique = set(), []
+    for name in names:
+        candidates = (name, *(f"{name}_{k}" for k in range(1, len(names) + 1)))
+        unique.append(next(candidate for candidate in candidates if candidate.lower() not in seen))
+        seen.add(unique[-1].lower())
+    return unique
+
+
+def _pandas_type(kind):
+    """Name of the pandas type that knows gaps, None for kinds that know them anyway."""
+    if pa.types.is_boolean(kind):
+        return "boolean"
+    return str(kind).replace("u", "U").replace("int", "Int") if pa.types.is_integer(kind) else None
+
+
+def to_text(array):
+    """Return an Arrow array as text: lists and structures as JSON, times by ISO 8601, bytes in hexadecimal."""
+    kind = array.type
+    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        nested = pa.types.is_nested(kind)
+        values = (None if v is None else to_json(v) if nested else v.hex() for v in array.to_pylist())
+        return pa.array(list(values), pa.string())
+    if pa.types.is_temporal(kind):
+        return pa.array([None if v is None else _time_text(v) for v in array.to_pylist()], pa.string())
+    return array.cast(pa.string())
+
+
+def to_json(value):
+    """Return a value as JSON; NaN and infinity, which JSON lacks, are null. Whole numbers have all their digits."""
+    return json.dumps(_plain(value), default=_time_text, allow_nan=False)
+
+
+def _plain(value):
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _time_text(value):
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -22,10 +22,6 @@ rest. It is a property of the connection, not of the file: with DuckDB's own 122
 larger groups, which is slower and nothing worse.
 """
 
-
-_HOLDER = re.compile(r"\Z|[0-9]+ [^\n]*(\n|\Z)")
-"""The first line of a lock file, if there is one."""
-_LONGEST_HOLDER = 4096
 _SETTINGS = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",

@@ -4,11 +4,13 @@ from contextlib import contextmanager, suppress
 
 import duckdb
 
+from dbpipe.catalog.arrow import for_pandas
+
 
 def fetch_with(connection, query, tables, parameters=None):
     """Return the answer to a query that mentions pyarrow.Tables: name -> table, and $parameters."""
     with lent(connection, tables):
-        return connection.sql(query, params=parameters or None).to_arrow_table()
+        return for_pandas(connection.sql(query, params=parameters or None).to_arrow_table())
 
 
 def execute_with(connection, query, tables, parameters=None):

@@ -5,6 +5,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from dbpipe.catalog.arrow import for_pandas
 from dbpipe.errors import CatalogError
 
 _PARAMETER = re.compile(r"(?<![\w$])\$([A-Za-z_]\w*)")
@@ -55,4 +56,4 @@ def select_parameters(query, values):
 
 def fetch_table(connection, query, values):
     """Run a query with those of ``values`` that it mentions and return a pyarrow.Table."""
-    return connection.sql(query, params=select_parameters(query, values)).to_arrow_table()
+    return for_pandas(connection.sql(query, params=select_parameters(query, values)).to_arrow_table())
