@@ -11,6 +11,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _N_AT_ONCE = 3
 """So many requests end the process without clearing up; locks and workers go with it."""
 
+_AGAIN_S = 0.01
+"""Until then Python has left the destructor that swallowed a request."""
+
 
 class Stopped(BaseException):
     """A signal asked to stop; what is under way clears up behind it."""
@@ -38,7 +41,7 @@ class Request:
         elif self.number is not None:
             number, self.number = self.number, None
             self.n_asked -= 1
-            os.kill(os.getpid(), number)
+            threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number)).start()
 
 
 @contextmanager
