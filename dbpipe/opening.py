@@ -78,16 +78,32 @@ def _copy_instrument(instrument, path):
 
 def open_to_write(root):
     """Open the catalogue for writing, bring its schema up to date, and see to it that there is a snapshot."""
-    from dbpipe.export import apply_views
-
     with ExitStack() as on_error:
         opened = on_error.enter_context(closing(_open_catalog(root, read_only=False)))
-        migrations.migrate(opened.connection)
-        apply_views(opened.connection)
-        if not (root / SNAPSHOT).exists():
+        if bring_up_to_date(opened.connection) or not (root / SNAPSHOT).exists():
             publish(root, opened.connection)  # so that nobody who only wants to read ever has to wait
         on_error.pop_all()
     return opened
+
+
+def bring_up_to_date(connection):
+    """Give a catalogue the tables, views and macros of this dbpipe; returns whether it had others.
+
+    It may be killed at any moment, and the next one who writes goes on. Until the end `is_outdated`.
+    """
+    from dbpipe.export import apply_views
+
+    outdated = is_outdated(connection)
+    migrations.migrate(connection)
+    apply_views(connection)
+    return outdated
+
+
+def is_outdated(connection):
+    """Return whether a catalogue or snapshot lacks tables, views or macros of this dbpipe."""
+    from dbpipe.export import has_current_views
+
+    return bool(migrations.pending_migrations(connection)) or not has_current_views(connection)
 
 
 def publish(root, connection):
@@ -132,7 +148,7 @@ def _open_snapshot(root):
     snapshot.read_files_of(connection, (root / SNAPSHOT).parent)
     connection.execute("SET parquet_metadata_cache = true")  # what a snapshot names never changes
     label = snapshot.read_label(connection)
-    fits = label.is_current(root / CATALOG) and not migrations.pending_migrations(connection)
+    fits = label.is_current(root / CATALOG) and not is_outdated(connection)
     return Opened(connection, as_of=label.as_of, busy=None if fits else "the catalogue has changed since")
 
 
@@ -155,4 +171,4 @@ def _is_outdated(root):
         closing(catalog_connection.Lock(root / LOCK, shared=True)),
         catalog_connection.connect(root / CATALOG, read_only=True) as connection,
     ):
-        return bool(migrations.pending_migrations(connection))
+        return is_outdated(connection)
