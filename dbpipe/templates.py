@@ -4,6 +4,7 @@ Seeing here is ``psf_fwhm_det_pix``, 2.355 times the determinant radius in nativ
 cut of 4.85 pix was made in.  The exposures that pass also decide the model PSF that they are matched to.
 """
 
+import logging
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,6 +27,8 @@ DECIDED = ("how", "how_value", "target_fwhm_pix", "target_beta", "predicted_dept
 WAYS = ("auto", "quantile", "max_psf_fwhm_pix", "sql")
 _AT_ONCE = 200
 """Difference images predicted together: bounds the memory."""
+
+log = logging.getLogger("dbpipe")
 
 
 class NoTemplate(ConfigError):
@@ -111,6 +114,7 @@ def decide_missing(connection, settings, run_id):
     """
     config = settings["template"]
     value = {"quantile": config.quantile, "max_psf_fwhm_pix": config.max_psf_fwhm_pix, "sql": config.sql}
+    _decide_again(connection, config, run_id)
     for target in _targets(connection, None):
         unit_key = units.format_key({"tract": target["tract"], "band": target["band"]})
         if target["template_id"] is None:
@@ -122,6 +126,32 @@ def decide_missing(connection, settings, run_id):
             _record(connection, decision, run_id)
         units.remove_unit(connection, "template", unit_key, key={}, writes=())  # the verdict of a time without template
     predict(connection, config)
+
+
+def find_outdated(connection):
+    """Return the decisions in force that a dbpipe made which knew only Gaussian model PSFs: tract, band, how ..."""
+    return fetch_table(connection, _query("of_before"), {}).to_pylist()
+
+
+def _decide_again(connection, config, run_id):
+    """Decide anew, in the same way, what was decided by an older dbpipe.
+
+    Not every exposure can be matched to the model PSF of then: one after the other would be lost. Where the same way
+    leads to no template any more, the old one stays.
+    """
+    for row in find_outdated(connection):
+        target = {"tract": row["tract"], "band": row["band"]}
+        try:
+            decision = _propose(connection, config, target, row["how"], _value(row))
+        except ConfigError as error:
+            log.warning("template of %s stays as an older dbpipe decided: %s", row["band"], error)
+            continue
+        _record(connection, decision, run_id)
+
+
+def _value(row):
+    """What a decision on record was made with; of auto nothing is needed."""
+    return float(row["how_value"]) if row["how"] in ("quantile", "max_psf_fwhm_pix") else row["how_value"]
 
 
 def _record_refusal(connection, unit_key, error, run_id):

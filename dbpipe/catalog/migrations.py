@@ -92,6 +92,11 @@ def pending_migrations(connection, migrations=None):
     return migrations[len(_applied(connection)) :]
 
 
+def is_older(connection):
+    """Return whether a catalogue or snapshot has the schema of an older dbpipe."""
+    return bool(pending_migrations(connection))
+
+
 def migrate(connection, migrations=None):
     """Bring a catalogue to the schema of this dbpipe and return the names of the files applied.
 

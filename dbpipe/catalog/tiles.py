@@ -150,7 +150,8 @@ def _make_views(connection, tiles):
         connection.execute(f"CREATE OR REPLACE VIEW {view} AS {_union(kind, tiles)}")
         rows = connection.execute(
             "SELECT column_name, comment FROM duckdb_columns() WHERE schema_name = 'association' "
-            "AND table_name = $kind AND database_name = current_database() ORDER BY column_index",
+            "AND table_name = $kind AND database_name = current_database() AND comment IS NOT NULL "
+            "ORDER BY column_index",
             {"kind": kind},
         ).fetchall()
         connection.execute(f"COMMENT ON VIEW {view} IS '{_MEANING[kind]}'")
