@@ -201,16 +201,20 @@ class Outdated:
 
 def find_outdated(connection):
     """Return what an older dbpipe made and this one makes otherwise, a list of `Outdated` in order of stages."""
-    association = importlib.import_module("dbpipe.association")
     n_template = len(importlib.import_module("dbpipe.templates").find_outdated(connection))
-    made = queries.fetch_table(connection, queries.load_named("reports", "status")["by_version"], {}).to_pylist()
     found = [Outdated("template", n_template, 1, 2)] if n_template else []
+    made = queries.fetch_table(connection, queries.load_named("reports", "status")["by_version"], {}).to_pylist()
     for row in made:
         if row["stage"] in STAGES + ON_REQUEST and row["stage"] != "template":
-            version = association.VERSION if row["stage"] == "associate" else load_stage(row["stage"]).version
+            version = stage_version(row["stage"])
             if row["stage_version"] < version:
                 found.append(Outdated(row["stage"], row["n_unit"], row["stage_version"], version))
     return sorted(found, key=lambda outdated: (STAGES + ON_REQUEST).index(outdated.stage))
+
+
+def stage_version(name):
+    """Return the version of a stage that leaves verdicts: all but ``template``."""
+    return importlib.import_module("dbpipe.association").VERSION if name == "associate" else load_stage(name).version
 
 
 def _inputs(connection, stage, statements, task):

@@ -8,6 +8,7 @@ import pytest
 import upgrades
 
 import dbpipe
+from dbpipe import pipeline
 from dbpipe.catalog import migrations
 from dbpipe.catalog.queries import directory
 from dbpipe.survey import LOCK, Survey
@@ -119,3 +120,21 @@ def test_the_version_is_that_of_the_changelog():
     lines = changelog.read_text(encoding="utf-8").splitlines()
     newest, *older = [line.split()[1].strip("[]") for line in lines if line.startswith("## ")]
     assert newest in ("Unreleased", dbpipe.__version__) and dbpipe.__version__ not in older
+
+
+def test_what_an_older_version_made_is_named(tmp_path):
+    """Every stage says how many units an older version of it made, and nothing of its own."""
+    names = [name for name in pipeline.STAGES + pipeline.ON_REQUEST if name != "template"]
+    with Survey.init(tmp_path / "survey") as survey:
+        rows = ", ".join(
+            f"('{name}', 'visit={k}', '', {pipeline.stage_version(name) - (k < 2)}, 1, 'done', '2026-01-01', 0, 0, 0)"
+            for name in names
+            for k in range(5)
+        )
+        columns = (
+            "stage, unit_key, fingerprint, stage_version, run_id, status, finished_at, wall_s, cpu_s, peak_rss_mib"
+        )
+        survey.connection.execute(f"INSERT INTO unit ({columns}) VALUES {rows}")
+        found = survey.find_outdated()
+    assert [outdated.stage for outdated in found] == names
+    assert {(outdated.n_unit, outdated.version - outdated.made_by) for outdated in found} == {(2, 1)}
