@@ -29,6 +29,11 @@ from dbpipe.errors import ConfigError
 
 ROW_GROUP_ROWS = 100_000
 """Rows per group: some 10 MB, read as a whole or skipped as a whole by its minimum and maximum."""
+_LABEL = """
+CREATE OR REPLACE TABLE schema_view (sha256 VARCHAR NOT NULL);
+COMMENT ON TABLE schema_view IS 'Which views and macros stand in this catalogue: one row';
+COMMENT ON COLUMN schema_view.sha256 IS '[] hash of their texts';
+"""
 _ECSV_TYPE = {"halffloat": "float16", "float": "float32", "double": "float64", "bool": "bool"}
 
 
@@ -37,7 +42,7 @@ def apply_views(connection):
 
     A view that mentions another file's name comes after it.
     """
-    texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted((directory("sql") / "views").glob("*.sql"))}
+    texts, macros = _texts("views"), _texts("macros")
     mentions = {
         name: [other for other in texts if other != name and re.search(rf"\b{other}\b", text)]
         for name, text in texts.items()
@@ -46,15 +51,29 @@ def apply_views(connection):
         make_views(connection)
         for name in TopologicalSorter(mentions).static_order():
             connection.execute(texts[name])
-        for path in sorted((directory("sql") / "macros").glob("*.sql")):
-            connection.execute(path.read_text(encoding="utf-8"))
+        for text in macros.values():
+            connection.execute(text)
+        if not has_current_views(connection):
+            connection.execute(_LABEL)
+            connection.execute("INSERT INTO schema_view VALUES (?)", [_fingerprint()])
+
+
+def has_current_views(connection):
+    """Return whether a catalogue has the views and macros of this dbpipe, as `apply_views` left them."""
+    tables = "SELECT 1 FROM duckdb_tables() WHERE table_name = 'schema_view' AND database_name = current_database()"
+    if not connection.execute(tables).fetchall():
+        return False
+    return connection.execute("SELECT sha256 FROM schema_view").fetchall() == [(_fingerprint(),)]
 
 
 @cache
-def hash_of_views():
-    """Return a hash of the texts that `apply_views` executes: equal where it has nothing to do."""
-    paths = [path for name in ("views", "macros") for path in sorted((directory("sql") / name).glob("*.sql"))]
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()
+def _texts(folder):
+    """Name -> text of the files of ``sql/<folder>/``."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted((directory("sql") / folder).glob("*.sql"))}
+
+
+def _fingerprint():
+    return hashlib.sha256(json.dumps([_texts("views"), _texts("macros")]).encode()).hexdigest()
 
 
 def export(connection, out, *, table, where=None, columns=None, order_by=None):

@@ -170,21 +170,37 @@ def open_to_write(root, *, reader=False, patience_s=None):
     ``reader``: it is only for a moment, to publish what a killed command has left; other writers wait for that.
     ``patience_s`` as in `dbpipe.catalog.lock.Lock`.
     """
-    from dbpipe.export import apply_views, hash_of_views
-
     root = Path(root).absolute()
     with ExitStack() as on_error:
         lock = on_error.enter_context(closing(Lock(root / LOCK, reader=reader, patience_s=patience_s)))
         connection = on_error.enter_context(closing(_connect(root)))
         catalog_connection.confine(connection, folders=[root])
         writing = Writing(root, connection, lock, _read_label(root))
-        is_known = writing.label is not None and writing.label.is_current(root / CATALOG)
-        if migrations.migrate(connection) or not is_known or writing.label.views_sha256 != hash_of_views():
-            apply_views(connection)
-        if writing.label is None:
+        if bring_up_to_date(connection) or writing.label is None:
             writing.publish()  # so that nobody who only wants to read ever has to wait
         on_error.pop_all()
     return writing
+
+
+def bring_up_to_date(connection):
+    """Give a catalogue the tables, views and macros of this dbpipe; returns whether it had others.
+
+    It may be killed at any moment, and the next one who writes goes on. Until the end `is_outdated`.
+    """
+    from dbpipe.export import apply_views
+
+    outdated = is_outdated(connection)
+    if outdated:
+        migrations.migrate(connection)
+        apply_views(connection)
+    return outdated
+
+
+def is_outdated(connection):
+    """Return whether a catalogue or snapshot lacks tables, views or macros of this dbpipe."""
+    from dbpipe.export import has_current_views
+
+    return bool(migrations.pending_migrations(connection)) or not has_current_views(connection)
 
 
 def _connect(root):
@@ -268,7 +284,7 @@ def _open_snapshot(root, scratch=None):
         on_error.callback(connection.close)
         snapshot.shut_in(connection, (root / SNAPSHOT).parent, scratch=scratch)
         label = snapshot.read_label(connection)
-        fits = label.is_current(root / CATALOG) and not migrations.pending_migrations(connection)
+        fits = label.is_current(root / CATALOG) and not is_outdated(connection)
         on_error.pop_all()
     return Opened(connection, label, None if fits else CatalogError("the catalogue has changed since"))
 

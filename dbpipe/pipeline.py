@@ -221,6 +221,36 @@ def count_due(connection, settings):
     return due | {"associate": association.count_due(connection, settings["associate"])}
 
 
+@dataclass(frozen=True)
+class Outdated:
+    """Units that an older version of their stage made: its results are others now."""
+
+    stage: str
+    n_unit: int
+    made_by: int
+    """Version of the stage that made them."""
+    version: int
+    """Version of today."""
+
+
+def find_outdated(connection):
+    """Return what an older dbpipe made and this one makes otherwise, a list of `Outdated` in order of stages."""
+    n_template = len(importlib.import_module("dbpipe.templates").find_outdated(connection))
+    found = [Outdated("template", n_template, 1, 2)] if n_template else []
+    made = queries.fetch_table(connection, queries.load_named("reports", "status")["by_version"], {}).to_pylist()
+    for row in made:
+        if row["stage"] in STAGES + ON_REQUEST and row["stage"] != "template":
+            version = stage_version(row["stage"])
+            if row["stage_version"] < version:
+                found.append(Outdated(row["stage"], row["n_unit"], row["stage_version"], version))
+    return sorted(found, key=lambda outdated: (STAGES + ON_REQUEST).index(outdated.stage))
+
+
+def stage_version(name):
+    """Return the version of a stage that leaves verdicts: all but ``template``."""
+    return importlib.import_module("dbpipe.association").VERSION if name == "associate" else load_stage(name).version
+
+
 def _call(connection, stage, statements, task, config):
     """Return the call that does a unit; one whose inputs cannot be had is settled already."""
     try:

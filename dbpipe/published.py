@@ -24,7 +24,6 @@ from dbpipe.disk.beside import TEMPORARY_PREFIX, replace_file, reserve_beside, s
 from dbpipe.disk.places import find_below, find_files, is_folder, is_regular, remove_made
 from dbpipe.disk.trees import SCRATCH, SCRATCH_FILE
 from dbpipe.errors import CatalogError
-from dbpipe.export import hash_of_views
 from dbpipe.layouts import ORDER_IN_TIME
 from dbpipe.partitions import Layout, fingerprint, write_parts
 
@@ -57,7 +56,7 @@ def publish(connection, catalog, path):
         if is_regular(leftover):
             leftover.unlink()
     in_files = {place: _write(connection, folder, place, layout) for place, layout in _long_tables(connection)}
-    label = snapshot.publish(connection, catalog, path, views_sha256=hash_of_views(), in_files=in_files)
+    label = snapshot.publish(connection, catalog, path, in_files=in_files)
     _sweep(folder, {name for names in in_files.values() for name in names})
     return label
 
@@ -78,7 +77,7 @@ def _long_tables(connection):
     if sum(tiles.values()) > MAX_COPIED_ROWS:
         for place, n in tiles.items():
             if n:
-                yield place, _whole(place[1])
+                yield place, _whole(connection, place[1])
 
 
 def _by_night(connection, table):
@@ -91,12 +90,20 @@ def _by_night(connection, table):
         columns="*",
         order_by=ORDER_IN_TIME[table],
         metadata=column_metadata(connection, table),
-        format=f"{ROW_GROUP_ROWS}{connection.sql(f'SELECT * FROM {table}').columns}",
+        format=_format(connection, table),
         row_group_rows=ROW_GROUP_ROWS,
     )
 
 
-def _whole(table):
+def _format(connection, table):
+    """What every file of a table depends on besides its rows: its columns, and what migrations did to the rows."""
+    relation = connection.sql(f"SELECT * FROM {table}")
+    columns = list(zip(relation.columns, map(str, relation.types), strict=True))
+    ((n_migration,),) = connection.execute("SELECT count(*) FROM schema_migration").fetchall()
+    return f"{ROW_GROUP_ROWS}{columns}{n_migration}"
+
+
+def _whole(connection, table):
     """One file for a tile: what makes a row another one is what association may change."""
     kind = table.split("_")[0]
     content = load_named("export", "tables")[f"tile_{kind}_content"].replace(
@@ -104,7 +111,15 @@ def _whole(table):
     )
     cells = pa.table({"cell": pa.array([0], pa.int32()), "part": ["all"]})
     return Layout(
-        f"SELECT * FROM association.{table}", content, "0", cells, "*", "hpx29", {}, f"{ROW_GROUP_ROWS}", ROW_GROUP_ROWS
+        rows=f"SELECT * FROM association.{table}",
+        content=content,
+        cell="0",
+        cells=cells,
+        columns="*",
+        order_by="hpx29",
+        metadata={},
+        format=_format(connection, f"association.{table}"),
+        row_group_rows=ROW_GROUP_ROWS,
     )
 
 

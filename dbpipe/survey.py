@@ -376,6 +376,10 @@ class Survey:
         """Return how many units each stage would work on now."""
         return pipeline.count_due(self.connection, self.settings)
 
+    def find_outdated(self):
+        """Return what an older dbpipe made and this one makes otherwise, a list of `dbpipe.pipeline.Outdated`."""
+        return pipeline.find_outdated(self.connection)
+
     def check(self, *, check_hash=False):
         """Apply every rule of a healthy catalogue; see `dbpipe.catalog.checks.run_checks`."""
         keywords = {"folder": self.checks_folder, "check_hash": check_hash, "who_writes": self.find_writer}

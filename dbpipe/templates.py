@@ -119,6 +119,7 @@ def decide_missing(connection, settings, run_id):
         The failures.
     """
     config, failures = settings["template"], []
+    _decide_again(connection, config, run_id)
     for target in _targets(connection, None):
         if target["template_id"] is None:
             failures += _attempt(_decide_one, connection, config, target, run_id=run_id)
@@ -145,6 +146,32 @@ def _attempt(step, connection, config, target, *, run_id):
     verdict = units.Verdict("template", _unit_key(target), "", 1, run_id, "failed").failed(failure)
     units.commit_unit(connection, verdict, units.Result(), units.Place({}, ()))
     return [verdict]
+
+
+def find_outdated(connection):
+    """Return the decisions in force that a dbpipe made which knew only Gaussian model PSFs: tract, band, how ..."""
+    return fetch_table(connection, _query("of_before"), {}).to_pylist()
+
+
+def _decide_again(connection, config, run_id):
+    """Decide anew, in the same way, what was decided by an older dbpipe.
+
+    Not every exposure can be matched to the model PSF of then: one after the other would be lost. Where the same way
+    leads to no template any more, the old one stays.
+    """
+    for row in find_outdated(connection):
+        target = {"tract": row["tract"], "band": row["band"]}
+        try:
+            decision = _propose(connection, config, target, row["how"], _value(row))
+        except ConfigError as error:
+            log.warning("template of %s stays as an older dbpipe decided: %s", row["band"], error)
+            continue
+        _record(connection, decision, run_id)
+
+
+def _value(row):
+    """What a decision on record was made with; of auto nothing is needed."""
+    return float(row["how_value"]) if row["how"] in ("quantile", "max_psf_fwhm_pix") else row["how_value"]
 
 
 def _unit_key(target):

@@ -5,7 +5,7 @@ import pytest
 
 from dbpipe import templates
 from dbpipe.catalog import connection as catalog
-from dbpipe.catalog.queries import directory
+from dbpipe.catalog.migrations import migrate
 from dbpipe.errors import ConfigError
 from dbpipe.export import apply_views
 from dbpipe.templates import TemplateConfig
@@ -34,8 +34,7 @@ def add_exposure(database, visit, fwhm_pix, *, band="r", **changes):
 def database():
     """A catalogue in memory with eight exposures on a tract of finer pixels."""
     connection = catalog.memory()
-    for path in sorted(directory("migrations").glob("*.sql")):
-        connection.execute(path.read_text())
+    migrate(connection)
     apply_views(connection)
     connection.execute("INSERT INTO detector VALUES (0, 'a')")
     connection.execute("INSERT INTO tract VALUES (0, 0, 0, 0.16, 2048)")
@@ -317,3 +316,22 @@ def test_a_decision_that_meets_an_error_is_the_verdict_of_its_band(database, mon
     assert (verdict.unit_key, verdict.kind, verdict.reason) == ("tract=0,band=g", "bug", "LinAlgError: Singular matrix")
     assert "in faulty" in database.sql("SELECT traceback FROM unit_failure").fetchall()[0][0]
     assert [decision.band for decision in templates.in_force(database)] == ["r"]
+
+
+@pytest.mark.parametrize(("how", "how_value"), [("auto", None), ("quantile", "0.5"), ("max_psf_fwhm_pix", "4.6")])
+def test_a_decision_of_an_older_version_is_taken_again_in_the_same_way(database, how, how_value):
+    """What was decided before model PSFs were Moffat profiles gets a new version once; later decisions stay."""
+    database.execute("INSERT INTO run VALUES (1, '2020-01-01', NULL, '', '{}', '{}')")
+    database.execute("INSERT INTO run VALUES (2, now()::TIMESTAMP + INTERVAL 1 DAY, NULL, '', '{}', '{}')")
+    row = {"template_id": 1, "tract": 0, "band": "r", "version": 1, "how": how, "how_value": how_value}
+    row |= {"target_fwhm_pix": 3.0, "n_input": 1, "run_id": 1}
+    database.execute(f"INSERT INTO template ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", [*row.values()])
+    assert [found["band"] for found in templates.find_outdated(database)] == ["r"]
+    for _ in range(2):
+        templates.decide_missing(database, {"template": CONFIG}, 2)
+        assert templates.find_outdated(database) == []
+        (decision,) = templates.in_force(database)
+        choice = {} if how_value is None else {how.replace("_pix", ""): float(how_value)}
+        wanted = propose(database, **(choice or {"auto": True}))
+        assert (decision.how, decision.n_input, chosen(decision)) == (how, wanted.n_input, chosen(wanted))
+        assert database.execute("SELECT version, run_id FROM template ORDER BY 1").fetchall() == [(1, 1), (2, 2)]

@@ -13,8 +13,8 @@ tracks         what moves within a night
 write          the links, objects and tracks of now in the place of those before
 """
 
-from dbpipe.association.config import AssociateConfig
+from dbpipe.association.config import VERSION, AssociateConfig
 from dbpipe.association.flow import associate, link_alone
 from dbpipe.association.images import count_due, find_due
 
-__all__ = ["AssociateConfig", "associate", "count_due", "find_due", "link_alone"]
+__all__ = ["VERSION", "AssociateConfig", "associate", "count_due", "find_due", "link_alone"]

@@ -1,4 +1,9 @@
-"""The schema: numbered SQL files, each applied once, in order, in one transaction, and never edited afterwards."""
+"""The schema: numbered SQL files, each applied once, in order, in one transaction, and never edited afterwards.
+
+Each has a transaction of its own, for DuckDB 1.5 cannot commit rows of a table and its columns changed together. An
+upgrade that is killed on the way is thus half done: readers go on with what was published, and the next writer does the
+rest (`dbpipe.opening.bring_up_to_date`).
+"""
 
 import hashlib
 import re
@@ -10,6 +15,7 @@ import duckdb
 import dbpipe
 from dbpipe.catalog.connection import transaction
 from dbpipe.catalog.queries import directory
+from dbpipe.catalog.tiles import check_tiles, spread
 from dbpipe.errors import CatalogError
 
 _LEDGER = """
@@ -86,6 +92,11 @@ def pending_migrations(connection, migrations=None):
     return migrations[len(_applied(connection)) :]
 
 
+def is_older(connection):
+    """Return whether a catalogue or snapshot has the schema of an older dbpipe."""
+    return bool(pending_migrations(connection))
+
+
 def migrate(connection, migrations=None):
     """Bring a catalogue to the schema of this dbpipe and return the names of the files applied.
 
@@ -99,7 +110,10 @@ def migrate(connection, migrations=None):
         try:
             with transaction(connection):
                 connection.execute(_LEDGER)
-                connection.execute(migration.text)
+                for statement in connection.extract_statements(migration.text):
+                    for text in spread(connection, statement):
+                        connection.execute(text)
+                check_tiles(connection)
                 connection.execute(
                     "INSERT INTO schema_migration VALUES (?, ?, ?, ?, ?)",
                     [

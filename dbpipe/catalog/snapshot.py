@@ -22,14 +22,12 @@ _LABEL = """
 CREATE OR REPLACE TABLE next_snapshot.published (
     as_of TIMESTAMP NOT NULL,
     catalog_size_byte BIGINT NOT NULL,
-    catalog_mtime_ns BIGINT NOT NULL,
-    views_sha256 VARCHAR NOT NULL
+    catalog_mtime_ns BIGINT NOT NULL
 );
 COMMENT ON TABLE next_snapshot.published IS 'When this copy of the catalogue was made: one row';
 COMMENT ON COLUMN next_snapshot.published.as_of IS '[UTC] when it was made';
 COMMENT ON COLUMN next_snapshot.published.catalog_size_byte IS '[byte] size of the catalogue file then';
 COMMENT ON COLUMN next_snapshot.published.catalog_mtime_ns IS '[ns] time of its last change';
-COMMENT ON COLUMN next_snapshot.published.views_sha256 IS '[] hash of the texts that its views and macros were made of';
 """
 _FILE_OF_VIEW = re.compile(r"'(tables/\w+/[\w-]+-[0-9a-f]{16}\.parquet)'")
 """How the views of a snapshot name their files (`dbpipe.published`); nothing else is opened for them."""
@@ -42,14 +40,13 @@ class Label:
     as_of: datetime
     size_byte: int
     mtime_ns: int
-    views_sha256: str = ""
 
     def is_current(self, catalog):
         """Return whether the catalogue file has not changed since."""
         return (self.size_byte, self.mtime_ns) == _state(catalog) and not Path(f"{catalog}.wal").exists()
 
 
-def publish(connection, catalog, path, *, views_sha256, in_files=None):
+def publish(connection, catalog, path, *, in_files=None):
     """Copy the catalogue, as it is now, to a file and put it in the place of the one before.
 
     Parameters
@@ -60,8 +57,6 @@ def publish(connection, catalog, path, *, views_sha256, in_files=None):
         The file that it writes to; only its size and time are looked at.
     path : path
         The snapshot.
-    views_sha256 : str
-        Hash of the texts that the views and macros were made of.
     in_files : dict, optional
         (schema, table) -> Parquet files, relative to the folder of the snapshot, that have its rows: too many to be
         copied every time. In the snapshot it is a view.
@@ -73,7 +68,7 @@ def publish(connection, catalog, path, *, views_sha256, in_files=None):
     path = Path(path)
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
     connection.execute("CHECKPOINT")  # closing the catalogue then leaves the file as it is
-    label = Label(datetime.now(UTC).replace(tzinfo=None), *_state(catalog), views_sha256)
+    label = Label(datetime.now(UTC).replace(tzinfo=None), *_state(catalog))
     try:
         _copy(connection, temporary, label, in_files or {})
         replace_file(temporary, path)
@@ -89,8 +84,8 @@ def _copy(connection, temporary, label, in_files):
     try:
         _copy_rows(connection, name, in_files, temporary.parent)
         connection.execute(_LABEL)
-        values = [label.as_of, label.size_byte, label.mtime_ns, label.views_sha256]
-        connection.execute("INSERT INTO next_snapshot.published VALUES (?, ?, ?, ?)", values)
+        values = [label.as_of, label.size_byte, label.mtime_ns]
+        connection.execute("INSERT INTO next_snapshot.published VALUES (?, ?, ?)", values)
     finally:
         with suppress(duckdb.Error):  # after a full disk there may be nothing left to detach
             connection.execute("DETACH next_snapshot")
@@ -165,7 +160,7 @@ def read_label(connection):
     kinds = {"as_of": datetime, "catalog_size_byte": int, "catalog_mtime_ns": int}
     if len(rows) != 1 or not all(isinstance(rows[0].get(name), kind) for name, kind in kinds.items()):
         raise CatalogError("the snapshot does not say when it was made")
-    return Label(*(rows[0][name] for name in kinds), str(rows[0].get("views_sha256", "")))
+    return Label(*(rows[0][name] for name in kinds))
 
 
 def _state(path):

@@ -5,10 +5,14 @@ seconds to find. In tables per tile it is in the few that the visit touches, wha
 views ``dia_association`` and ``dia_object`` show the tiles as one.
 """
 
+import re
+
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dbpipe.catalog.lent import execute_with, fetch_with
+from dbpipe.errors import CatalogError
 
 TILE_ORDER = 4
 TILE_SHIFT = 2 * (29 - TILE_ORDER)
@@ -19,6 +23,14 @@ _MEANING = {
     "source": "Which object each DIASource belongs to: one row per source that is linked",
     "object": "DIAObjects: sources of any time and band that are one thing on the sky",
 }
+_PATTERN = re.compile(rf"\bassociation\s*\.\s*({'|'.join(_KINDS)})\b", re.IGNORECASE)
+_CHANGES = (
+    duckdb.StatementType.ALTER,
+    duckdb.StatementType.UPDATE,
+    duckdb.StatementType.INSERT,
+    duckdb.StatementType.DELETE,
+)
+_COMMENT_ON = re.compile(r"\s*COMMENT\b", re.IGNORECASE)
 
 
 class Tiles:
@@ -86,6 +98,48 @@ def find_tiles(connection):
     return sorted(int(name.removeprefix("source_")) for (name,) in rows)
 
 
+def spread(connection, statement):
+    """Return a statement of a migration as it is done to every table that it means.
+
+    What changes the pattern ``association.source`` or ``association.object`` is done to the tables of all tiles too:
+    the rows are there, and the next tile is made like the pattern.
+
+    Parameters
+    ----------
+    connection : duckdb connection
+    statement : duckdb.Statement
+
+    Returns
+    -------
+    list of str
+    """
+    text = statement.query
+    bare = re.sub(r"--[^\n]*|/\*.*?\*/", " ", text, flags=re.DOTALL)
+    kinds = {kind.lower() for kind in _PATTERN.findall(bare)}
+    if statement.type not in _CHANGES or _COMMENT_ON.match(bare) or not kinds:
+        return [text]
+    return [text, *(_PATTERN.sub(rf"association.\1_{tile}", text) for tile in find_tiles(connection))]
+
+
+def check_tiles(connection):
+    """See to it that the tables of all tiles have the columns of their patterns, in the same order.
+
+    Raises
+    ------
+    CatalogError
+        If one has not.
+    """
+    rows = connection.execute(
+        "WITH found AS (SELECT table_name, split_part(table_name, '_', 1) AS kind, "
+        "list((column_name, data_type, is_nullable) ORDER BY column_index) AS columns FROM duckdb_columns() "
+        "WHERE schema_name = 'association' AND database_name = current_database() GROUP BY ALL) "
+        "SELECT found.table_name FROM found JOIN found AS pattern ON pattern.table_name = found.kind "
+        "WHERE found.columns <> pattern.columns ORDER BY 1"
+    ).fetchall()
+    if rows:
+        raise CatalogError(f"{len(rows)} tables of tiles are not like their pattern, association.{rows[0][0]} for one")
+
+
 def make_views(connection):
     """Make the views over all tiles anew, with the comments of the patterns."""
     _make_views(connection, find_tiles(connection))
@@ -96,7 +150,8 @@ def _make_views(connection, tiles):
         connection.execute(f"CREATE OR REPLACE VIEW {view} AS {_union(kind, tiles)}")
         rows = connection.execute(
             "SELECT column_name, comment FROM duckdb_columns() WHERE schema_name = 'association' "
-            "AND table_name = $kind AND database_name = current_database() ORDER BY column_index",
+            "AND table_name = $kind AND database_name = current_database() AND comment IS NOT NULL "
+            "ORDER BY column_index",
             {"kind": kind},
         ).fetchall()
         connection.execute(f"COMMENT ON VIEW {view} IS '{_MEANING[kind]}'")

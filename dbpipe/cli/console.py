@@ -17,10 +17,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dbpipe.catalog.connection import refuse_link
+from dbpipe.catalog.connection import first_line, refuse_link
 from dbpipe.catalog.failures import DATA
+from dbpipe.catalog.migrations import is_older
 from dbpipe.cli.text import printable, printable_lines
-from dbpipe.errors import SurveyBusy
+from dbpipe.errors import CatalogError, SurveyBusy
 from dbpipe.pipeline import Report
 from dbpipe.survey import Survey
 
@@ -29,6 +30,13 @@ N_OLD_LOG = 5
 """dbpipe.log.1 is the newest of them."""
 RETRY_S = 1.0
 """How often a command that waits for the survey looks."""
+_UPGRADE = "the next command that changes it, as `dbpipe run`, brings its tables up to date"
+_REDONE = {
+    "ingest": "are redone when their files are named again (`dbpipe ingest {root} FILES`), and what hangs from them",
+    "template": "are decided anew, in the same way, by `dbpipe run {root}`",
+    "inject": "are redone by `dbpipe inject {root}`",
+}
+"""What becomes of units that an older version of their stage made, where `dbpipe run` does not simply redo them."""
 LINE_EVERY_S = 10.0
 """How often a log that is not a terminal hears of a stage that goes on."""
 
@@ -138,7 +146,14 @@ def reading(root):
         if survey.busy is not None:
             text = f"dbpipe: as of {survey.as_of:%Y-%m-%d %H:%M:%S} UTC: {survey.busy}"
             print(printable(text), file=sys.stderr)
-        yield survey
+        try:
+            yield survey
+        except Exception as error:
+            if not is_older(survey.connection):
+                raise
+            raise CatalogError(
+                f"{first_line(error)} ({root} is still as an older dbpipe left it; {_UPGRADE})"
+            ) from error
 
 
 class _Lines(logging.Formatter):
@@ -241,6 +256,16 @@ class Progressing(Report):
     def finish(self, summary):
         """A stage has ended."""
         print_summary(self._console, summary, time.monotonic() - self._started)
+
+
+def print_outdated(out, root, found):
+    """Print what an older dbpipe made and what becomes of it, a line for each stage and version."""
+    for outdated in found:
+        what = _REDONE.get(outdated.stage, "are redone by `dbpipe run {root}`, and what hangs from them")
+        out.print(
+            f"{outdated.stage}: {outdated.n_unit} units of version {outdated.made_by} {what.format(root=root)}: "
+            f"results changed in version {outdated.version}"
+        )
 
 
 def print_summary(out, summary, wall_s):

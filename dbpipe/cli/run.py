@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from dbpipe.catalog.failures import BUG, DIED, MEMORY_LIMIT, TIME_LIMIT, TRANSIENT
-from dbpipe.cli.console import Progressing, console, reading, writing
+from dbpipe.cli.console import Progressing, console, print_outdated, reading, writing
 from dbpipe.cli.work import (
     EXIT_FAILED_UNITS,
     Debug,
@@ -129,6 +129,7 @@ def _work(opened, out, ingest_files, settle, refcat_file, limits, options):
     record = {"n_file_left": 0, "n_file_other": 0}
     summaries = []
     n_source = opened.count("dia_source")
+    print_outdated(out, opened.root, opened.find_outdated())
     if ingest_files:
         settled, growing, n_other = opened.find_settled(ingest_files, settle_s=settle)
         summary, _ = opened.ingest(settled, **options)

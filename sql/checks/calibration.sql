@@ -45,10 +45,12 @@ HAVING count(source_id) <> n_source
 SELECT DISTINCT visit, detector FROM streak ANTI JOIN calexp USING (visit, detector)
 
 -- name: residual_of_every_calexp
--- Every calexp has its row of residuals, and only these have.
+-- Every calexp has its row of residuals, and only these have; there were none before version 7 of calibrate.
 SELECT visit, detector
 FROM calexp
 FULL JOIN calexp_residual USING (visit, detector)
+ANTI JOIN unit ON unit.stage = 'calibrate' AND unit.stage_version < 7
+    AND unit.unit_key = concat('visit=', visit, ',detector=', detector)
 WHERE calexp.nx IS NULL OR calexp_residual.n_colour_star IS NULL
 
 -- name: total_flux_is_near_psf_flux

@@ -2,6 +2,7 @@
 
 -- name: injection_is_of_this_diffim
 -- What injection says is about a difference image that is still there, unchanged (else: dbpipe inject).
+-- warning
 SELECT visit, detector FROM injection_summary AS s
 ANTI JOIN diffim ON diffim.visit = s.visit AND diffim.detector = s.detector AND diffim.sha256 = s.diffim_sha256
 

@@ -47,6 +47,13 @@ WHERE status <> 'done' AND run_id = $run_id
 GROUP BY stage, status, reason
 ORDER BY stage, status, n_unit DESC, reason
 
+-- name: by_version
+-- Units of each stage by the version of the stage that made them.
+SELECT stage, stage_version, count(*) AS n_unit
+FROM unit
+GROUP BY stage, stage_version
+ORDER BY stage, stage_version
+
 -- name: bands
 -- What has been observed and found, by band.
 WITH observed AS (

@@ -136,6 +136,15 @@ FROM current_template
 WHERE $band IS NULL OR list_contains($band, band)
 ORDER BY tract, band
 
+-- name: of_before
+-- Decisions in force of a time before model PSFs were Moffat profiles (migration 8), and how they were made.
+SELECT template.tract, template.band, template.version, template.how, template.how_value
+FROM current_template AS template
+JOIN run USING (run_id)
+JOIN schema_migration AS moffat ON moffat.version = 8
+WHERE run.started_at < moffat.applied_at
+ORDER BY template.tract, template.band
+
 -- name: next_id
 -- Running number of the next template and version of the next decision for a tract and band.
 SELECT

@@ -69,7 +69,7 @@ def test_the_joint_fit_is_the_dense_least_squares_solution():
         add_source(design[k], x[k], y[k], 1.0, FWHM, size=31)
         image += (k * 500.0 * design[k]).astype(np.float32)
     root = np.where(mask == 0, 1 / np.sqrt(variance), 0.0).ravel()
-    dense = np.linalg.lstsq((design.reshape(5, -1) * root).T, image.ravel() * root)[0]
+    dense = np.linalg.lstsq((design.reshape(5, -1) * root).T, image.ravel() * root, rcond=None)[0]
     covariance = np.linalg.inv((design.reshape(5, -1) * root**2) @ design.reshape(5, -1).T)
     measured, error = measure((image, variance, mask), x, y)
     # the fit sees a circle of 2.5 FWHM, numpy every pixel
