@@ -6,6 +6,7 @@ import re
 import time
 from pathlib import Path
 
+from dbpipe.disk.ledger import LEDGER
 from dbpipe.errors import ConfigError
 
 _FITS = re.compile(r"\.(fits|fit|fts)(\.(gz|fz|bz2))?$", re.IGNORECASE)
@@ -37,7 +38,7 @@ def find_raw_files(names, *, leave_out=None):
             if not path.is_dir():
                 found.add(os.path.abspath(path))
                 continue
-            inside = [p for p in path.rglob("*") if p.is_file() and not _is_under(p, leave_out)]
+            inside = [p for p in path.rglob("*") if p.is_file() and p.name != LEDGER and not _is_under(p, leave_out)]
             fits = {os.path.abspath(p) for p in inside if _FITS.search(p.name)}
             found |= fits
             n_other += len(inside) - len(fits)

@@ -9,6 +9,7 @@ import dbpipe
 
 PACKAGE = Path(dbpipe.__file__).parent
 FORBIDDEN = {
+    "disk": ("dbpipe.io", "dbpipe.sky", "dbpipe.imaging", "dbpipe.catalog", "dbpipe.stages", "duckdb", "astropy"),
     "imaging": ("dbpipe.io", "dbpipe.sky", "dbpipe.catalog", "dbpipe.stages", "duckdb", "logging"),
     "sky": ("dbpipe.io", "dbpipe.imaging", "dbpipe.catalog", "dbpipe.stages", "duckdb", "logging"),
     "io": ("dbpipe.catalog", "dbpipe.stages", "duckdb"),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 import reader
 import synthetic_sources
@@ -15,6 +16,7 @@ import dbpipe
 from dbpipe import published
 from dbpipe.catalog import connection
 from dbpipe.catalog.tiles import Tiles
+from dbpipe.errors import CatalogError
 from dbpipe.export import column_metadata
 from dbpipe.survey import CATALOG, SNAPSHOT, Survey
 
@@ -194,3 +196,62 @@ def test_a_large_survey_that_moves_takes_its_files_along(long_root):
     moved = long_root.rename(long_root.with_name("elsewhere"))
     with dbpipe.open(moved) as survey:
         assert survey.as_of is not None and survey.count("dia_source") == 400
+
+
+@pytest.mark.parametrize("is_current", [True, False])
+def test_the_cron_line_with_a_relative_folder(long_root, monkeypatch, is_current):
+    """From the folder of the survey, night after night: what was exported is there, and so is what the user put there.
+
+    The export reads the snapshot, whose files DuckDB looks for elsewhere than in the current folder.
+    """
+    from dbpipe.cli.app import app
+
+    monkeypatch.chdir(long_root.parent)
+    lake = Path("lake")
+    if not is_current:
+        with Survey.open(long_root, read_only=False) as survey:
+            survey.connection.execute("UPDATE dia_source SET snr = snr + 1")
+    for night in range(1, 4):
+        app(["export", long_root.name, "lake", "--layout", "night"], standalone_mode=False)
+        for place in (lake / "trees" / "2024", lake / "mine", lake / "current" / "dia_source"):
+            place.mkdir(exist_ok=True)
+            (place / f"night{night}.txt").write_text("mine")
+        rows = duckdb.sql("SELECT count(*) FROM read_parquet('lake/current/dia_source/by_night/*/*.parquet')")
+        assert rows.fetchall() == [(400,)]
+    assert sorted(path.name for path in (lake / "trees").iterdir()) == ["000001", "000002", "000003", "2024"]
+    assert len(list(lake.rglob("night?.txt"))) == 9
+
+
+HOSTILE_RECORD = ["[]", "7", "not JSON", '{"../../victim.txt": 0.0}', '{"tables/x/a-0123456789abcdef.parquet": "x"}']
+
+
+@pytest.mark.parametrize("text", HOSTILE_RECORD)
+def test_publishing_deletes_only_what_was_published(long_root, monkeypatch, text):
+    """A record of dropped files that says anything, files of others among those published, links: all stay."""
+    folder, victim = (long_root / SNAPSHOT).parent, long_root / "victim.txt"
+    victim.write_text("thesis")
+    (folder / "dropped.json").write_text(text)
+    theirs = ["tables/notes.txt", "tables/dia_source/notes.parquet", "tables/mine/a-0123456789abcdeg.parquet"]
+    for name in theirs:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("mine")
+    link = folder / "tables" / "dia_source" / "20260101-0123456789abcdef.parquet"
+    link.symlink_to(victim)
+    old = folder / "tables" / "dia_source" / "20260102-0123456789abcdef.parquet"
+    old.write_text("ours")
+    monkeypatch.setattr(published, "GRACE_S", -1.0)
+    with Survey.open(long_root, read_only=False) as survey:
+        survey.publish()
+    assert victim.read_text() == "thesis" and link.is_symlink() and not old.exists()
+    assert [(folder / name).read_text() for name in theirs] == ["mine"] * 3
+
+
+def test_nothing_is_published_through_a_link(long_root, tmp_path):
+    """If a folder of the published files is a link, nothing is written behind it."""
+    victim, tables = tmp_path / "victim", (long_root / SNAPSHOT).parent / "tables"
+    victim.mkdir()
+    shutil.rmtree(tables)
+    tables.symlink_to(victim)
+    with Survey.open(long_root, read_only=False) as survey, pytest.raises(CatalogError, match="is a link"):
+        survey.publish()
+    assert [path for path in victim.rglob("*") if path.is_file()] == []

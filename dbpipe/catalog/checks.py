@@ -5,6 +5,7 @@ error. A warning says that a measurement is not to be trusted, as on a bad night
 comments. Those of dbpipe are in ``sql/checks/``; a user's own in a folder of the survey.
 """
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from dbpipe.catalog.files import find_missing, find_missing_raw
 from dbpipe.catalog.queries import directory, load
 from dbpipe.catalog.questions import check_select
 from dbpipe.catalog.sql_errors import explain_refusal
+from dbpipe.disk.ledger import plain_errors
 from dbpipe.errors import CatalogError, ConfigError
 
 _WARNING = re.compile(r"^-- *warning *$", re.MULTILINE)
@@ -102,10 +104,12 @@ def write_example(folder, name):
     if not re.fullmatch(r"\w+", name):
         raise ConfigError(f"a check is named with letters, digits and _, not {name!r}")
     path = Path(folder) / f"{name}.sql"
-    if path.exists():
+    if os.path.lexists(path):
         raise ConfigError(f"{path} is there already")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_EXAMPLE.format(name=name), encoding="utf-8")
+    with plain_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(_EXAMPLE.format(name=name))
     return path
 
 
