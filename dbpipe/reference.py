@@ -11,7 +11,8 @@ def store_from_file(connection, path, mapping):
     """Read a file into the survey; see `dbpipe.survey.Survey.set_reference_catalog`."""
     from dbpipe.io.refcat import read_refcat
 
-    return _store(connection, *read_refcat(path, mapping))
+    fields = connection.execute(load_named("catalog", "refcat")["fields"]).fetchall()
+    return _store(connection, *read_refcat(path, mapping, fields=fields))
 
 
 def store_from_exposure(connection, root, visit, config):

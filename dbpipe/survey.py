@@ -8,8 +8,6 @@ from contextlib import chdir, closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
-import pyarrow as pa
-
 from dbpipe import opening, pipeline, templates
 from dbpipe.catalog import checks, files, units
 from dbpipe.catalog.cookbook import find_recipe
@@ -152,12 +150,15 @@ class Survey:
         return write_answer(self.connection, path, query, parameters)
 
     def lend(self, name, path):
-        """Let queries see a file (CSV, Parquet, FITS, ECSV, VOTable) as a table, until the survey closes."""
-        from dbpipe.io.tables import read_columns
+        """Let queries see a file (CSV, Parquet, FITS, ECSV, VOTable) as a table, until the survey closes.
+
+        What is missing in it is NULL; ``stars.fits[2]`` is one of several tables.
+        """
+        from dbpipe.io.tables import read_table
 
         check_new_name(self.connection, name)
-        columns, _ = read_columns(path)
-        self.connection.register(name, pa.table(columns))
+        table, _ = read_table(path)
+        self.connection.register(name, table)
 
     def explain(self, dia_source_id):
         """Return where a DIASource comes from, a list of `dbpipe.provenance.Section`."""

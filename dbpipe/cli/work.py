@@ -99,7 +99,9 @@ def refcat(
 
     Usual column names are found by themselves; say the others with `--map`, or once and for all in the section
     `refcat` of `survey.toml`. Where no catalogue exists, `--from-exposure` makes one from the stars of one exposure:
-    everything is then relative to it. A new catalogue takes the place of the old one.
+    everything is then relative to it. A new catalogue takes the place of the old one. Positions are in degrees unless
+    the file says otherwise; `--map ra_unit=rad` (or `hourangle`) says it for a file that does not. One of several
+    tables in a FITS file is `stars.fits[2]`.
 
         dbpipe refcat my_survey gaia.fits --map ra=RA_ICRS --map dec=DE_ICRS --map magnitudes.r=rmag
     """
@@ -121,7 +123,11 @@ def print_refcat(out, opened, n_star, n_magnitude):
         "pm_ra_mas_per_yr + pm_dec_mas_per_yr IS NOT NULL) AS n_moved FROM reference_star"
     ).to_pylist()
     text = ", ".join(f"{row['band']} {row['n_star']}" for row in bands.to_pylist())
-    out.print(f"{n_star} reference stars with {n_magnitude} magnitudes ({text}).")
+    (sky,) = opened.fetch(
+        "SELECT min(ra) AS ra_min, max(ra) AS ra_max, min(dec) AS dec_min, max(dec) AS dec_max FROM reference_star"
+    ).to_pylist()
+    out.print(f"{n_star} reference stars with {n_magnitude} magnitudes ({text}),")
+    out.print("RA {ra_min:.4f} to {ra_max:.4f}, Dec {dec_min:.4f} to {dec_max:.4f} degrees.".format(**sky))
     if motion["n_known"]:
         out.print(f"{motion['n_moved']} of them are moved to the epoch of each exposure.")
     if motion["n_known"] > motion["n_moved"]:

@@ -4,13 +4,16 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from astropy import units
 from astropy.time import Time
 
 from dbpipe.errors import ConfigError
+from dbpipe.io.angles import find_unit, is_text, parse_sexagesimal, refuse_if_not_degrees
 from dbpipe.io.fits import quiet
 from dbpipe.io.names import did_you_mean
-from dbpipe.io.tables import read_columns
+from dbpipe.io.tables import read_table
+from dbpipe.io.text_tables import MISSING
 from dbpipe.sky.healpix import hpx29
 
 _COMMON = {
@@ -29,7 +32,9 @@ _MAGNITUDE_NAMES = ("{b}", "{b}mag", "mag_{b}", "{b}_mag", "mag{b}", "psfmag_{b}
                     "{b}meanpsfmag")  # fmt: skip
 _GAIA_NAMES = {"phot_g_mean_mag": "G", "phot_bp_mean_mag": "BP", "phot_rp_mean_mag": "RP"}
 _ERROR_NAMES = ("{c}_err", "{c}err", "{c}_error", "e_{c}", "err_{c}", "sig_{c}", "sigma_{c}")
-_UNITS = {"ra": units.deg, "dec": units.deg, "pm_ra": units.mas / units.yr, "pm_dec": units.mas / units.yr}
+_MOTION = units.mas / units.yr
+_EXACT = 2.0**53
+"""Whole numbers beyond it have lost digits in floating point."""
 _FAINTEST, _BRIGHTEST = 40.0, -10.0
 """Magnitudes outside are the codes for "missing" of some catalogues: 99, 50, -9999."""
 
@@ -39,11 +44,15 @@ class RefcatColumns:
     """Which column holds what; what is not named is looked for under its usual names."""
 
     id: str | None = None
-    """Name or number of the star."""
+    """Name or number of the star; none: there is none."""
     ra: str | None = None
-    """ICRS right ascension [deg, unless the column says otherwise]."""
+    """ICRS right ascension [deg, unless the column or ra_unit says otherwise]."""
     dec: str | None = None
-    """ICRS declination."""
+    """ICRS declination [as the right ascension; degrees if that is in hours]."""
+    ra_unit: str | None = None
+    """deg, rad or hourangle, for both, where the file does not say it or is wrong."""
+    dec_unit: str | None = None
+    """deg or rad, where declination is in another unit than right ascension."""
     pm_ra: str | None = None
     """Proper motion in right ascension times cos(dec) [mas/yr, unless the column says otherwise]."""
     pm_dec: str | None = None
@@ -56,7 +65,7 @@ class RefcatColumns:
     """Band -> column."""
 
 
-def read_refcat(path, mapping=None):
+def read_refcat(path, mapping=None, *, fields=()):
     """Read a reference catalogue.
 
     Parameters
@@ -64,6 +73,8 @@ def read_refcat(path, mapping=None):
     path : str or Path
         CSV, Parquet, FITS, ECSV or VOTable.
     mapping : RefcatColumns, dict with its fields, or None
+    fields : (n, 3) array, optional
+        Right ascension, declination and radius [deg] of exposures: positions without a unit are compared with them.
 
     Returns
     -------
@@ -76,13 +87,16 @@ def read_refcat(path, mapping=None):
     ConfigError
         The file is no table, a column is missing, ambiguous or makes no sense, or no star is left.
     """
-    columns, column_units = read_columns(path)
-    names = find_columns(list(columns), mapping)
-    read = {key: _numbers(columns, getattr(names, key), column_units, _UNITS[key]) for key in ("ra", "dec")}
-    kept = np.isfinite(read["ra"]) & np.isfinite(read["dec"])
+    columns, column_units = read_table(path)
+    names = find_columns(columns.column_names, mapping)
+    ra, dec, is_stated = _positions(columns, names, column_units)
+    kept = np.isfinite(ra) & np.isfinite(dec)
     if not kept.any():
         raise ConfigError(f"{path}: no row has a position in {names.ra}, {names.dec}")
-    ra, dec = read["ra"][kept], read["dec"][kept]
+    ra, dec = ra[kept], dec[kept]
+    if not is_stated:
+        where = np.array(fields, dtype=float).reshape(-1, 3)
+        refuse_if_not_degrees(ra, dec, fields=where, what=f"{path}: {names.ra}, {names.dec}")
     if np.abs(dec).max() > 90.0 or ra.min() < -180.0 or ra.max() > 360.0:
         raise ConfigError(
             f"{path}: {names.ra} runs from {ra.min():g} to {ra.max():g} and {names.dec} from {dec.min():g} to "
@@ -90,18 +104,42 @@ def read_refcat(path, mapping=None):
         )
     ra = ra % 360.0
     number = np.arange(1, len(kept) + 1, dtype=np.int64)
+    original_id = _text(columns[names.id], names.id) if names.id else pa.array(number).cast(pa.string())
     stars = {
         "reference_id": number[kept],
-        "original_id": _text(columns[names.id] if names.id else number)[kept],
+        "original_id": original_id.filter(pa.array(kept)),
         "ra": ra,
         "dec": dec,
         "epoch_mjd_tai": _epoch(columns, names.epoch, len(kept))[kept],
-        "pm_ra_mas_per_yr": _optional(columns, names.pm_ra, column_units, _UNITS["pm_ra"])[kept],
-        "pm_dec_mas_per_yr": _optional(columns, names.pm_dec, column_units, _UNITS["pm_dec"])[kept],
+        "pm_ra_mas_per_yr": _optional(columns, names.pm_ra, column_units, _MOTION)[kept],
+        "pm_dec_mas_per_yr": _optional(columns, names.pm_dec, column_units, _MOTION)[kept],
         "hpx29": hpx29(ra, dec),
     }
     table = _to_arrow(stars).replace_schema_metadata({"n_dropped": str(int(np.count_nonzero(~kept)))})
     return table, _magnitude_table(columns, names, number, kept)
+
+
+def _positions(columns, names, column_units):
+    """Return right ascension and declination [deg], and whether it is said somewhere that they are."""
+    said = {
+        "ra": names.ra_unit or column_units.get(names.ra),
+        "dec": names.dec_unit or column_units.get(names.dec),
+    }
+    if names.ra_unit and not names.dec_unit:
+        is_hours = find_unit(names.ra_unit, names.ra) == units.hourangle
+        said["dec"] = said["dec"] if is_hours else names.ra_unit
+    read, is_stated = {}, False
+    for key, text in said.items():
+        name = getattr(names, key)
+        usual = units.hourangle if key == "ra" else units.deg
+        if is_text(columns[name]) and (numbers := _as_numbers(columns[name])) is None:
+            read[key] = parse_sexagesimal(columns[name], name, unit=find_unit(text, name) if text else usual)
+            is_stated = True
+            continue
+        numbers = _numbers(columns, name, {}, None)
+        read[key] = numbers * float(find_unit(text, name).to(units.deg)) if text else numbers
+        is_stated |= text is not None or "deg" in name.lower()
+    return read["ra"], read["dec"], is_stated
 
 
 def dropped_count(stars):
@@ -125,7 +163,9 @@ def find_columns(available, mapping=None):
     chosen = {}
     for key, usual in _COMMON.items():
         wanted = getattr(given, key)
-        if isinstance(wanted, str):
+        if key == "id" and wanted == "none" and wanted not in available:
+            chosen[key] = None
+        elif isinstance(wanted, str):
             is_number = key == "epoch" and wanted not in available and wanted.replace(".", "", 1).isdigit()
             chosen[key] = float(wanted) if is_number else _existing(wanted, available)
         elif wanted is not None:
@@ -144,6 +184,7 @@ def find_columns(available, mapping=None):
         candidates = [c for c in available if c.lower() in {form.format(c=name.lower()) for form in _ERROR_NAMES}]
         if band not in errors and len(candidates) == 1:
             errors[band] = candidates[0]
+    chosen |= {"ra_unit": given.ra_unit, "dec_unit": given.dec_unit}
     return RefcatColumns(**chosen, magnitudes=bands, magnitude_errors=errors)
 
 
@@ -211,11 +252,13 @@ def _is_magnitude(name, band):
 
 
 def _numbers(columns, name, column_units, unit):
-    """Return a column as float64 in a unit; a column without a unit is taken to be in it."""
-    try:
-        values = np.asarray(columns[name], dtype=np.float64)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"column {name} is not a number: {error}") from error
+    """Return a column as float64 in a unit, NaN where it is missing; a column without a unit is taken to be in it."""
+    column = columns[name]
+    values = _as_numbers(column)
+    if values is None:
+        found = next((v for v in column.to_pylist() if v is not None and not _is_number(v)), None)
+        hint = "; decimal points are points" if isinstance(found, str) and "," in found else ""
+        raise ConfigError(f"column {name} is not a number: {found!r}{hint}")
     if name in column_units and unit is not None:
         with quiet():
             try:
@@ -225,9 +268,27 @@ def _numbers(columns, name, column_units, unit):
     return values
 
 
+def _as_numbers(column):
+    """Return an Arrow column as float64, NaN where it is missing, or None if it holds no numbers."""
+    kind = column.type
+    if not (is_text(column) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        return None
+    try:
+        return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        pass
+    try:  # Python knows more spellings than Arrow: +5, 1_000 aside
+        return np.array([np.nan if v is None else float(v) for v in column.to_pylist()])
+    except ValueError:
+        return None
+
+
+def _is_number(value):
+    return _as_numbers(pa.array([value])) is not None
+
+
 def _optional(columns, name, column_units, unit):
-    n = len(next(iter(columns.values())))
-    return np.full(n, np.nan) if name is None else _numbers(columns, name, column_units, unit)
+    return np.full(columns.num_rows, np.nan) if name is None else _numbers(columns, name, column_units, unit)
 
 
 def _epoch(columns, epoch, n):
@@ -245,9 +306,29 @@ def _epoch(columns, epoch, n):
     raise ConfigError(f"epoch {epoch} is neither a year (1800 to 2200) nor an MJD: {known.min():g} to {known.max():g}")
 
 
-def _text(values):
-    """Return a column as text; whole numbers without a decimal point."""
-    return np.array([v.decode() if isinstance(v, bytes) else str(v) for v in values.tolist()], dtype=object)
+def _text(column, name):
+    """Return ids as text with all their digits, NULL where one is missing.
+
+    Raises
+    ------
+    ConfigError
+        If they are floating point and too large for it: which stars they are is lost in the file already.
+    """
+    if pa.types.is_floating(column.type):
+        values = column.to_numpy(zero_copy_only=False)
+        known = values[np.isfinite(values)]
+        if np.any(np.abs(known) > _EXACT):
+            raise ConfigError(
+                f"column {name} is floating point, in which ids as large as {np.abs(known).max():g} have lost digits: "
+                "say which column has them whole, or --map id=none"
+            )
+        if np.all(known == np.floor(known)):
+            column = column.cast(pa.int64())
+    if not is_text(column):
+        column = column.cast(pa.string())
+    column = pc.utf8_trim_whitespace(column)
+    is_missing = pc.is_in(pc.utf8_lower(column), pa.array(MISSING))
+    return pc.if_else(is_missing, pa.scalar(None, column.type), column).cast(pa.string()).combine_chunks()
 
 
 def _magnitude_table(columns, names, number, kept):
@@ -261,7 +342,7 @@ def _magnitude_table(columns, names, number, kept):
         parts.append(
             _to_arrow({
                 "reference_id": number[good],
-                "band": np.full(np.count_nonzero(good), band, dtype=object),
+                "band": pa.array([band] * np.count_nonzero(good), pa.string()),
                 "magnitude_ab": magnitude[good],
                 "magnitude_err": error,
             })
@@ -271,8 +352,7 @@ def _magnitude_table(columns, names, number, kept):
 
 def _to_arrow(columns):
     """Return an Arrow table in which NaN is missing."""
-    text = {name for name, values in columns.items() if values.dtype == object}
     return pa.table({
-        name: pa.array(values, type=pa.string() if name in text else None, from_pandas=True)
+        name: values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, from_pandas=True)
         for name, values in columns.items()
     })  # fmt: skip

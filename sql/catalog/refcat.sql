@@ -4,3 +4,9 @@ SELECT raw.*, visit.band, visit.instrument, visit.midpoint_mjd_tai, visit.exposu
 FROM raw JOIN visit USING (visit)
 WHERE raw.visit = $visit
 ORDER BY raw.detector
+
+-- name: fields
+-- Where the exposures are, for a catalogue that does not say in which unit its positions are.
+SELECT DISTINCT ra, dec, radius_deg
+FROM raw
+ORDER BY ra, dec, radius_deg

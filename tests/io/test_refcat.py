@@ -6,7 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from astropy.table import Table
+from astropy.table import MaskedColumn, Table
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from dbpipe.errors import ConfigError
 from dbpipe.io.refcat import RefcatColumns, dropped_count, find_columns, read_refcat
@@ -95,8 +97,8 @@ def test_units_of_the_file_count(tmp_path):
 def test_epoch_is_a_year_or_an_mjd(tmp_path, epoch):
     """J2016.0 and its MJD are the same moment to a minute; a column works like a number."""
     text = f"ra,dec,r,when\n1,2,3,{epoch}\n"
-    for given in (epoch, str(epoch), "when"):
-        stars, _ = read_refcat(write_csv(tmp_path, text), {"epoch": given})
+    for asked in (epoch, str(epoch), "when"):
+        stars, _ = read_refcat(write_csv(tmp_path, text), {"epoch": asked})
         assert stars["epoch_mjd_tai"][0].as_py() == pytest.approx(57388.5, abs=1e-3)
     with pytest.raises(ConfigError, match="neither a year"):
         read_refcat(write_csv(tmp_path, text), {"epoch": 5.0})
@@ -159,7 +161,9 @@ def test_what_is_missing_or_ambiguous_is_named(names, mapping, message):
     [
         ("ra,dec,r\n", "no row has a position"),
         ("ra,dec,r\n1,95,3\n", "must be in degrees"),
-        ("ra,dec,r\n15:30:00,5,3\n", "column ra is not a number"),
+        ("ra,dec,r\n15:30:00:7,5,3\n", "column ra is not a number and no angle: '15:30:00:7' in row 1"),
+        ("ra,dec,r\n10,5,bright\n", "column r is not a number: 'bright'"),
+        ("ra;dec;r\n53,01;-27,44;18\n", "column ra is not a number.*decimal points are points"),
         ("ra,dec,r\n1,2\n3\n", "cannot be read as a table"),
         ("", "cannot be read as a table"),
         ("SIMPLE  = rubbish", "cannot be read as a table"),
@@ -168,9 +172,119 @@ def test_what_is_missing_or_ambiguous_is_named(names, mapping, message):
     ],
 )
 def test_bad_catalogues_are_refused(tmp_path, text, message):
-    """An empty, damaged or sexagesimal table is an error of the settings with its reason."""
+    """An empty or damaged table is an error of the settings with its reason."""
     with pytest.raises(ConfigError, match=message):
         read_refcat(write_csv(tmp_path, text))
+
+
+IDS = [2**60 + 1, None, 2**63 - 1, 5853498713190525696]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "fits", "ecsv", "vot"])
+@settings(deadline=None, max_examples=10, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(
+    ids=st.lists(st.none() | st.sampled_from([i for i in IDS if i]) | st.integers(1, 2**63 - 1), min_size=1, max_size=6)
+)
+@example(ids=IDS)
+def test_ids_are_exact_and_a_missing_one_is_missing(tmp_path, kind, ids):
+    """Ids of any size keep all digits in every format; a gap is NULL, not 0, and no text."""
+    number = np.arange(len(ids))
+    path = tmp_path / "stars.dat"
+    if kind == "parquet":
+        columns = {"id": pa.array(ids, pa.int64()), "ra": 10.0 + number, "dec": 20.0 + number, "r": 15.0 + number}
+        pyarrow.parquet.write_table(pa.table(columns), path)
+    else:
+        column = MaskedColumn([i or 0 for i in ids], mask=[i is None for i in ids], dtype=np.int64)
+        table = Table({"id": column, "ra": 10.0 + number, "dec": 20.0 + number, "r": 15.0 + number})
+        kinds = {"csv": "ascii.csv", "fits": "fits", "ecsv": "ascii.ecsv", "vot": "votable"}
+        table.write(path, format=kinds[kind], overwrite=True)
+    stars, _ = read_refcat(path)
+    assert stars["original_id"].to_pylist() == [None if i is None else str(i) for i in ids]
+
+
+def test_ids_are_text_as_they_stand(tmp_path):
+    """Leading zeros, names and signs stay; blanks around them, and words for nothing, do not."""
+    text = 'id,ra,dec,r\n007,10,20,15\n HD 1 ,10,20,15\nnan,10,20,15\n"",10,20,15\n12345678901234567890123,1,20,15\n'
+    stars, _ = read_refcat(write_csv(tmp_path, text))
+    assert stars["original_id"].to_pylist() == ["007", "HD 1", None, None, "12345678901234567890123"]
+    Table({"id": np.array([b"a1", b""]), "ra": [10.0, 11.0], "dec": [20.0, 21.0], "r": [1, 2]}).write(
+        tmp_path / "b.fits"
+    )
+    assert read_refcat(tmp_path / "b.fits")[0]["original_id"].to_pylist() == ["a1", None]
+
+
+def test_ids_that_have_lost_digits_are_refused(tmp_path):
+    """An id in floating point beyond 2^53 is not that of the star; without ids the catalogue is taken."""
+    path = tmp_path / "a.parquet"
+    stars = {"id": [5.853498713190525e18, None], "ra": [10.0, 11.0], "dec": [20.0, 21.0], "r": [15.0, 16.0]}
+    pyarrow.parquet.write_table(pa.table(stars), path)
+    with pytest.raises(ConfigError, match="column id is floating point.*5.8535e.18.*id=none"):
+        read_refcat(path)
+    assert read_refcat(path, {"id": "none"})[0]["original_id"].to_pylist() == ["1", "2"]
+    pyarrow.parquet.write_table(pa.table(stars | {"id": [5.0, None]}), path)
+    assert read_refcat(path)[0]["original_id"].to_pylist() == ["5", None]
+
+
+@pytest.mark.parametrize(
+    ("ra", "dec", "units"),
+    [
+        ("15:30:00", "-27:26:24", {}),
+        ("15 30 00", "-27 26 24.0", {}),
+        ("15h30m00s", "-27d26m24s", {}),
+        ("232d30m", "-27d26m24s", {}),
+        ("15.5", "-27.44", {"ra": "h"}),
+        ("15.5", "-27.44", {"ra": "hourangle", "dec": "deg"}),
+        ("15:30:00", "-27:26:24", {"ra": '"h:m:s"', "dec": '"d:m:s"'}),
+        ("232:30:00", "-27:26:24", {"ra": "deg", "dec": "deg"}),
+        (str(np.radians(232.5)), str(np.radians(-27.44)), {"ra": "radian", "dec": "rad"}),
+        ("837000", "-98784", {"ra": "arcsec", "dec": "arcsec"}),
+    ],
+)
+def test_angles_are_understood(tmp_path, ra, dec, units):
+    """In sixties, where right ascension is in hours, and in any unit that the file or the user names."""
+
+    def is_here(stars):
+        np.testing.assert_allclose([stars["ra"][0].as_py(), stars["dec"][0].as_py()], [232.5, -27.44], atol=1e-9)
+
+    lines = ["ra\tdec\tr", f"{units.get('ra', '')}\t{units.get('dec', '')}\tmag", "--\t--\t--", f"{ra}\t{dec}\t18"]
+    is_here(read_refcat(write_csv(tmp_path, "\n".join(lines)))[0])
+    if units:
+        given = {f"{name}_unit": unit for name, unit in units.items()}
+        is_here(read_refcat(write_csv(tmp_path, f"ra,dec,r\n{ra},{dec},18\n"), given)[0])
+
+
+def radians(tmp_path, n=30):
+    """A catalogue in radians that does not say so, around RA 53, Dec -27."""
+    k = np.arange(n)
+    return Table({"coord_ra": np.radians(53 + 0.1 * k), "coord_dec": np.radians(-27 - 0.1 * k), "r": np.full(n, 18.0)})
+
+
+def test_positions_that_may_be_radians_are_not_guessed(tmp_path):
+    """Without a unit, and without exposures to compare with, numbers below 2 pi are refused with what to say."""
+    path = tmp_path / "a.csv"
+    radians(tmp_path).write(path, format="ascii.csv")
+    with pytest.raises(ConfigError, match="degrees or radians. Say --map ra_unit=rad or --map ra_unit=deg"):
+        read_refcat(path)
+    np.testing.assert_allclose(read_refcat(path, {"ra_unit": "rad"})[0]["ra"][0].as_py(), 53.0)
+    np.testing.assert_allclose(read_refcat(path, {"ra_unit": "deg"})[0]["ra"][0].as_py(), np.radians(53.0))
+    with pytest.raises(ConfigError, match="in radians some are: say --map ra_unit=rad"):
+        read_refcat(path, fields=[(53.5, -27.5, 0.2)])
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(ra=st.floats(0.5, 359.0), dec=st.floats(-80, 80), unit=st.sampled_from(["deg", "rad", "hourangle"]))
+@example(ra=3.0, dec=1.0, unit="deg")
+def test_exposures_tell_the_unit(tmp_path, ra, dec, unit):
+    """A catalogue of the field of an exposure is taken in degrees, near (3, 1) too; in another unit it never is."""
+    factor = {"deg": (1, 1), "rad": (np.pi / 180, np.pi / 180), "hourangle": (1 / 15, 1)}[unit]
+    path = write_csv(tmp_path, f"ra,dec,r\n{ra * factor[0]!r},{dec * factor[1]!r},18\n")
+    try:
+        stars, _ = read_refcat(path, fields=[(ra, dec, 0.1)])
+    except ConfigError as error:
+        assert unit != "deg" and "without a unit" in str(error)
+        return
+    moved = (abs(ra - ra * factor[0]), abs(dec - dec * factor[1]))
+    assert unit == "deg" or max(moved) < 1.2 or stars["ra"][0].as_py() > 2 * np.pi
 
 
 def test_missing_file_is_refused(tmp_path):
