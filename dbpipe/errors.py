@@ -1,5 +1,7 @@
 """What can go wrong, sorted by who can do something about it."""
 
+import errno
+
 
 class DbpipeError(Exception):
     """Anything dbpipe says no to; the message is for the user."""
@@ -20,6 +22,26 @@ class DiskError(DbpipeError):
         super().__init__(f"{message} (the disk; what was committed before is kept: put it right and run again)")
 
 
+class PathError(DbpipeError):
+    """A path that is not there, not what it should be, or not for this user: nothing is wrong with the disk."""
+
+
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+_OF_PATHS = {
+    errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP,
+    errno.ENAMETOOLONG, errno.EXDEV, errno.ETXTBSY, errno.ENXIO,
+}  # fmt: skip
+
+
+def from_os_error(error):
+    """Return what an OSError means to the user, a DiskError or a PathError; None if it is neither."""
+    if error.errno in _OF_THE_DISK:
+        return DiskError(str(error))
+    if error.errno in _OF_PATHS:
+        return PathError(f"{error.strerror}: {error.filename}" if error.filename else str(error))
+    return None
+
+
 class SurveyBusy(DbpipeError):
     """Another process holds the survey."""
 
@@ -37,8 +59,12 @@ class DataError(DbpipeError):
         self.numbers = numbers
 
     def __reduce__(self):  # exceptions with keyword arguments do not pickle by themselves
-        return _rebuild_data_error, (self.message, self.numbers)
+        return _rebuild_data_error, (type(self), self.message, self.numbers)
 
 
-def _rebuild_data_error(message, numbers):
-    return DataError(message, **numbers)
+class TransientError(DataError):
+    """Cannot be done now, perhaps later; tried again by the next run."""
+
+
+def _rebuild_data_error(kind, message, numbers):
+    return kind(message, **numbers)
