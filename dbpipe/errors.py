@@ -1,6 +1,7 @@
 """What can go wrong, sorted by who can do something about it."""
 
 import errno
+import os
 
 
 class DbpipeError(Exception):
@@ -38,8 +39,13 @@ def from_os_error(error):
     if error.errno in _OF_THE_DISK:
         return DiskError(str(error))
     if error.errno in _OF_PATHS:
-        return PathError(f"{error.strerror}: {error.filename}" if error.filename else str(error))
+        return PathError(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     return None
+
+
+def speaks_of_path(message):
+    """Return whether a message, of a library that gives no number, is about a path and not about the disk."""
+    return any(os.strerror(code) in message for code in _OF_PATHS)
 
 
 class SurveyBusy(DbpipeError):

@@ -15,7 +15,7 @@ _VALUE = re.compile(
     rf" *(?:'(?P<text>(?:[ -&(-~]|'')*)'|(?P<logical>[TF])|(?P<number>{NUMBER})|(?P<none>)) *(?:/.*)?",
     re.ASCII | re.DOTALL,
 )
-_COMMENTARY = ("", "COMMENT", "HISTORY", "CONTINUE", "END")
+_COMMENTARY = ("", "COMMENT", "HISTORY", "CONTINUE")
 _NEEDED = "a number with a decimal point, T, F, or text in single quotes"
 
 
@@ -37,6 +37,8 @@ class Header(Mapping):
         cards, last = {}, None
         for start in range(0, len(block), CARD_BYTE):
             card = block[start : start + CARD_BYTE]
+            if is_end(card):
+                break
             keyword = _keyword(card)
             if keyword == "CONTINUE" and last is not None:
                 last[-1] += card
@@ -87,9 +89,14 @@ class Header(Mapping):
                 f"{keyword} is needed, but its card breaks the rules of FITS",
                 card=shown[0] if len(shown) == 1 else shown, needed=_NEEDED,
             )  # fmt: skip
-        if any(value != values[0] or type(value) is not type(values[0]) for value in values):
+        if any(value != values[0] for value in values):
             return DataError(f"{keyword} is needed, but has several values", cards=list(map(show, cards)))
         return values[0] if values else None
+
+
+def is_end(card):
+    """Return whether a card is the last of its header; some writers fill up with zeros instead of blanks."""
+    return card.rstrip(b" \0") == b"END"
 
 
 def show(card):

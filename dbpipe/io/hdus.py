@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from dbpipe.errors import DataError
-from dbpipe.io.cards import CARD_BYTE, Header
+from dbpipe.io.cards import CARD_BYTE, Header, is_end
 
 BLOCK_BYTE = 2880
 """FITS 4.0, section 3.1"""
@@ -133,7 +133,7 @@ def _read_hdu(content, start, number):
 def _find_data(content, start, number):
     """Return where the header that begins at ``start`` ends."""
     for at in range(start, min(len(content), start + MAX_CARD * CARD_BYTE), CARD_BYTE):
-        if content[at : at + CARD_BYTE].rstrip(b" \0") == b"END":
+        if is_end(content[at : at + CARD_BYTE]):
             return start + -(-(at + CARD_BYTE - start) // BLOCK_BYTE) * BLOCK_BYTE
     raise not_fits("a header has no END", hdu=number, n_card_read=min(MAX_CARD, (len(content) - start) // CARD_BYTE))
 

@@ -16,8 +16,8 @@ from dbpipe.io.times import SECOND_PER_DAY, read_midpoint
 
 LONGEST_EXPOSURE_S = SECOND_PER_DAY
 """No shutter is open for longer than a day."""
-MAX_E = 1e9
-"""More electrons than any pixel holds or any amplifier multiplies."""
+MAX_E = 1e12
+"""More electrons than any pixel holds; descriptions may say as much where nothing saturates."""
 _MAX_DIGIT = 100
 """More than a card has room for."""
 _MJD_0_ORDINAL = datetime.date(1858, 11, 17).toordinal()
