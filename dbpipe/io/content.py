@@ -13,7 +13,7 @@ MAX_FILE_MIB = 2048.0
 """A mosaic of 62 sensors of 2k x 4k, written as floats, has 1,980 MiB; one sensor of 10k x 10k has 400."""
 _CHUNK_BYTE = 16 << 20
 _KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device",
-          stat.S_IFBLK: "device", stat.S_IFLNK: "link"}  # fmt: skip
+          stat.S_IFBLK: "device"}  # fmt: skip
 DAMAGED = (OSError, EOFError, zlib.error, ValueError)
 """What `decompress` raises for archives that are cut short or damaged."""
 
@@ -28,22 +28,21 @@ def read_content(path, *, max_mib=MAX_FILE_MIB):
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)  # a pipe must not block
-        with open(descriptor, "rb") as file:
+        try:
             state = os.fstat(descriptor)
             if not stat.S_ISREG(state.st_mode):
-                raise DataError("file cannot be read", problem=f"it is no regular file but a {kind_of(state)}")
+                kind = _KINDS.get(stat.S_IFMT(state.st_mode), "special file")
+                raise DataError("file cannot be read", problem=f"it is no regular file but a {kind}")
             _check_size(state.st_size, max_mib, "file")
-            content = file.read(state.st_size + 1)
+            with open(descriptor, "rb", closefd=False) as file:
+                content = file.read(state.st_size + 1)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise TransientError("file cannot be read", problem=str(error)) from error
     if len(content) != state.st_size:
         raise TransientError("file changed while it was read", size_byte=len(content), size_before_byte=state.st_size)
     return content
-
-
-def kind_of(state):
-    """Return what a path is, by its `os.stat_result`, in one word; ``file`` for a regular one."""
-    return _KINDS.get(stat.S_IFMT(state.st_mode), "file")
 
 
 def decompress(content, *, max_mib=MAX_FILE_MIB):
