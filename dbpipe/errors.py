@@ -1,5 +1,8 @@
 """What can go wrong, sorted by who can do something about it."""
 
+import errno
+import os
+
 
 class DbpipeError(Exception):
     """Anything dbpipe says no to; the message is for the user."""
@@ -18,6 +21,31 @@ class DiskError(DbpipeError):
 
     def __init__(self, message):
         super().__init__(f"{message} (the disk; what was committed before is kept: put it right and run again)")
+
+
+class PathError(DbpipeError):
+    """A path that is not there, not what it should be, or not for this user: nothing is wrong with the disk."""
+
+
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+_OF_PATHS = {
+    errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP,
+    errno.ENAMETOOLONG, errno.EXDEV, errno.ETXTBSY, errno.ENXIO,
+}  # fmt: skip
+
+
+def from_os_error(error):
+    """Return what an OSError means to the user, a DiskError or a PathError; None if it is neither."""
+    if error.errno in _OF_THE_DISK:
+        return DiskError(str(error))
+    if error.errno in _OF_PATHS:
+        return PathError(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    return None
+
+
+def speaks_of_path(message):
+    """Return whether a message, of a library that gives no number, is about a path and not about the disk."""
+    return any(os.strerror(code) in message for code in _OF_PATHS)
 
 
 class SurveyBusy(DbpipeError):

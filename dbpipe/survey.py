@@ -172,13 +172,13 @@ class Survey:
         return n_row
 
     def find_settled(self, names, *, settle_s):
-        """Return the raw files among ``names`` that nobody is writing to, those that are, and the number of others.
+        """Return the raw files among ``names`` that nobody is writing to, those that are, and what is left alone.
 
         See `dbpipe.discover`; the first list can be given to `ingest`.
         """
-        paths, n_other = find_raw_files(names, leave_out=self.root)
+        paths, left_alone = find_raw_files(names, leave_out=self.root)
         settled, growing = split_settled(paths, settle_s=settle_s)
-        return settled, growing, n_other
+        return settled, growing, left_alone
 
     def ingest(self, names, *, n_worker=None, retry_failed=False, report=None):
         """Take raw files into the survey, or say why not; the files stay where they are.
@@ -190,12 +190,12 @@ class Survey:
 
         Returns
         -------
-        (Summary, int)
-            What was done, and how many files in the folders do not look like FITS.
+        (Summary, LeftAlone)
+            What was done, and what was found and not taken.
         """
         from dbpipe.io.instrument import load_instrument
 
-        paths, n_other = find_raw_files(names, leave_out=self.root)
+        paths, left_alone = find_raw_files(names, leave_out=self.root)
         instrument = load_instrument(self.root / INSTRUMENT)
         request_ingest(self.connection, paths)
         options = Options(
@@ -203,7 +203,7 @@ class Survey:
             remove_stale=False,  # a file that is not named this time is still part of the survey
             parameters={"instrument_sha256": instrument.sha256},
         )
-        return self._run_stage("ingest", options, n_worker, report), n_other
+        return self._run_stage("ingest", options, n_worker, report), left_alone
 
     def set_reference_catalog(self, path, *, mapping=None):
         """Read a reference catalogue into the survey, in the place of the one it has.

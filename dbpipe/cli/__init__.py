@@ -5,7 +5,6 @@ worker or ran into a limit (with `--strict` also: but units failed), 70 a bug of
 128 + n stopped by signal n: 130 by Ctrl-C, 143 by SIGTERM.
 """
 
-import errno
 import os
 import signal
 import sys
@@ -13,15 +12,13 @@ import traceback
 
 from dbpipe.cli.stop import listening
 from dbpipe.cli.text import printable_lines
-from dbpipe.errors import DbpipeError, DiskError, SurveyBusy
+from dbpipe.errors import DbpipeError, DiskError, PathError, SurveyBusy, from_os_error, speaks_of_path
 
 EXIT_BUSY = 75
 """EX_TEMPFAIL of sysexits.h: try again later."""
 EXIT_BUG = 70
 """EX_SOFTWARE of sysexits.h."""
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
-
-_DISK_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 def main():
@@ -76,16 +73,18 @@ def _flush(code):
 
 
 def _disk_error(error):
-    """Return what to say of a disk that is full or read-only, or of a catalogue that is damaged; else None."""
+    """Return what to say of a full disk, a catalogue that is damaged, or a path that is wrong; else None."""
     from dbpipe.catalog.connection import first_line, is_disk_failure  # worker processes have no use for DuckDB
 
     if is_disk_failure(error):
-        known = DiskError(f"the catalogue cannot be read or written: {first_line(error)}")
-    elif isinstance(error, OSError) and error.errno in _DISK_ERRNO:
-        known = DiskError(str(error))
+        line = first_line(error)
+        known = (
+            PathError(line) if speaks_of_path(line) else DiskError(f"the catalogue cannot be read or written: {line}")
+        )
     else:
-        return None
-    known.__cause__ = error
+        known = from_os_error(error) if isinstance(error, OSError) else None
+    if known is not None:
+        known.__cause__ = error
     return known
 
 

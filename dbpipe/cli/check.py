@@ -57,9 +57,12 @@ def status(
         print_outdated(console(), survey, opened.find_outdated())
         reasons = opened.fetch(load_named("reports", "status")["reasons"]).to_pylist()
         distrusted = len({(r["visit"], r["detector"]) for r in _distrusted(opened)})
+        notes = opened.fetch(load_named("reports", "status")["notes"])
         (n_diffim,) = opened.fetch("SELECT count(*) AS n FROM diffim").column("n").to_pylist()
     if distrusted:
         console().print(f"{distrusted} of {n_diffim} difference images are to be distrusted: dbpipe check {survey}")
+    if notes.num_rows:
+        print_table(("used, but", "files", "example"), (row.values() for row in notes.to_pylist()), title="To be told")
     if reasons:
         rows = [
             (

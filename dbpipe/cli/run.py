@@ -131,11 +131,11 @@ def _work(opened, out, ingest_files, settle, refcat_file, limits, options):
     n_source = opened.count("dia_source")
     print_outdated(out, opened.root, opened.find_outdated())
     if ingest_files:
-        settled, growing, n_other = opened.find_settled(ingest_files, settle_s=settle)
+        settled, growing, left_alone = opened.find_settled(ingest_files, settle_s=settle)
         summary, _ = opened.ingest(settled, **options)
-        print_ingest(out, opened, summary, n_other, len(growing))
+        print_ingest(out, opened, summary, left_alone, len(growing))
         summaries.append(summary)
-        record = {"n_file_left": len(growing), "n_file_other": n_other}
+        record = {"n_file_left": len(growing), "n_file_other": int(left_alone)}
     if refcat_file:
         print_refcat(out, opened, *opened.set_reference_catalog(refcat_file))
     summaries += opened.run(**limits, **options)

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
+from dbpipe.catalog.queries import load_named
 from dbpipe.cli.console import Progressing, console, print_table, reading, writing
+from dbpipe.discover import NOT_FITS
 from dbpipe.errors import ConfigError
 from dbpipe.survey import Survey
 
@@ -58,8 +60,8 @@ def ingest(
         dbpipe ingest my_survey /data/night1 /data/extra/lsst_e_840_f2.fits.gz
     """
     with writing(survey) as opened, Progressing() as report:
-        summary, n_other = opened.ingest(files, n_worker=workers, retry_failed=retry_failed, report=report)
-        print_ingest(console(), opened, summary, n_other)
+        summary, left_alone = opened.ingest(files, n_worker=workers, retry_failed=retry_failed, report=report)
+        print_ingest(console(), opened, summary, left_alone)
     end_with(survey, summary)
 
 
@@ -71,14 +73,17 @@ def end_with(survey, *summaries):
         raise typer.Exit(EXIT_FAILED_UNITS)
 
 
-def print_ingest(out, opened, summary, n_other, n_left=0):
-    """Print how raw files were judged, and how many images the survey has."""
+def print_ingest(out, opened, summary, left_alone, n_left=0):
+    """Print how raw files were judged, what is odd about those used, and how many images the survey has."""
     rows = [("used", summary.n_done)] if summary.n_done else []
     rows += [(reason.replace("failed:", "refused:"), n) for reason, n in summary.reasons.items()]
-    if n_other:
-        rows.append(("left alone: not named like FITS", n_other))
+    for kind, n in left_alone.counts.items():
+        example = "" if kind == NOT_FITS else f", {left_alone.examples[kind]}"
+        rows.append((f"left alone: {kind}{example}", n))
     if n_left:
         rows.append(("left for next time: still being copied", n_left))
+    notes = opened.fetch(load_named("reports", "status")["notes_of_ingest"]).to_pylist() if summary.n_done else []
+    rows += [(f"used, but: {note['note']}, {note['example']}", note["n_file"]) for note in notes]
     if rows and not out.quiet:
         print_table(("verdict", "files"), rows)
     out.print(f"{opened.root} has {opened.count('raw')} raw images.")

@@ -3,36 +3,32 @@
 Files may be plain, gzip or bzip2 compressed, or tile compressed (``.fz``). Whatever is wrong with one is a `DataError`.
 """
 
-import bz2
 import contextlib
-import gzip
 import hashlib
-import io
-import math
 import re
 import warnings
-import zlib
+from collections import ChainMap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import astropy
 import numpy as np
-from astropy.io import fits
-from astropy.io.fits.hdu.compressed._compression import CfitsioException  # nowhere public, and no kin of OSError
-from astropy.wcs import WCS, NoConvergence, WcsError
+from astropy.wcs import WCS
 
 from dbpipe.errors import DataError
+from dbpipe.io.checksum import check_sums
+from dbpipe.io.content import DAMAGED, MAX_FILE_MIB, decompress, read_content
+from dbpipe.io.hdus import not_fits, read_hdus
 from dbpipe.io.header import HeaderFacts, read_facts
+from dbpipe.io.header_wcs import read_wcs
+from dbpipe.io.image_choice import choose_image
 from dbpipe.io.names import nearest
-from dbpipe.units import ARCSEC_PER_DEG
+from dbpipe.io.pixels import read_pixels
 
-_UNREADABLE = (
-    OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, IndexError, fits.VerifyError, CfitsioException,
-)  # fmt: skip
-"""What Python and astropy raise for files that are missing, cut short, damaged or no FITS at all."""
-_SMALLEST_PIXEL_ARCSEC, _LARGEST_PIXEL_ARCSEC = 1e-3, 600.0
-"""From interferometers to all-sky cameras; a WCS without a scale has pixels of one degree by default."""
-_SECTION = re.compile(r"\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]")
+_SECTION = re.compile(r"\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]", re.ASCII)
+_LARGEST_E = 1e18
+"""Squared it still is a float32 (3.4e38); larger values, as markers of empty pixels, are no measurements."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +48,19 @@ class RawImage(HeaderFacts):
     sha256: str
     """Hash of the file."""
     size_byte: int
+    notes: tuple = ()
+    """What is to be told although the file is used: images left out, a header changed after its checksum."""
 
 
-def read_raw(path, instrument):
+def read_raw(path, instrument, *, max_mib=MAX_FILE_MIB):
     """Read one raw image.
 
     Parameters
     ----------
     path : str or Path
     instrument : Instrument
+    max_mib : float
+        Largest size of the file, unpacked, of which no more is ever held [MiB].
 
     Returns
     -------
@@ -73,23 +73,25 @@ def read_raw(path, instrument):
         does not give what the instrument description says.
     """
     path = Path(path)
+    packed = read_content(path, max_mib=max_mib)
     with quiet():
-        content = _read_bytes(path)
-        header, cards, pixels = _read_image(content, instrument.hdu, path.name)
-        facts = read_facts(header, path.name, instrument)
-        wcs = _celestial_wcs(cards)
+        image = _read_image(packed, path.name, wanted=instrument.hdu, max_mib=max_mib)
+        facts = read_facts(image.header, path.name, instrument)
+        wcs, pixels, blank = read_wcs(image.own_header, image.pixels.shape), image.pixels, image.blank
         if instrument.trim is not None:
-            pixels, wcs = _trim(pixels, wcs, header, instrument.trim)
+            window = _find_window(pixels.shape, image.header, instrument.trim)
+            pixels, wcs, blank = pixels[window], wcs[window], blank if blank is None else blank[window]
         wcs.array_shape = pixels.shape
-    image, bad, saturated, sky_e = _to_electrons(pixels, facts, instrument)
+    electrons, bad, saturated, sky_e = _to_electrons(pixels, blank, facts, instrument)
     return RawImage(
-        image=image,
+        image=electrons,
         bad=bad,
         saturated=saturated,
         wcs=wcs,
         sky_e=sky_e,
-        sha256=hashlib.sha256(content).hexdigest(),
-        size_byte=len(content),
+        sha256=hashlib.sha256(packed).hexdigest(),
+        size_byte=len(packed),
+        notes=image.notes,
         **vars(facts),
     )
 
@@ -107,105 +109,73 @@ def quiet():
         astropy.log.setLevel(level)
 
 
-def _read_bytes(path):
+@dataclass(frozen=True)
+class _Image:
+    """The image of a file as it is stored."""
+
+    pixels: np.ndarray
+    blank: np.ndarray | None
+    own_header: Mapping
+    header: Mapping
+    """Its own cards, then those of the primary HDU."""
+    notes: tuple
+
+
+def _read_image(packed, name, *, wanted, max_mib):
+    """Find the image of a file and read it; what is wrong with the file names it and its size."""
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError("file cannot be read", problem=str(error)) from error
+        content = _unpack(packed, max_mib)
+        hdus, n_more_byte = read_hdus(content)
+        hdu, notes = choose_image(hdus, wanted)
+        notes += [f"{n_more_byte} bytes after the last HDU were not read"] if n_more_byte else []
+        pixels, blank, odd = read_pixels(content, hdu, max_mib=max_mib)
+        notes += [note for note in (odd, check_sums(content, hdu)) if note]
+        return _Image(pixels, blank, hdu.header, _with_primary(hdu, hdus[0]), tuple(notes))
+    except DataError as error:
+        where = {"file": name, "size_byte": len(packed)}
+        raise DataError(error.message, **where | error.numbers) from error
 
 
-def decompress(content):
-    """Undo gzip or bzip2; unlike astropy this reads to the end, so the checksum is checked too."""
-    if content.startswith(b"\x1f\x8b"):
-        return gzip.decompress(content)
-    if content.startswith(b"BZh"):
-        return bz2.decompress(content)
-    return content
-
-
-def _read_image(content, wanted, name):
-    """Return header values (the image's, then the primary's), the image's header and its pixels."""
+def _unpack(packed, max_mib):
     try:
-        with fits.open(io.BytesIO(decompress(content)), memmap=False) as hdus:
-            hdu = _find_image(hdus, wanted)
-            header = {**_header_values(hdus[0].header), **_header_values(hdu.header)}
-            return header, hdu.header.copy(), np.asarray(hdu.data)
-    except _UNREADABLE as error:
-        problem = f"{type(error).__name__}: {error}"
-        raise DataError("file is not readable FITS", file=name, size_byte=len(content), problem=problem) from error
+        return decompress(packed, max_mib=max_mib)
+    except DAMAGED as error:
+        raise not_fits(f"{type(error).__name__}: {error}") from error
 
 
-def _find_image(hdus, wanted):
-    """Return the HDU that the description names, or the first with a two-dimensional image."""
-    images = {k: hdu for k, hdu in enumerate(hdus) if hdu.is_image and hdu.header.get("NAXIS") == 2}
-    found = [f"{k} {hdu.name}".strip() for k, hdu in images.items()]
-    if wanted is None:
-        if not images:
-            raise DataError("file has no two-dimensional image", hdus=[hdu.name for hdu in hdus])
-        return next(iter(images.values()))
-    for k, hdu in images.items():
-        if wanted == k or wanted == hdu.name:
-            return hdu
-    raise DataError(f"file has no two-dimensional image in HDU {wanted}", images=found)
-
-
-def _header_values(header):
-    """Return keyword -> value without comments and undefined values; the first of repeated cards counts."""
-    values = {}
-    for card in header.cards:
-        if card.keyword not in ("", "COMMENT", "HISTORY") and not isinstance(card.value, fits.card.Undefined):
-            values.setdefault(card.keyword, card.value)
-    return values
-
-
-def _celestial_wcs(cards):
-    """Return the WCS of a header, or say why it has none."""
-    if "CTYPE1" not in cards:
-        raise DataError("header has no WCS", missing="CTYPE1", similar=nearest("CTYPE1", cards))
+def _with_primary(hdu, primary):
+    """Return the header of an image, which goes on in the primary one unless it says INHERIT = F."""
+    if hdu is primary:
+        return hdu.header
     try:
-        wcs = WCS(cards)
-        usable = wcs.naxis == 2 and wcs.has_celestial
-        ny, nx = cards["NAXIS2"], cards["NAXIS1"]
-        centre = wcs.all_pix2world([[(nx - 1) / 2, (ny - 1) / 2]], 0) if usable else np.array([np.nan])
-    except (WcsError, NoConvergence, ValueError, TypeError, KeyError) as error:
-        raise DataError("WCS of the header cannot be used", problem=str(error)) from error
-    if not np.all(np.isfinite(centre)):
-        types = {key: str(cards[key]) for key in ("CTYPE1", "CTYPE2") if key in cards}
-        raise DataError("header has no usable celestial WCS", **types)
-    largest, smallest = np.linalg.svd(wcs.pixel_scale_matrix, compute_uv=False) * ARCSEC_PER_DEG
-    if not _SMALLEST_PIXEL_ARCSEC <= smallest <= largest <= _LARGEST_PIXEL_ARCSEC:
-        raise DataError(
-            "pixel scale of the header WCS is absurd", width_arcsec=float(smallest), length_arcsec=float(largest)
-        )
-    if wcs.wcs.lng != 0:
-        raise DataError("WCS axes are swapped: the first must be right ascension", CTYPE1=str(cards["CTYPE1"]))
-    frame, equinox = wcs.wcs.radesys, float(wcs.wcs.equinox)
-    old_equinox = frame == "FK5" and math.isfinite(equinox) and equinox != 2000.0
-    if wcs.wcs.lngtyp != "RA" or frame not in ("", "ICRS", "FK5") or old_equinox:
-        # FK5 J2000 and ICRS agree to 0.03 arcsec, far inside the error of any header WCS; others do not
-        raise DataError("WCS is neither ICRS nor FK5 J2000", frame=frame, equinox=str(equinox), axis=wcs.wcs.lngtyp)
-    return wcs
+        inherits = hdu.header.get("INHERIT") is not False
+    except DataError:
+        inherits = True
+    return ChainMap(hdu.header, primary.header) if inherits else hdu.header
 
 
-def _trim(pixels, wcs, header, trim):
-    """Cut out the section ``[x1:x2,y1:y2]`` (first pixel 1, ends included), or the one that a keyword holds."""
+def _find_window(shape, header, trim):
+    """Return the slices of a section ``[x1:x2,y1:y2]`` (first pixel 1, ends included), or of the keyword with it."""
     if not trim.startswith("[") and trim not in header:
         raise DataError(f"keyword {trim} is missing", missing=trim, similar=nearest(trim, header))
     section = trim if trim.startswith("[") else str(header[trim])
     match = _SECTION.fullmatch(section.strip())
     x1, x2, y1, y2 = map(int, match.groups()) if match else (0, 0, 0, 0)
-    ny, nx = pixels.shape
+    ny, nx = shape
     if not (1 <= x1 <= x2 <= nx and 1 <= y1 <= y2 <= ny):
         raise DataError("trim section is not inside the image", section=section, nx=nx, ny=ny)
-    window = slice(y1 - 1, y2), slice(x1 - 1, x2)
-    return pixels[window], wcs[window]
+    return slice(y1 - 1, y2), slice(x1 - 1, x2)
 
 
-def _to_electrons(pixels, facts, instrument):
+def _to_electrons(pixels, blank, facts, instrument):
     """Return image [electron], bad, saturated and the median; pixel values are compared before they are scaled."""
+    scale = facts.gain if instrument.pixel_unit == "adu" else 1.0
     with np.errstate(over="ignore", invalid="ignore"):
         image = pixels.astype(np.float32)
-    bad = ~np.isfinite(image)
+        image *= np.float32(scale)
+        bad = ~(np.abs(image) < _LARGEST_E)  # NaN and infinity too
+    if blank is not None:
+        bad |= blank
     for value in instrument.bad_values:
         bad |= pixels == value
     if instrument.bad_below is not None:
@@ -213,9 +183,7 @@ def _to_electrons(pixels, facts, instrument):
     n_bad = int(np.count_nonzero(bad))
     if n_bad == bad.size:
         raise DataError("no pixel is usable", n_pix=bad.size)
-    scale = facts.gain if instrument.pixel_unit == "adu" else 1.0
     saturated = (pixels >= facts.saturation_e / scale) & ~bad
-    image *= np.float32(scale)
     sky_e = float(np.median(image[~bad] if n_bad else image))
     image[bad] = sky_e  # finite everywhere, so that nothing rings before the mask is applied
     return image, bad, saturated, sky_e

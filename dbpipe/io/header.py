@@ -3,17 +3,23 @@
 import datetime
 import math
 import re
+from collections import ChainMap
 from dataclasses import dataclass
 
 from astropy.time import Time
 
 from dbpipe.errors import DataError
 from dbpipe.ids import DETECTOR_LIMIT, VISIT_LIMIT
+from dbpipe.io.cards import exact_number, read_number
 from dbpipe.io.names import nearest
+from dbpipe.io.times import SECOND_PER_DAY, read_midpoint
 
-SECOND_PER_DAY = 86400.0
-EARLIEST_MJD, LATEST_MJD = 40587.0, 88069.0
-"""1970-01-01 (the first CCD images are younger) and 2100-01-01: a time outside is a broken clock."""
+LONGEST_EXPOSURE_S = SECOND_PER_DAY
+"""No shutter is open for longer than a day."""
+MAX_E = 1e12
+"""More electrons than any pixel holds; descriptions may say as much where nothing saturates."""
+_MAX_DIGIT = 100
+"""More than a card has room for."""
 _MJD_0_ORDINAL = datetime.date(1858, 11, 17).toordinal()
 
 
@@ -54,10 +60,8 @@ def read_facts(header, filename, instrument):
     _check_kind(header, instrument)
     groups = _filename_groups(header, filename, instrument)
     detector, detector_name = _detector(header, groups, instrument.detector)
-    exposure_s = _number(header, instrument.exposure_keyword)
-    if not exposure_s > 0:
-        raise DataError("exposure time is not positive", keyword=instrument.exposure_keyword, exposure_s=exposure_s)
-    midpoint_mjd_tai = _midpoint_mjd_tai(header, instrument.time, exposure_s)
+    exposure_s = _exposure_s(header, instrument.exposure_keyword)
+    midpoint_mjd_tai = read_midpoint(header, instrument.time, exposure_s)
     gain = _positive("gain", _quantity(header, instrument.gain))
     return HeaderFacts(
         visit=_visit(header, groups, instrument.visit),
@@ -123,7 +127,7 @@ def _visit(header, groups, rule):
 
 def _formatted(header, groups, pattern):
     """Fill the format of a visit id with groups of the file name and header values."""
-    values = {**header, **{name: int(text) if text.isdigit() else text for name, text in groups.items()}}
+    values = ChainMap({name: int(text) if _is_whole(text) else text for name, text in groups.items()}, header)
     try:
         return pattern.format_map(values)
     except KeyError as error:
@@ -131,7 +135,7 @@ def _formatted(header, groups, pattern):
             f"visit id needs {error.args[0]}, which neither the file name nor the header has",
             missing=error.args[0], similar=nearest(error.args[0], values),
         ) from error  # fmt: skip
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise DataError("visit id cannot be formatted", format=pattern, problem=str(error)) from error
 
 
@@ -176,45 +180,23 @@ def _band(header, groups, rule):
     return band
 
 
-def _midpoint_mjd_tai(header, rules, exposure_s):
-    """Return the middle of the exposure [MJD TAI] by the first rule whose keywords are all there."""
-    rule = next((rule for rule in rules if all(keyword in header for keyword in rule.keywords)), None)
-    if rule is None:
-        raise _missing(header, next(keyword for keyword in rules[0].keywords if keyword not in header))
-    if rule.format in ("mjd", "jd"):
-        value = _number(header, rule.keywords[0])
-        day = value - 2400000.5 if rule.format == "jd" else value
-        # the limits are checked first: astropy cannot turn an absurd UTC into TAI
-        _check_time(day, rule.keywords, value)
-        moment = Time(value, format=rule.format, scale=rule.scale)
-    else:
-        text = "T".join(str(_value(header, keyword)).strip() for keyword in rule.keywords)
-        if "T" not in text:
-            raise DataError(f"{rule.keywords[0]} has a date but no time of day", value=text)
-        try:
-            moment = Time(text, format="isot", scale=rule.scale)
-        except ValueError as error:
-            raise DataError("date cannot be understood", keyword=" + ".join(rule.keywords), value=text) from error
-        _check_time(moment.mjd, rule.keywords, text)
-    to_middle = {"start": 0.5, "mid": 0.0, "end": -0.5}[rule.refers_to]
-    return float(moment.tai.mjd) + to_middle * exposure_s / SECOND_PER_DAY
-
-
-def _check_time(mjd, keywords, value):
-    """Raise DataError if no CCD can have been exposed at this time."""
-    if not EARLIEST_MJD <= mjd <= LATEST_MJD:
-        raise DataError(
-            "time of the exposure is absurd", keyword=" + ".join(keywords), value=value, mjd=mjd,
-            earliest_mjd=EARLIEST_MJD, latest_mjd=LATEST_MJD,
-        )  # fmt: skip
+def _exposure_s(header, keyword):
+    """Return the exposure time."""
+    exposure_s = _number(header, keyword)
+    if not exposure_s > 0:
+        raise DataError("exposure time is not positive", keyword=keyword, exposure_s=exposure_s)
+    if exposure_s > LONGEST_EXPOSURE_S:
+        raise DataError("exposure time is absurd", keyword=keyword, exposure_s=exposure_s, limit_s=LONGEST_EXPOSURE_S)
+    return exposure_s
 
 
 def _airmass(header, keyword):
     """Return the airmass, or None where the header has none that can be true."""
-    value = header.get(keyword) if keyword else None
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0.99 <= value < 100.0:
-        return float(value)
-    return None
+    try:
+        value = exact_number(header.get(keyword)) if keyword else None
+    except DataError:  # a card that breaks the rules says nothing
+        return None
+    return value if value is not None and 0.99 <= value < 100.0 else None
 
 
 def _quantity(header, quantity):
@@ -230,6 +212,8 @@ def _in_electrons(header, quantity, gain):
 def _positive(what, value):
     if not value > 0:
         raise DataError(f"{what} is not positive", value=value)
+    if value > MAX_E:
+        raise DataError(f"{what} is absurd", value=value, limit=MAX_E)
     return value
 
 
@@ -247,19 +231,13 @@ def _missing(header, keyword):
 
 def _number(header, keyword):
     """Return a finite header value as float."""
-    value = _value(header, keyword)
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise DataError(f"keyword {keyword} is not a number", value=str(value))
-    return number
+    _value(header, keyword)
+    return read_number(header, keyword)
 
 
 def _whole_number(what, value):
     """Return a whole number given as integer, text or float that is exactly one; never through a lossy float."""
-    if isinstance(value, str) and value.strip().isdigit():
+    if isinstance(value, str) and _is_whole(value.strip()):
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -279,7 +257,12 @@ def _plain(value):
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = str(value).strip()
-    return str(int(text)) if text.isdigit() else text
+    return str(int(text)) if _is_whole(text) else text
+
+
+def _is_whole(text):
+    """Return whether a text is digits only, and few enough of them to be a number of anything."""
+    return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGIT
 
 
 def _agree(what, found):

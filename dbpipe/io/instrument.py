@@ -107,7 +107,8 @@ class TimeRule:
     keywords: tuple[str, ...]
     """One keyword, or the date's and the time's."""
     format: Literal["mjd", "jd", "isot", "date+time"]
-    scale: Literal["utc", "tai"]
+    scale: Literal["utc", "tai", "tt", "tdb", "gps", "header"]
+    """``header`` follows TIMESYS, UTC without it; any other that TIMESYS contradicts is a refusal."""
     refers_to: Literal["start", "mid", "end"]
 
     def __post_init__(self):

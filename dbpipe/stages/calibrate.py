@@ -89,7 +89,7 @@ def calibrate(unit, inputs, config):
     """
     reference = _reference_at_epoch(unit, inputs["refcat"])
     instrument = load_instrument(INSTRUMENT_FILE)
-    raw = read_raw(unit["path"], instrument)
+    raw = read_raw(unit["path"], instrument, max_mib=math.inf)  # ingest has judged its size
     pixels = clean_pixels(raw, instrument.bleed, config)
     detections = detect_sources(pixels.image, pixels.variance, pixels.is_bad, threshold_sigma=config.detection_sigma)
     if len(detections) < config.min_source:
@@ -222,7 +222,7 @@ def _fit_zero_point(sources, reference, pairs, band, config):
 CALIBRATE = Stage(
     "calibrate",
     key=("visit", "detector"),
-    version=9,
+    version=10,
     writes=("calexp", "calexp_residual", "source", "streak"),
     run=calibrate,
     config=CalibrateConfig,

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from dbpipe.errors import DataError
+from dbpipe.io.content import MAX_FILE_MIB
 from dbpipe.io.fits import read_raw
 from dbpipe.io.instrument import load_instrument
 from dbpipe.sky.zenith import zenith_direction
@@ -21,6 +23,8 @@ class IngestConfig:
 
     max_bad_fraction: float = 0.5
     """Largest fraction of unusable pixels (NaN, infinite, bad values) that an image may have (0 to 1)."""
+    max_file_mib: float = MAX_FILE_MIB
+    """Largest size of a raw file, unpacked; larger ones are refused without being held in memory [MiB]."""
 
 
 def ingest(unit, inputs, config):
@@ -32,7 +36,7 @@ def ingest(unit, inputs, config):
         Size and time of change are there so that a file that changed is looked at again.
     """
     instrument = load_instrument(INSTRUMENT_FILE)
-    raw = read_raw(unit["path"], instrument)
+    raw = read_raw(unit["path"], instrument, max_mib=config.max_file_mib)
     n_bad = check_pixels(raw.image, raw.bad, max_bad_fraction=config.max_bad_fraction)
     visit = {
         "visit": raw.visit,
@@ -65,6 +69,10 @@ def ingest(unit, inputs, config):
         "visit": [visit],
         "detector": [{"detector": raw.detector, "name": raw.detector_name}],
         "raw": [row],
+        "raw_note": {
+            "path": pa.array([unit["path"]] * len(raw.notes), pa.string()),
+            "note": pa.array(raw.notes, pa.string()),
+        },
     }
     if instrument.site_longitude_deg is not None and instrument.site_latitude_deg is not None:
         altitude_deg, angle_deg = zenith_direction(
@@ -130,8 +138,8 @@ def measure_footprint(wcs, shape):
 INGEST = Stage(
     "ingest",
     key=("path",),
-    version=2,
-    writes=("raw",),
+    version=3,
+    writes=("raw", "raw_note"),
     inserts=("band", "visit", "detector", "visit_zenith"),
     run=ingest,
     config=IngestConfig,

@@ -1,5 +1,7 @@
 """A reference catalogue out of one exposure, for fields that have none: frames can calibrate each other."""
 
+import math
+
 import numpy as np
 import pyarrow as pa
 
@@ -26,7 +28,8 @@ def reference_from_visit(unit, config):
     config : CalibrateConfig
     """
     instrument = load_instrument(INSTRUMENT_FILE)
-    return reference_from_raw(read_raw(unit["path"], instrument), bleed=instrument.bleed, config=config)
+    raw = read_raw(unit["path"], instrument, max_mib=math.inf)  # ingest has judged its size
+    return reference_from_raw(raw, bleed=instrument.bleed, config=config)
 
 
 def reference_from_raw(raw, *, bleed, config, min_signal_to_noise=20.0, n_star_min=5):

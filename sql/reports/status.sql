@@ -54,6 +54,25 @@ FROM unit
 GROUP BY stage, stage_version
 ORDER BY stage, stage_version
 
+-- name: notes
+-- What is to be told of raw files although they are used, grouped.
+SELECT note, count(*) AS n_file, min(path) AS example
+FROM raw_note
+GROUP BY note
+ORDER BY n_file DESC, note
+
+-- name: notes_of_ingest
+-- The same for the files that the last ingest took in.
+WITH latest AS (
+    SELECT unit_key FROM unit
+    WHERE stage = 'ingest' AND status = 'done' AND run_id = (SELECT max(run_id) FROM unit WHERE stage = 'ingest')
+)
+SELECT raw_note.note, count(*) AS n_file, min(raw_note.path) AS example
+FROM raw_note
+JOIN latest ON latest.unit_key = concat('path=', raw_note.path)
+GROUP BY raw_note.note
+ORDER BY n_file DESC, raw_note.note
+
 -- name: bands
 -- What has been observed and found, by band.
 WITH observed AS (

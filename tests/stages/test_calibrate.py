@@ -72,7 +72,7 @@ def scene():
 
 def _run(monkeypatch, raw, refcat, **config):
     monkeypatch.setattr(stage, "load_instrument", lambda name: type("Instrument", (), {"bleed": "rows"}))
-    monkeypatch.setattr(stage, "read_raw", lambda path, instrument: raw)
+    monkeypatch.setattr(stage, "read_raw", lambda path, instrument, max_mib: raw)
     return calibrate(_unit(len(refcat)), {"refcat": refcat}, CalibrateConfig(**config))
 
 
