@@ -6,6 +6,7 @@ import re
 import time
 from pathlib import Path
 
+from dbpipe.catalog.request import place_of
 from dbpipe.errors import ConfigError
 
 _FITS = re.compile(r"\.(fits|fit|fts)(\.(gz|fz|bz2))?$", re.IGNORECASE)
@@ -24,7 +25,8 @@ def find_raw_files(names, *, leave_out=None):
     Returns
     -------
     (list of str, int)
-        Absolute paths, sorted, each once; and how many files of the folders do not look like FITS.
+        Absolute paths, sorted, each once whatever links lead to its folder; and how many files of the folders do not
+        look like FITS.
 
     Raises
     ------
@@ -35,10 +37,10 @@ def find_raw_files(names, *, leave_out=None):
     for name in names:
         for path in _expand(str(name)):
             if not path.is_dir():
-                found.add(os.path.abspath(path))
+                found.add(place_of(path))
                 continue
             inside = [p for p in path.rglob("*") if p.is_file() and not _is_under(p, leave_out)]
-            fits = {os.path.abspath(p) for p in inside if _FITS.search(p.name)}
+            fits = {place_of(p) for p in inside if _FITS.search(p.name)}
             found |= fits
             n_other += len(inside) - len(fits)
     return sorted(found), n_other

@@ -21,7 +21,7 @@ import duckdb
 
 from dbpipe import pipeline
 from dbpipe.catalog import connection as catalog_connection
-from dbpipe.catalog import migrations, snapshot
+from dbpipe.catalog import migrations, rekey, snapshot
 from dbpipe.errors import CatalogError, ConfigError, SurveyBusy
 from dbpipe.settings import default_text
 
@@ -69,6 +69,13 @@ def create(root, instrument):
         catalog_connection.create(root / CATALOG)
 
 
+def empty_catalog():
+    """Return a connection to a catalogue in memory, as a new survey has it."""
+    connection = catalog_connection.memory()
+    migrations.migrate(connection)
+    return connection
+
+
 def _copy_instrument(instrument, path):
     shipped = package_files("dbpipe") / "instruments" / f"{instrument}.toml"
     source = Path(instrument) if str(instrument).endswith(".toml") else Path(str(shipped))
@@ -82,6 +89,7 @@ def open_to_write(root):
 
     with ExitStack() as on_error:
         opened = on_error.enter_context(closing(_open_catalog(root, read_only=False)))
+        rekey.restore(opened.connection)
         migrations.migrate(opened.connection)
         apply_views(opened.connection)
         if not (root / SNAPSHOT).exists():
@@ -155,4 +163,4 @@ def _is_outdated(root):
         closing(catalog_connection.Lock(root / LOCK, shared=True)),
         catalog_connection.connect(root / CATALOG, read_only=True) as connection,
     ):
-        return bool(migrations.pending_migrations(connection))
+        return bool(migrations.pending_migrations(connection)) or rekey.is_interrupted(connection)

@@ -106,6 +106,8 @@ class Decision:
 def decide_missing(connection, settings, run_id):
     """Decide for every band that has no template yet; what was decided before stays.
 
+    But where an exposure that went in has turned out to be of another band, it is decided anew in the same way.
+
     A band that cannot have one, say with a single exposure, gets a verdict in the table ``unit`` that says why, and the
     other bands go on.
     """
@@ -113,9 +115,10 @@ def decide_missing(connection, settings, run_id):
     value = {"quantile": config.quantile, "max_psf_fwhm_pix": config.max_psf_fwhm_pix, "sql": config.sql}
     for target in _targets(connection, None):
         unit_key = units.format_key({"tract": target["tract"], "band": target["band"]})
-        if target["template_id"] is None:
+        if target["template_id"] is None or target["is_astray"]:
+            how = target["how"] if target["is_astray"] else config.choose
             try:
-                decision = _propose(connection, config, target, config.choose, value.get(config.choose))
+                decision = _propose(connection, config, target, how, target["how_value"] or value.get(how))
             except NoTemplate as error:
                 _record_refusal(connection, unit_key, error, run_id)
                 continue
@@ -243,7 +246,9 @@ def _cut(connection, how, value, weighed, config, candidates):
     if how == "max_psf_fwhm_pix":
         return Cut(float(value))
     if how == "quantile":
-        limit = fetch_table(connection, _query("limit_of_quantile"), {"quantile": value})["max_psf_fwhm_pix"][0].as_py()
+        limit = fetch_table(connection, _query("limit_of_quantile"), {"quantile": float(value)})["max_psf_fwhm_pix"][
+            0
+        ].as_py()
         if limit is not None:
             return Cut(limit)
     limits = {name: getattr(config, name) for name in ("max_sharpening", "min_input", "min_gain_mag")}

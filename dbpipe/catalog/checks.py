@@ -63,7 +63,13 @@ def run_checks(connection, root, *, folder=None, check_hash=False):
     lost = find_missing(connection, root, check_hash=check_hash)
     found.append(_finding("files.product", "Every file that the catalogue names is there, as it was written.", lost))
     raw = find_missing_raw(connection)
-    found.append(_finding("files.raw", "Every raw file is where it was ingested, of the same size.", raw))
+    found.append(
+        _finding(
+            "files.raw",
+            "Every raw file is where it was ingested, of the same size (was it moved? `dbpipe ingest` its new place).",
+            raw,
+        )
+    )
     return found + [_ask_user(connection, *check) for check in _of_user(folder, is_warning=False)]
 
 

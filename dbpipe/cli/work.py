@@ -43,6 +43,8 @@ def ingest(
 
     Each file is opened and judged: used, or refused with the reason. Raw files stay where they are; the survey
     remembers path, size and hash. Repeat the command when new files have arrived: what is known is not read again.
+    A file that was corrected, or every file if `instrument.toml` was, is read again and followed; one that was moved,
+    renamed or compressed is known by what it holds: name its new place, and nothing is computed again.
 
         dbpipe ingest my_survey /data/night1 /data/extra/lsst_e_840_f2.fits.gz
     """
@@ -52,8 +54,11 @@ def ingest(
 
 
 def print_ingest(out, opened, summary, n_other, n_left=0):
-    """Print how raw files were judged, and how many images the survey has."""
-    rows = [("used", summary.n_done)] if summary.n_done else []
+    """Print how raw files were judged, what is in use no more, and how many images the survey has."""
+    n_changed = {change: n for change, n in summary.changes.items() if change in ("read again", "moved")}
+    n_used = summary.n_done - sum(n_changed.values())
+    rows = [("used", n_used)] if n_used else []
+    rows += [(f"used: {change}", n) for change, n in n_changed.items()]
     rows += [(reason.replace("failed:", "refused:"), n) for reason, n in summary.reasons.items()]
     if n_other:
         rows.append(("left alone: not named like FITS", n_other))
@@ -61,6 +66,9 @@ def print_ingest(out, opened, summary, n_other, n_left=0):
         rows.append(("left for next time: still being copied", n_left))
     if rows and not out.quiet:
         print_table(("verdict", "files"), rows)
+    if summary.lost and not out.quiet:
+        title = f"{len(summary.lost)} images were in use and are no more; the next run takes back what they gave"
+        print_table(("image and why",), [(line,) for line in summary.lost], title=title)
     out.print(f"{opened.root} has {opened.count('raw')} raw images.")
 
 

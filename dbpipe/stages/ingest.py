@@ -1,11 +1,13 @@
 """Look at one raw file and put on record what it is, or why it cannot be used."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 
 import numpy as np
 
 from dbpipe.errors import DataError
-from dbpipe.io.fits import read_raw
+from dbpipe.io.fits import quiet, read_raw
 from dbpipe.io.instrument import load_instrument
 from dbpipe.sky.zenith import zenith_direction
 from dbpipe.stage import Outputs, Stage
@@ -13,6 +15,9 @@ from dbpipe.units import ARCSEC_PER_DEG
 
 INSTRUMENT_FILE = "instrument.toml"
 """The survey's copy of its instrument description."""
+
+
+_DATES = ("DATE", "MJD", "TIME")
 
 
 @dataclass(frozen=True)
@@ -28,8 +33,9 @@ def ingest(unit, inputs, config):
 
     Parameters
     ----------
-    unit : path, size_byte, mtime_ns, instrument_sha256
-        Size and time of change are there so that a file that changed is looked at again.
+    unit : path, size_byte, mtime_ns, instrument_sha256, known_file, known_made_from
+        Size and time of change are there so that a file that changed is looked at again; what is known is that of the
+        image which is in use from this file, if any.
     """
     instrument = load_instrument(INSTRUMENT_FILE)
     raw = read_raw(unit["path"], instrument)
@@ -60,11 +66,18 @@ def ingest(unit, inputs, config):
         "sky_e": raw.sky_e,
         "n_bad_pix": n_bad,
     }
+    content = hash_content(raw, instrument)
+    # taken in before contents were hashed: what was made from the same bytes is not made again
+    is_known = unit["known_file"] == f"{raw.sha256} {unit['instrument_sha256']}"
+    identity = {name: row[name] for name in ("path", "visit", "detector")}
     rows = {
         "band": [{"band": raw.band}],
         "visit": [visit],
         "detector": [{"detector": raw.detector, "name": raw.detector_name}],
         "raw": [row],
+        "raw_content": [
+            {**identity, "content_sha256": content, "made_from": unit["known_made_from"] if is_known else content}
+        ],
     }
     if instrument.site_longitude_deg is not None and instrument.site_latitude_deg is not None:
         altitude_deg, angle_deg = zenith_direction(
@@ -77,6 +90,27 @@ def ingest(unit, inputs, config):
         zenith = {"visit": raw.visit, "altitude_deg": altitude_deg, "parallactic_angle_deg": angle_deg}
         rows["visit_zenith"] = [zenith]
     return Outputs(rows=rows, n_pix=raw.image.size)
+
+
+def hash_content(raw, instrument):
+    """Return the hash of all that calibration reads of a raw file, however that is packed and called.
+
+    Time and band are not among it: they are facts of the visit.
+    """
+    facts = {name: getattr(raw, name) for name in ("gain", "read_noise_e", "saturation_e", "exposure_s")}
+    words = json.dumps([raw.image.shape, facts, instrument.bleed, _wcs_text(raw.wcs)], sort_keys=True)
+    whole = hashlib.sha256(words.encode())
+    for plane in (raw.image, raw.bad, raw.saturated):
+        whole.update(np.ascontiguousarray(plane))
+    return whole.hexdigest()
+
+
+def _wcs_text(wcs):
+    """Return the words of a WCS without the date, which wcslib adds."""
+    with quiet():
+        cards = wcs.to_header(relax=True)
+    exact = [*wcs.wcs.crval, *wcs.wcs.crpix, *wcs.pixel_scale_matrix.ravel()]  # a header rounds
+    return [f"{key}={value}" for key, value in cards.items() if not key.startswith(_DATES)] + [repr(v) for v in exact]
 
 
 def check_pixels(image, bad, *, max_bad_fraction):
@@ -130,8 +164,9 @@ def measure_footprint(wcs, shape):
 INGEST = Stage(
     "ingest",
     key=("path",),
-    version=2,
-    writes=("raw",),
+    version=3,
+    writes=("raw", "raw_content"),
+    address=("known_file", "known_made_from"),
     inserts=("band", "visit", "detector", "visit_zenith"),
     run=ingest,
     config=IngestConfig,
