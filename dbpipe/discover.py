@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from dbpipe.catalog.request import place_of
 from dbpipe.disk.ledger import LEDGER
 from dbpipe.errors import ConfigError
 
@@ -91,7 +92,7 @@ def _walk(path, seen, left):
     A folder is entered once, by whatever links it is reached.
     """
     if not os.path.isdir(path):
-        yield _place_of(path), True
+        yield place_of(path), True
         return
     folders = [os.path.realpath(path)]
     while folders:
@@ -111,12 +112,6 @@ def _walk(path, seen, left):
                 folders.append(os.path.realpath(inside))
             else:
                 yield inside, False
-
-
-def _place_of(path):
-    """Return the absolute path of a file by its own name in the folder behind all links."""
-    folder, name = os.path.split(os.path.abspath(path))
-    return os.path.join(os.path.realpath(folder), name)
 
 
 def _identity(path):

@@ -111,7 +111,8 @@ def _task(stage, row, config):
     missing = [name for name in stage.key if not isinstance(row.get(name), int | str)]
     if missing:
         raise CatalogError(f"the work query of {stage.name} gives no whole number or text for its key {missing[0]}")
-    whole = {"row": row, "config": asdict(config), "version": stage.version}
+    made_from = {name: value for name, value in row.items() if name not in stage.address}
+    whole = {"row": made_from, "config": asdict(config), "version": stage.version}
     text = json.dumps(whole, sort_keys=True, separators=(",", ":"), default=str)
     key = units.format_key({name: row[name] for name in stage.key})
     return Task(row, key, hashlib.sha256(text.encode()).hexdigest())

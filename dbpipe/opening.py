@@ -25,7 +25,7 @@ import duckdb
 
 from dbpipe import pipeline
 from dbpipe.catalog import connection as catalog_connection
-from dbpipe.catalog import migrations, snapshot
+from dbpipe.catalog import migrations, rekey, snapshot
 from dbpipe.catalog.lock import Lock
 from dbpipe.disk.beside import TEMPORARY_PREFIX, replace_file
 from dbpipe.disk.ledger import is_own, plain_errors, write_output
@@ -159,6 +159,13 @@ def _require_room(root):
         raise ConfigError(f"{root / in_the_way[0]} is there, where a survey has its own: give another folder")
 
 
+def empty_catalog():
+    """Return a connection to a catalogue in memory, as a new survey has it."""
+    connection = catalog_connection.memory()
+    migrations.migrate(connection)
+    return connection
+
+
 def _instrument_file(instrument):
     shipped = package_files("dbpipe") / "instruments" / f"{instrument}.toml"
     return Path(instrument) if str(instrument).endswith(".toml") else Path(str(shipped))
@@ -191,6 +198,7 @@ def bring_up_to_date(connection):
 
     outdated = is_outdated(connection)
     if outdated:
+        rekey.restore(connection)
         migrations.migrate(connection)
         apply_views(connection)
     return outdated
@@ -200,7 +208,11 @@ def is_outdated(connection):
     """Return whether a catalogue or snapshot lacks tables, views or macros of this dbpipe."""
     from dbpipe.export import has_current_views
 
-    return bool(migrations.pending_migrations(connection)) or not has_current_views(connection)
+    return (
+        bool(migrations.pending_migrations(connection))
+        or rekey.is_interrupted(connection)
+        or not has_current_views(connection)
+    )
 
 
 def _connect(root):

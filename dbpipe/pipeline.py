@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 import duckdb
 
 import dbpipe
-from dbpipe.catalog import files, queries, units
+from dbpipe.catalog import files, queries, request, units
 from dbpipe.catalog.checks import CheckConfig
 from dbpipe.catalog.connection import is_of_rows
 from dbpipe.catalog.failures import DATA, UNEXPECTED
+from dbpipe.catalog.lent import lent
 from dbpipe.errors import CatalogError, ConfigError, DbpipeError, DiskError
+from dbpipe.io.names import did_you_mean
 from dbpipe.offer import Options, fetch_work, find_where, offer_work, stage_queries
 from dbpipe.pool import Died, RunConfig
 from dbpipe.worker import Done, failed, settled, work
@@ -92,6 +94,10 @@ class Summary:
     """Reason -> number of units skipped or failed for it."""
     kinds: dict = field(default_factory=dict)
     """Kind of failure (`dbpipe.catalog.failures`) -> number of units."""
+    changes: dict = field(default_factory=dict)
+    """Of ingest: new, read again, moved, taken back -> number of images."""
+    lost: tuple = ()
+    """Of ingest: each image that was in use and is no more, and why."""
 
     @property
     def n_unexpected(self):
@@ -132,15 +138,63 @@ def run_stage(connection, stage, config, *, run_id, pool, root, options=None, st
     report.start(stage.name, len(offer.due))
     verdicts = []
     calls = (_call(connection, stage, statements, task, config) for task in offer.due)
-    # `zip` asks the pool first and the due tasks second: both go on in work order
-    for (_, outcome), task in zip(pool.run_ordered(calls), offer.due, strict=True):
-        done = _settle(stage, task, outcome)
-        verdict = _commit(connection, stage, task, done, run_id=run_id, refuse=statements.get("refuse"), root=root)
-        verdicts.append(verdict)
-        report.unit(verdict)
+    with lent(connection, {"offered": offer.units}):  # for the queries that judge a unit: which others are due
+        # `zip` asks the pool first and the due tasks second: both go on in work order
+        for (_, outcome), task in zip(pool.run_ordered(calls), offer.due, strict=True):
+            done = _settle(stage, task, outcome)
+            verdict = _commit(connection, stage, task, done, run_id=run_id, statements=statements, root=root)
+            verdicts.append(verdict)
+            report.unit(verdict)
     summary = _summarize(stage.name, verdicts, n_removed)
     report.finish(summary)
     return summary
+
+
+def run_ingest(connection, config, paths, *, instrument_sha256, retry_failed=False, **keywords):
+    """Take raw files in, and those that waited for a change of these; arguments as `run_stage`.
+
+    Returns
+    -------
+    Summary
+        Each file counts once, with its last verdict.
+    """
+    parameters = {"instrument_sha256": instrument_sha256}
+    # a file that is not named this time is still part of the survey
+    options = Options(retry_failed=retry_failed, remove_stale=False, parameters=parameters)
+    keywords |= {"config": config, "options": options}
+    with request.seeing_files(connection):
+        request.remember_images(connection)
+        _take_in(connection, {*paths, *request.find_waiting(connection)}, keywords)
+        again = set()
+        while due := set(request.find_waiting(connection)) - again:  # what came in may have been waited for
+            _take_in(connection, due, keywords)
+            again |= due
+    request.forget_unused_visits(connection)
+    return _summarize_ingest(connection, keywords["run_id"])
+
+
+def _take_in(connection, paths, keywords):
+    request.request_ingest(connection, sorted(paths))
+    run_stage(connection, load_stage("ingest"), **keywords)
+
+
+def _summarize_ingest(connection, run_id):
+    verdicts = request.count_verdicts(connection, run_id)
+    n = Counter()
+    for status, _, n_unit in verdicts:
+        n[status] += n_unit
+    reasons = {f"{status}: {reason}": n_unit for status, reason, n_unit in verdicts if status != "done"}
+    changes = request.find_changes(connection, run_id)
+    lost = [
+        f"{row['path_before']}: {row['reason'] or 'it holds another image now'}"
+        for row in changes
+        if row["change"] == "taken back"
+    ]
+    return Summary(
+        "ingest", sum(n.values()), n["done"], n["skipped"], n["failed"], 0, reasons,
+        kinds=request.count_kinds(connection, run_id), changes=dict(Counter(row["change"] for row in changes)),
+        lost=tuple(lost),
+    )  # fmt: skip
 
 
 def run_all(connection, settings, *, run_id, pool, root, to=None, options=None, report=None):
@@ -151,11 +205,9 @@ def run_all(connection, settings, *, run_id, pool, root, to=None, options=None, 
     ConfigError
         If ``to`` is no stage, or the ``where`` condition fits the work of none of them.
     """
-    names = stage_names(to)
-    if options is not None and options.where:
-        _check_where(connection, names, options)
+    check_request(connection, to=to, where=options.where if options else None)
     summaries = []
-    for name in names:
+    for name in stage_names(to):
         if name == "template":
             summaries += _decide_templates(connection, settings, run_id, report)
             continue
@@ -165,6 +217,7 @@ def run_all(connection, settings, *, run_id, pool, root, to=None, options=None, 
         stage = load_stage(name)
         keywords = {"run_id": run_id, "pool": pool, "root": root, "options": options, "report": report}
         summaries.append(run_stage(connection, stage, settings[name], **keywords))
+    request.forget_unused_visits(connection)
     return summaries
 
 
@@ -201,13 +254,20 @@ def _associate(connection, config, run_id, options, report):
 
 
 def stage_names(to=None):
-    """Return the names of what `run_all` goes through."""
+    """Return the names of what `run_all` goes through: what follows ingest, which is told what to take in."""
     if to is None:
         return STAGES[1:]
-    names = STAGES[1:] + ON_REQUEST
+    names = STAGES + ON_REQUEST
     if to not in names:
-        raise ConfigError(f"no stage {to!r} to run to; the stages are {', '.join(names)}")
-    return names[: names.index(to) + 1]
+        raise ConfigError(f"no stage {to!r} to run to{did_you_mean(to, names)}; the stages are {', '.join(names)}")
+    return names[1 : names.index(to) + 1]
+
+
+def check_request(connection, *, to=None, where=None):
+    """Refuse a stage that does not exist, or a condition that fits the work of none, before anything is done."""
+    names = stage_names(to)
+    if where:
+        _check_where(connection, names, Options(where=where))
 
 
 def count_due(connection, settings):
@@ -297,7 +357,7 @@ def _settle(stage, task, outcome):
     raise outcome
 
 
-def _commit(connection, stage, task, done, *, run_id, refuse, root):
+def _commit(connection, stage, task, done, *, run_id, statements, root):
     names = ("status", "reason", "numbers", "n_pix", "wall_s", "cpu_s", "peak_rss_mib", "kind", "traceback")
     verdict = units.Verdict(
         stage=stage.name,
@@ -307,7 +367,7 @@ def _commit(connection, stage, task, done, *, run_id, refuse, root):
         run_id=run_id,
         **{name: getattr(done, name) for name in names},
     )
-    place = units.Place({name: task.unit[name] for name in stage.key}, stage.writes, stage.inserts, refuse)
+    place = units.Place({name: task.unit[name] for name in stage.key}, stage.writes, stage.inserts, statements)
     verdict, garbage = units.commit_unit(connection, verdict, units.Result(done.rows, done.files), place)
     files.delete(root, garbage)  # after the COMMIT: the catalogue never names a file that is not there
     if verdict.status == "failed":

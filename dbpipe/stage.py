@@ -25,7 +25,10 @@ class Stage:
     config: type
     """Frozen dataclass with the settings; all of it goes into the fingerprint."""
     inserts: tuple[str, ...] = ()
-    """Tables that rows are only ever added to; a row that is there already stays as it is."""
+    """Tables that several units share: a row that is there already stays as it is, but for what the stage's own
+    statements change (see `dbpipe.catalog.judge`)."""
+    address: tuple[str, ...] = ()
+    """Columns of the work row that only say where something is, or what was known of it: no part of the fingerprint."""
     reads_raw: bool = False
     """The ``path`` of its unit is a raw file, anywhere; all other paths are products, below ``files/``."""
     inputs: tuple[str, ...] = ()

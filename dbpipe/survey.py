@@ -13,7 +13,6 @@ from dbpipe.catalog import checks, files, units
 from dbpipe.catalog.cookbook import find_recipe
 from dbpipe.catalog.queries import fetch_table, load_named
 from dbpipe.catalog.questions import ask, check_new_name, find_relation
-from dbpipe.catalog.request import request_ingest
 from dbpipe.discover import find_raw_files, split_settled
 from dbpipe.errors import ConfigError, DbpipeError, DiskError
 from dbpipe.offer import Options
@@ -197,13 +196,12 @@ class Survey:
 
         paths, left_alone = find_raw_files(names, leave_out=self.root)
         instrument = load_instrument(self.root / INSTRUMENT)
-        request_ingest(self.connection, paths)
-        options = Options(
-            retry_failed=retry_failed,
-            remove_stale=False,  # a file that is not named this time is still part of the survey
-            parameters={"instrument_sha256": instrument.sha256},
-        )
-        return self._run_stage("ingest", options, n_worker, report), left_alone
+        settings = {"instrument_sha256": instrument.sha256, "retry_failed": retry_failed, "report": report}
+        config = self.settings["ingest"]
+        with self._run_record() as run_id, self._pool(n_worker) as pool:
+            keywords = {"run_id": run_id, "pool": pool, "root": self.root} | settings
+            summary = pipeline.run_ingest(self.connection, config, paths, **keywords)
+        return summary, left_alone
 
     def set_reference_catalog(self, path, *, mapping=None):
         """Read a reference catalogue into the survey, in the place of the one it has.
@@ -253,6 +251,11 @@ class Survey:
             summaries = pipeline.run_all(self.connection, self.settings, to=to, **keywords)
         self.publish()
         return summaries
+
+    def check_request(self, *, to=None, where=None):
+        """Refuse what `run` would refuse, settings that are wrong among it, and do nothing."""
+        _ = self.settings  # reading is checking
+        pipeline.check_request(self.connection, to=to, where=where)
 
     def publish(self):
         """Let readers see the catalogue as it is now; `run` does it at its end. Returns from when it is (UTC)."""

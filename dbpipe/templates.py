@@ -110,6 +110,8 @@ class Decision:
 def decide_missing(connection, settings, run_id):
     """Decide for every band that has no template yet; what was decided before stays.
 
+    But where an exposure that went in has turned out to be of another band, it is decided anew in the same way.
+
     A band that cannot have one, say with a single exposure, gets a verdict in the table ``unit`` that says why, and the
     other bands go on. So does one that waits for exposures which the next run may still calibrate, `MAX_RUN` runs long.
 
@@ -121,7 +123,7 @@ def decide_missing(connection, settings, run_id):
     config, failures = settings["template"], []
     _decide_again(connection, config, run_id)
     for target in _targets(connection, None):
-        if target["template_id"] is None:
+        if target["template_id"] is None or target["is_astray"]:
             failures += _attempt(_decide_one, connection, config, target, run_id=run_id)
         else:
             _forget(connection, target)  # the verdict of a time without template
@@ -185,7 +187,8 @@ def _forget(connection, target):
 def _decide_one(connection, config, target, run_id):
     _wait(connection, target)
     value = {"quantile": config.quantile, "max_psf_fwhm_pix": config.max_psf_fwhm_pix, "sql": config.sql}
-    _record(connection, _propose(connection, config, target, config.choose, value.get(config.choose)), run_id)
+    how = target["how"] if target["is_astray"] else config.choose
+    _record(connection, _propose(connection, config, target, how, target["how_value"] or value.get(how)), run_id)
     _forget(connection, target)
 
 
@@ -324,7 +327,9 @@ def _cut(connection, how, value, weighed, config, candidates):
     if how == "max_psf_fwhm_pix":
         return Cut(float(value))
     if how == "quantile":
-        limit = fetch_table(connection, _query("limit_of_quantile"), {"quantile": value})["max_psf_fwhm_pix"][0].as_py()
+        limit = fetch_table(connection, _query("limit_of_quantile"), {"quantile": float(value)})["max_psf_fwhm_pix"][
+            0
+        ].as_py()
         if limit is not None:
             return Cut(limit)
     limits = {name: getattr(config, name) for name in ("max_sharpening", "min_input", "min_gain_mag")}

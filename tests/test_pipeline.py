@@ -296,7 +296,7 @@ def test_a_key_given_twice_is_refused(tmp_path):
     [
         ("ALTER TABLE star RENAME COLUMN flux TO fluxx", "no column flux; did you mean fluxx"),
         ("ALTER TABLE image ALTER COLUMN level TYPE INTEGER", "INTEGER but comes as double"),
-        ("ALTER TABLE image DROP COLUMN n", "do not fit"),
+        ("ALTER TABLE image DROP COLUMN n", "table image has no column n"),
     ],
 )
 def test_rows_that_do_not_fit_stop_the_run(tmp_path, statement, message):

@@ -22,6 +22,7 @@ from dbpipe.errors import CatalogError, ConfigError
 
 _WARNING = re.compile(r"^-- *warning *$", re.MULTILINE)
 _COMMENT = re.compile(r"^--(?! *name:| *warning *$) *(.*\S)", re.MULTILINE)
+_RAW_RULE = "Every raw file is where it was ingested, of the same size (was it moved? `dbpipe ingest` its new place)."
 _EXAMPLE = """\
 -- name: {name}
 -- Say here in one sentence what should be true: `dbpipe check` prints it beside the rows that break it.
@@ -77,7 +78,7 @@ def run_checks(connection, root, *, folder=None, check_hash=False, who_writes=la
 def _look_at_files(connection, root, check_hash, who_writes):
     rules = {
         "files.product": "Every file that the catalogue names is there, as it was written.",
-        "files.raw": "Every raw file is where it was ingested, of the same size.",
+        "files.raw": _RAW_RULE,
     }
     if not (busy := who_writes()):
         lost = find_missing(connection, root, check_hash=check_hash), find_missing_raw(connection)

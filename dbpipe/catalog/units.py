@@ -1,17 +1,19 @@
 """Which units of work are due, and what became of them: rows, files and verdict in one transaction."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
 import duckdb
 import pyarrow as pa
 
-from dbpipe.catalog.arrow import check_columns
 from dbpipe.catalog.connection import first_line, is_disk_failure, is_of_rows, transaction
 from dbpipe.catalog.failures import DATA, MAX_RUN, failure_of
+from dbpipe.catalog.judge import apply, ask, judge, new_rows
 from dbpipe.catalog.lent import execute_with, lent
-from dbpipe.catalog.queries import load_named, select_parameters
+from dbpipe.catalog.queries import load_named
+from dbpipe.catalog.rekey import put_back, rekeying
 from dbpipe.errors import CatalogError, DiskError
 
 _OF_FAILURE = ("stage", "unit_key", "fingerprint", "kind", "traceback")
@@ -61,8 +63,8 @@ class Place:
     """Key column -> value."""
     writes: tuple[str, ...]
     inserts: tuple[str, ...] = ()
-    refuse: str | None = None
-    """Query over ``new_<table>`` that gives (reason, numbers) if the rows must not go in."""
+    statements: dict = field(default_factory=dict)
+    """Named queries of the stage; those of `dbpipe.catalog.judge` see the rows of the unit as ``new_<table>``."""
 
 
 def find_pending(connection, stage, offered, *, retry_failed=False):
@@ -93,7 +95,7 @@ def commit_unit(connection, verdict, result, place):
     Returns
     -------
     (Verdict, list of str)
-        The verdict as recorded (the refuse query may have turned it into a failure), and the files that are garbage
+        The verdict as recorded (a query of the stage may have refused the rows), and the files that are garbage
         now and may be deleted.
 
     Raises
@@ -101,21 +103,24 @@ def commit_unit(connection, verdict, result, place):
     CatalogError
         If the rows do not fit the schema. Nothing is changed then.
     """
-    identity = {"stage": verdict.stage, "unit_key": verdict.unit_key}
-    registered = []
+    is_done = verdict.status == "done"
     try:
-        with transaction(connection):
-            old_files = [row[0] for row in connection.execute(_query("files_of_unit"), identity).fetchall()]
-            connection.execute(_query("delete_files"), identity)
-            for table in place.writes:
-                _delete_rows(connection, table, place.key)
-            if verdict.status == "done":
-                registered = _register(connection, result.rows, place)
-                verdict = _refused(connection, verdict, place)
-            if verdict.status == "done":
-                _insert(connection, result.rows, place)
-                _insert_files(connection, result.files, identity)
-            record_verdicts(connection, [verdict])
+        with new_rows(connection, result.rows, place) if is_done else nullcontext():
+            verdict = judge(connection, verdict, place) if is_done else verdict
+            is_done = verdict.status == "done"
+            superseded = _superseded(connection, place) if is_done else []
+            keys = [key for (key,) in ask(connection, place, "rekeyed")] if is_done else []
+            with rekeying(connection, "visit", keys), transaction(connection):
+                if is_done:
+                    apply(connection, place, "rekey_")
+                    put_back(connection)
+                old_files, verdict = _take_back(connection, verdict, place, superseded)
+                if is_done:
+                    _insert(connection, result, place, verdict)
+                    apply(connection, place, "follow_")
+                for key in (place.key, *superseded):
+                    apply(connection, place, "retry_", **key)
+                record_verdicts(connection, [verdict])
     except duckdb.Error as error:
         if is_disk_failure(error):
             text = f"{verdict.stage} {verdict.unit_key} cannot be committed: {first_line(error)}"
@@ -123,12 +128,30 @@ def commit_unit(connection, verdict, result, place):
         if is_of_rows(error) and verdict.status == "done":  # a value that no table takes: this unit's, and a bug
             return commit_unit(connection, verdict.failed(failure_of(error)), Result(files=result.files), place)
         raise CatalogError(f"{verdict.stage} {verdict.unit_key}: rows do not fit the catalogue: {error}") from error
-    finally:
-        for name in registered:
-            connection.unregister(name)
-    kept = {file["path"] for file in result.files} if verdict.status == "done" else set()
     made = {file["path"] for file in result.files}
-    return verdict, sorted((set(old_files) | made) - kept)
+    return verdict, sorted(old_files - made if is_done else old_files | made)
+
+
+def _superseded(connection, place):
+    return [dict(zip(place.key, key, strict=True)) for key in ask(connection, place, "supersede")]
+
+
+def _take_back(connection, verdict, place, superseded):
+    """Take back what a unit, and those that it supersedes, left; returns their files and the verdict.
+
+    A verdict that is not done says how many rows there were.
+    """
+    old_files, n_row = set(), 0
+    for key, unit_key in ((place.key, verdict.unit_key), *((key, format_key(key)) for key in superseded)):
+        identity = {"stage": verdict.stage, "unit_key": unit_key}
+        old_files |= {row[0] for row in connection.execute(_query("files_of_unit"), identity).fetchall()}
+        connection.execute(_query("delete_files"), identity)
+        n_row += sum(_delete_rows(connection, table, key) for table in place.writes)
+        if unit_key != verdict.unit_key:
+            connection.execute(_query("forget"), identity)
+    if n_row and verdict.status != "done":
+        verdict = replace(verdict, numbers=verdict.numbers | {"n_row_taken_back": n_row})
+    return old_files, verdict
 
 
 def remove_unit(connection, stage, unit_key, *, key, writes):
@@ -176,51 +199,22 @@ def finish_run(connection, run_id):
 
 
 def _delete_rows(connection, table, key):
+    """Delete the rows of a key and return their number; with no key there are none."""
     condition = " AND ".join(f"{name} = cast_to_type(${name}, {name})" for name in key)  # a key read back is text
-    connection.execute(f"DELETE FROM {table} WHERE {condition}", key)
+    ((n_row,),) = connection.execute(f"DELETE FROM {table} WHERE {condition}", key).fetchall()
+    return n_row
 
 
-def _register(connection, rows, place):
-    """Make the new rows visible to the refuse query as new_<table>."""
-    unknown = set(rows) - set(place.writes) - set(place.inserts)
-    if unknown:
-        raise CatalogError(f"rows for {', '.join(sorted(unknown))}, which the stage does not declare to write")
-    names = []
-    for table in (*place.inserts, *place.writes):
-        if table in rows:
-            check_columns(connection, table, rows[table])
-            connection.register(f"new_{table}", rows[table])
-        elif place.refuse:
-            connection.register(f"new_{table}", connection.sql(f"SELECT * FROM {table} LIMIT 0").to_arrow_table())
-        else:
-            continue
-        names.append(f"new_{table}")
-    return names
-
-
-def _refused(connection, verdict, place):
-    """Return the verdict, or the failure that the stage's refuse query pronounces."""
-    if place.refuse is None:
-        return verdict
-    rows = connection.execute(place.refuse, select_parameters(place.refuse, place.key)).fetchall()
-    if not rows:
-        return verdict
-    reason, numbers = rows[0]
-    return replace(verdict, status="failed", reason=reason, numbers=json.loads(numbers) if numbers else {})
-
-
-def _insert(connection, rows, place):
+def _insert(connection, result, place, verdict):
     for table in place.inserts:
-        if table in rows and rows[table].num_rows:
+        if table in result.rows and result.rows[table].num_rows:
             connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM new_{table} ON CONFLICT DO NOTHING")
     for table in place.writes:
-        if table in rows and rows[table].num_rows:
+        if table in result.rows and result.rows[table].num_rows:
             connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM new_{table}")
-
-
-def _insert_files(connection, files, identity):
-    if files:
-        rows = pa.Table.from_pylist([{**file, **identity} for file in files])
+    if result.files:
+        identity = {"stage": verdict.stage, "unit_key": verdict.unit_key}
+        rows = pa.Table.from_pylist([{**file, **identity} for file in result.files])
         execute_with(connection, _query("insert_files"), {"new_file": rows})
 
 

@@ -23,7 +23,10 @@ from dbpipe.cli.work import (
     print_kept,
     print_refcat,
 )
-from dbpipe.errors import DbpipeError, SurveyBusy
+from dbpipe.discover import find_raw_files
+from dbpipe.errors import ConfigError, DbpipeError, SurveyBusy
+from dbpipe.opening import empty_catalog
+from dbpipe.pipeline import check_request, stage_names
 from dbpipe.survey import CATALOG, Survey
 
 RESULTS = ["DiaSource", "dia_source_clean", "template_table", "visit_quality"]
@@ -91,7 +94,9 @@ def run(
     record = {"survey": str(survey), "status": "done", "started_at": _now()}
     started = time.monotonic()
     try:
+        _check_arguments(to, refcat_file, export_to)
         if instrument and not (survey / CATALOG).exists():
+            _check_first_run(survey, ingest_files, {"to": to, "where": where})
             with Survey.init(survey, instrument=instrument) as made:
                 print_kept(out, made)
             out.print(f"{survey} is ready.")
@@ -124,11 +129,28 @@ def run(
         raise typer.Exit(EXIT_FAILED_UNITS)
 
 
+def _check_arguments(to, refcat_file, export_to):
+    """Refuse what cannot be done before anything is."""
+    stage_names(to)
+    if refcat_file is not None and not refcat_file.is_file():
+        raise ConfigError(f"--refcat {refcat_file}: there is no such file")
+    if export_to is not None and export_to.exists() and not export_to.is_dir():
+        raise ConfigError(f"--export {export_to}: that is not a folder")
+
+
+def _check_first_run(survey, ingest_files, limits):
+    """The same of what a survey that is there would refuse."""
+    find_raw_files(ingest_files or [], leave_out=survey)
+    with empty_catalog() as connection:
+        check_request(connection, **limits)
+
+
 def _work(opened, out, ingest_files, settle, refcat_file, limits, options):
     """Ingest, take the reference catalogue, run; return the record of it."""
     record = {"n_file_left": 0, "n_file_other": 0}
     summaries = []
     n_source = opened.count("dia_source")
+    opened.check_request(**limits)
     print_outdated(out, opened.root, opened.find_outdated())
     if ingest_files:
         settled, growing, left_alone = opened.find_settled(ingest_files, settle_s=settle)
@@ -157,8 +179,10 @@ def describe_run(record):
     parts = []
     ingest = record["stages"].get("ingest")
     if ingest:
-        parts.append(f"{ingest['n_done']} new files")
+        parts.append(f"{ingest['changes'].get('new', 0)} new files")
+        parts += [f"{ingest['changes'][name]} {name}" for name in ("read again", "moved") if name in ingest["changes"]]
         parts += [f"{ingest['n_failed']} refused"] if ingest["n_failed"] else []
+        parts += [f"{len(ingest['lost'])} IN USE BEFORE AND NO MORE"] if ingest["lost"] else []
     if record["n_file_left"]:
         parts.append(f"{record['n_file_left']} still being copied")
     counts = ("n_unit", "units of work"), ("n_failed", "failed"), ("n_skipped", "skipped"), ("n_removed", "taken back")

@@ -56,6 +56,8 @@ def ingest(
 
     Each file is opened and judged: used, or refused with the reason. Raw files stay where they are; the survey
     remembers path, size and hash. Repeat the command when new files have arrived: what is known is not read again.
+    A file that was corrected, or every file if `instrument.toml` was, is read again and followed; one that was moved,
+    renamed or compressed is known by what it holds: name its new place, and nothing is computed again.
 
         dbpipe ingest my_survey /data/night1 /data/extra/lsst_e_840_f2.fits.gz
     """
@@ -74,8 +76,11 @@ def end_with(survey, *summaries):
 
 
 def print_ingest(out, opened, summary, left_alone, n_left=0):
-    """Print how raw files were judged, what is odd about those used, and how many images the survey has."""
-    rows = [("used", summary.n_done)] if summary.n_done else []
+    """Print how raw files were judged, what is odd about those used, and how many images there are."""
+    n_changed = {change: n for change, n in summary.changes.items() if change in ("read again", "moved")}
+    n_used = summary.n_done - sum(n_changed.values())
+    rows = [("used", n_used)] if n_used else []
+    rows += [(f"used: {change}", n) for change, n in n_changed.items()]
     rows += [(reason.replace("failed:", "refused:"), n) for reason, n in summary.reasons.items()]
     for kind, n in left_alone.counts.items():
         example = "" if kind == NOT_FITS else f", {left_alone.examples[kind]}"
@@ -86,6 +91,9 @@ def print_ingest(out, opened, summary, left_alone, n_left=0):
     rows += [(f"used, but: {note['note']}, {note['example']}", note["n_file"]) for note in notes]
     if rows and not out.quiet:
         print_table(("verdict", "files"), rows)
+    if summary.lost and not out.quiet:
+        title = f"{len(summary.lost)} images were in use and are no more; the next run takes back what they gave"
+        print_table(("image and why",), [(line,) for line in summary.lost], title=title)
     out.print(f"{opened.root} has {opened.count('raw')} raw images.")
 
 

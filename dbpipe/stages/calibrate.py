@@ -83,13 +83,15 @@ def calibrate(unit, inputs, config):
 
     Parameters
     ----------
-    unit : visit, detector, path, band, midpoint_mjd_tai, parallactic_angle_deg or None, ra, dec, radius_deg,
+    unit : visit, detector, path, sha256, band, midpoint_mjd_tai, parallactic_angle_deg or None, ra, dec, radius_deg,
         n_catalogue_star
     inputs : refcat, reference stars of the field with the magnitude of the band, and all their bands and magnitudes
     """
     reference = _reference_at_epoch(unit, inputs["refcat"])
     instrument = load_instrument(INSTRUMENT_FILE)
     raw = read_raw(unit["path"], instrument, max_mib=math.inf)  # ingest has judged its size
+    if raw.sha256 != unit["sha256"]:
+        raise DataError("raw file has changed since it was ingested: `dbpipe ingest` it again", path=unit["path"])
     pixels = clean_pixels(raw, instrument.bleed, config)
     detections = detect_sources(pixels.image, pixels.variance, pixels.is_bad, threshold_sigma=config.detection_sigma)
     if len(detections) < config.min_source:
@@ -224,6 +226,7 @@ CALIBRATE = Stage(
     key=("visit", "detector"),
     version=10,
     writes=("calexp", "calexp_residual", "source", "streak"),
+    address=("path", "sha256"),
     run=calibrate,
     config=CalibrateConfig,
     reads_raw=True,

@@ -1,5 +1,7 @@
 """Look at one raw file and put on record what it is, or why it cannot be used."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +9,7 @@ import pyarrow as pa
 
 from dbpipe.errors import DataError
 from dbpipe.io.content import MAX_FILE_MIB
-from dbpipe.io.fits import read_raw
+from dbpipe.io.fits import quiet, read_raw
 from dbpipe.io.instrument import load_instrument
 from dbpipe.sky.zenith import zenith_direction
 from dbpipe.stage import Outputs, Stage
@@ -15,6 +17,9 @@ from dbpipe.units import ARCSEC_PER_DEG
 
 INSTRUMENT_FILE = "instrument.toml"
 """The survey's copy of its instrument description."""
+
+
+_DATES = ("DATE", "MJD", "TIME")
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,9 @@ def ingest(unit, inputs, config):
 
     Parameters
     ----------
-    unit : path, size_byte, mtime_ns, instrument_sha256
-        Size and time of change are there so that a file that changed is looked at again.
+    unit : path, size_byte, mtime_ns, instrument_sha256, known_file, known_made_from
+        Size and time of change are there so that a file that changed is looked at again; what is known is that of the
+        image which is in use from this file, if any.
     """
     instrument = load_instrument(INSTRUMENT_FILE)
     raw = read_raw(unit["path"], instrument, max_mib=config.max_file_mib)
@@ -64,6 +70,10 @@ def ingest(unit, inputs, config):
         "sky_e": raw.sky_e,
         "n_bad_pix": n_bad,
     }
+    content = hash_content(raw, instrument)
+    # taken in before contents were hashed: what was made from the same bytes is not made again
+    is_known = unit["known_file"] == f"{raw.sha256} {unit['instrument_sha256']}"
+    identity = {name: row[name] for name in ("path", "visit", "detector")}
     rows = {
         "band": [{"band": raw.band}],
         "visit": [visit],
@@ -73,6 +83,9 @@ def ingest(unit, inputs, config):
             "path": pa.array([unit["path"]] * len(raw.notes), pa.string()),
             "note": pa.array(raw.notes, pa.string()),
         },
+        "raw_content": [
+            {**identity, "content_sha256": content, "made_from": unit["known_made_from"] if is_known else content}
+        ],
     }
     if instrument.site_longitude_deg is not None and instrument.site_latitude_deg is not None:
         altitude_deg, angle_deg = zenith_direction(
@@ -85,6 +98,27 @@ def ingest(unit, inputs, config):
         zenith = {"visit": raw.visit, "altitude_deg": altitude_deg, "parallactic_angle_deg": angle_deg}
         rows["visit_zenith"] = [zenith]
     return Outputs(rows=rows, n_pix=raw.image.size)
+
+
+def hash_content(raw, instrument):
+    """Return the hash of all that calibration reads of a raw file, however that is packed and called.
+
+    Time and band are not among it: they are facts of the visit.
+    """
+    facts = {name: getattr(raw, name) for name in ("gain", "read_noise_e", "saturation_e", "exposure_s")}
+    words = json.dumps([raw.image.shape, facts, instrument.bleed, _wcs_text(raw.wcs)], sort_keys=True)
+    whole = hashlib.sha256(words.encode())
+    for plane in (raw.image, raw.bad, raw.saturated):
+        whole.update(np.ascontiguousarray(plane))
+    return whole.hexdigest()
+
+
+def _wcs_text(wcs):
+    """Return the words of a WCS without the date, which wcslib adds."""
+    with quiet():
+        cards = wcs.to_header(relax=True)
+    exact = [*wcs.wcs.crval, *wcs.wcs.crpix, *wcs.pixel_scale_matrix.ravel()]  # a header rounds
+    return [f"{key}={value}" for key, value in cards.items() if not key.startswith(_DATES)] + [repr(v) for v in exact]
 
 
 def check_pixels(image, bad, *, max_bad_fraction):
@@ -139,7 +173,8 @@ INGEST = Stage(
     "ingest",
     key=("path",),
     version=3,
-    writes=("raw", "raw_note"),
+    writes=("raw", "raw_content", "raw_note"),
+    address=("known_file", "known_made_from"),
     inserts=("band", "visit", "detector", "visit_zenith"),
     run=ingest,
     config=IngestConfig,

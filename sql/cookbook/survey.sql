@@ -36,6 +36,7 @@ WITH gap AS (
     FROM (
         SELECT night, band, min(midpoint_mjd_tai) AS midpoint_mjd_tai, floor(min(midpoint_mjd_tai) - 0.5) AS night_mjd
         FROM visit
+        SEMI JOIN raw USING (visit)
         GROUP BY night, band
     )
 ),
@@ -43,6 +44,7 @@ WITH gap AS (
 counted AS (
     SELECT band, count(*) AS n_visit
     FROM visit
+    SEMI JOIN raw USING (visit)
     GROUP BY band
 )
 

@@ -28,10 +28,11 @@ WITH stamp AS (
 SELECT
     dia_source.visit,
     dia_source.hpx29,
-    mix(mix(mix(mix(mix(
+    mix(mix(mix(mix(mix(mix(
         0, dia_source_id), dia_source_id // 1500450271), coalesce(dia_association.dia_object_id, -1)),
-        coalesce(dia_association.tracklet_id, -1)), coalesce(stamp.run_id, -1)) AS content
+        coalesce(dia_association.tracklet_id, -1)), coalesce(stamp.run_id, -1)), visit.night) AS content
 FROM dia_source
+JOIN visit USING (visit)
 LEFT JOIN stamp ON stamp.visit = dia_source.visit AND stamp.detector = dia_source.detector
 LEFT JOIN dia_association USING (dia_source_id)
 
@@ -98,10 +99,11 @@ WITH stamp AS (
 SELECT
     dia_forced_source.visit,
     dia_forced_source.hpx29,
-    mix(mix(mix(mix(mix(
+    mix(mix(mix(mix(mix(mix(
         0, dia_object_id), dia_object_id // 1500450271), dia_forced_source.visit),
-        dia_forced_source.detector), coalesce(stamp.run_id, -1)) AS content
+        dia_forced_source.detector), coalesce(stamp.run_id, -1)), visit.night) AS content
 FROM dia_forced_source
+JOIN visit USING (visit)
 LEFT JOIN stamp ON stamp.visit = dia_forced_source.visit AND stamp.detector = dia_forced_source.detector
 
 -- name: nights

@@ -10,7 +10,7 @@ WITH detected AS (
         visit.night,
         unit.unit_key,
         unit.fingerprint AS detect_fingerprint,
-        sha256(unit.fingerprint || $settings) AS fingerprint
+        sha256(unit.fingerprint || visit.night || $settings) AS fingerprint
     FROM diffim
     JOIN visit USING (visit)
     JOIN unit ON unit.stage = 'detect'

@@ -17,7 +17,7 @@ SELECT
     raw.detector,
     raw.path,
     raw.sha256,
-    raw.instrument_sha256,
+    raw_content.made_from,
     visit.band,
     visit.midpoint_mjd_tai,
     visit_zenith.parallactic_angle_deg,
@@ -28,8 +28,9 @@ SELECT
     catalogue.catalogue_hash,
     magnitudes.magnitude_hash
 FROM raw
-JOIN visit USING (visit)
-LEFT JOIN visit_zenith USING (visit)
+LEFT JOIN raw_content USING (path, visit, detector)
+JOIN visit ON visit.visit = raw.visit
+LEFT JOIN visit_zenith ON visit_zenith.visit = raw.visit
 CROSS JOIN catalogue
 CROSS JOIN magnitudes
 ORDER BY raw.visit, raw.detector;

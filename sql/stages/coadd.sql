@@ -1,5 +1,5 @@
 -- name: work
--- One row per patch of a template in use, with the hash of all its warps.
+-- One row per patch of a template in use, with the hash of all its warps, their times and the noise that weighs them.
 SELECT
     warp.template_id,
     warp.tract,
@@ -10,9 +10,14 @@ SELECT
     tract.patch_size_pix,
     template.band,
     template.target_fwhm_pix,
-    sha256(string_agg(warp.sha256, ',' ORDER BY warp.visit, warp.detector)) AS warp_sha256
+    sha256(string_agg(
+        concat_ws(' ', warp.sha256, visit.midpoint_mjd_tai, calexp.sky_noise_e * calexp.njy_per_e), ','
+        ORDER BY warp.visit, warp.detector
+    )) AS warp_sha256
 FROM current_template AS template
 JOIN warp USING (template_id, tract)
+JOIN calexp USING (visit, detector)
+JOIN visit USING (visit)
 JOIN tract USING (tract)
 GROUP BY ALL
 ORDER BY warp.template_id, warp.tract, warp.patch

@@ -1,6 +1,19 @@
 -- name: targets
 -- Tracts and bands that a template could be made for, with the version in force.
-SELECT patch_overlap.tract, visit.band, any_value(template.template_id) AS template_id
+-- `is_astray`: an exposure that went into it has turned out to be of another band.
+SELECT
+    patch_overlap.tract,
+    visit.band,
+    any_value(template.template_id) AS template_id,
+    any_value(template.how) AS how,
+    any_value(template.how_value) AS how_value,
+    any_value(template.template_id) IN (
+        SELECT template_input.template_id
+        FROM template_input
+        JOIN template AS decided USING (template_id)
+        JOIN visit AS input ON input.visit = template_input.visit
+        WHERE template_input.selected AND input.band <> decided.band
+    ) AS is_astray
 FROM calexp
 JOIN visit USING (visit)
 JOIN patch_overlap USING (visit, detector)

@@ -1,5 +1,5 @@
 -- name: work
--- One row per exposure in a template in use and patch that it touches.
+-- One row per exposure in a template in use and patch that it touches; one that turned out to be of another band is out.
 SELECT
     template.template_id,
     template.target_fwhm_pix,
@@ -24,8 +24,9 @@ SELECT
 FROM current_template AS template
 JOIN template_input USING (template_id)
 JOIN calexp USING (visit, detector)
+JOIN visit USING (visit)
 JOIN patch_overlap USING (tract, visit, detector)
 JOIN patch USING (tract, patch)
 JOIN tract USING (tract)
-WHERE template_input.selected
+WHERE template_input.selected AND visit.band = template.band
 ORDER BY template.template_id, patch.tract, patch.patch, calexp.visit, calexp.detector

@@ -42,7 +42,7 @@ def _raw(image, header_wcs):
 
 def _unit(n_catalogue_star=70):
     return {
-        "visit": 7, "detector": 0, "path": "raw.fits", "band": "r", "midpoint_mjd_tai": 60000.0,
+        "visit": 7, "detector": 0, "path": "raw.fits", "sha256": "0", "band": "r", "midpoint_mjd_tai": 60000.0,
         "parallactic_angle_deg": 30.0, "ra": 0.003, "dec": -30.0, "radius_deg": 0.02,
         "n_catalogue_star": n_catalogue_star,
     }  # fmt: skip

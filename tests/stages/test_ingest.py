@@ -12,6 +12,7 @@ import pytest
 from astropy.coordinates import SkyCoord
 from make_fits import sky_image, write_eimage
 
+from dbpipe.catalog.request import seeing_files
 from dbpipe.errors import DataError
 from dbpipe.io.fits import read_raw
 from dbpipe.io.instrument import load_instrument
@@ -37,33 +38,37 @@ def survey(tmp_path, monkeypatch):
 def run(path, **config):
     """Run the stage on one file."""
     unit = {"path": str(path), "size_byte": 1, "mtime_ns": 1, "instrument_sha256": "0" * 64}
+    unit |= {"known_file": None, "known_made_from": None}
     return ingest(unit, {}, IngestConfig(**config))
 
 
 @pytest.fixture
 def catalogue():
-    """An empty catalogue with the tables of the observations."""
+    """An empty catalogue, of which no file was asked for."""
     connection = duckdb.connect()
-    for name in ("0001_provenance", "0002_observation"):
-        connection.execute((ROOT / "migrations" / f"{name}.sql").read_text())
-    yield connection
+    for path in sorted((ROOT / "migrations").glob("*.sql")):
+        connection.execute(path.read_text())
+    connection.execute("CREATE TEMP TABLE offered (unit_key VARCHAR, fingerprint VARCHAR)")
+    with seeing_files(connection):
+        yield connection
     connection.close()
 
 
 def offer(connection, rows):
-    """Show rows of a unit to the query ``refuse``, as the runner does, and return its verdicts."""
-    for table in ("raw", "visit"):
+    """Show rows of a unit to the queries ``skip`` and ``refuse``, as the runner does, and return their verdicts."""
+    for table in ("raw", "raw_content", "visit"):
         connection.register(f"rows_{table}", pa.Table.from_pylist(rows[table]))
         connection.execute(f"CREATE OR REPLACE TEMP TABLE new_{table} AS SELECT * FROM rows_{table}")
-    return connection.execute(query("refuse")).fetchall()
+    connection.execute(query("look"), {"path": rows["raw"][0]["path"]})
+    return connection.execute(query("skip")).fetchall() + connection.execute(query("refuse")).fetchall()
 
 
 def insert(connection, rows):
     """Put the rows of a unit into the catalogue."""
-    for table in ("band", "visit", "detector", "raw"):
+    for table in ("band", "visit", "detector", "raw", "raw_content"):
         known = "ON CONFLICT DO NOTHING" if table in INGEST.inserts else ""
-        connection.register("offered", pa.Table.from_pylist(rows[table]))
-        connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM offered {known}")
+        connection.register("inserted", pa.Table.from_pylist(rows[table]))
+        connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM inserted {known}")
 
 
 def test_good_file_becomes_rows_of_the_schema(survey, catalogue):
@@ -137,7 +142,7 @@ def test_work_is_what_was_asked_for(catalogue):
     catalogue.execute("CREATE TEMP TABLE ingest_request (path VARCHAR, size_byte BIGINT, mtime_ns BIGINT)")
     catalogue.execute("INSERT INTO ingest_request VALUES ('/b', 2, 20), ('/a', 1, 10)")
     rows = catalogue.execute(query("work"), {"instrument_sha256": "abc"}).fetchall()
-    assert rows == [("/a", 1, 10, "abc"), ("/b", 2, 20, "abc")]
+    assert rows == [("/a", 1, 10, "abc", None, None), ("/b", 2, 20, "abc", None, None)]
 
 
 def test_second_file_of_an_image_is_refused(survey, catalogue):
@@ -148,20 +153,20 @@ def test_second_file_of_an_image_is_refused(survey, catalogue):
     insert(catalogue, rows)
     assert offer(catalogue, rows) == []  # the same path again is an update
     copy = shutil.copy(first, survey / "copy.fits")
-    ((reason, numbers),) = offer(catalogue, run(copy).rows)
-    assert reason == "visit and detector are in use by another file"
-    assert f'"other_path":"{first}"' in numbers and '"same_bytes":true' in numbers
+    (reason, numbers), _ = offer(catalogue, run(copy).rows)
+    assert reason == "same image as another file" and numbers == f'{{"other_path":"{first}"}}'
     other = write_eimage(survey, name="other.fits", image=sky_image(seed=2))
-    ((_, numbers),) = offer(catalogue, run(other).rows)
-    assert '"same_bytes":false' in numbers
+    ((reason, numbers),) = offer(catalogue, run(other).rows)
+    assert reason == "visit and detector are in use by another file"
+    assert f'"other_path":"{first}"' in numbers and '"same_pixels":false' in numbers
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"FILTER": "g", "FILTNM": 1}, "visit is on record in another band"),
-        ({"TAI": 59581.25}, "visit is on record at another time"),
-        ({"EXPTIME": 15.0}, "visit is on record at another time"),
+        ({"FILTER": "g", "FILTNM": 1}, "another file of the visit says another band"),
+        ({"TAI": 59581.25}, "another file of the visit says another time"),
+        ({"EXPTIME": 15.0}, "another file of the visit says another time"),
     ],
 )
 def test_other_detector_must_agree_on_the_visit(survey, catalogue, changes, reason):
@@ -177,5 +182,6 @@ def test_same_bytes_are_not_two_visits(survey, catalogue):
     """Where the visit id comes from the file name, a renamed copy does not become a second epoch."""
     rows = run(write_eimage(survey)).rows
     insert(catalogue, rows)
-    renamed = {"raw": [rows["raw"][0] | {"visit": 99, "path": "/copy"}], "visit": [rows["visit"][0] | {"visit": 99}]}
+    renamed = {name: [rows[name][0] | {"visit": 99, "path": "/copy"}] for name in ("raw", "raw_content")}
+    renamed["visit"] = [rows["visit"][0] | {"visit": 99}]
     assert [verdict[0] for verdict in offer(catalogue, renamed)] == ["the same bytes are in use as another image"]
