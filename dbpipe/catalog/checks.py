@@ -14,6 +14,7 @@ import duckdb
 from dbpipe.catalog.files import find_missing, find_missing_raw
 from dbpipe.catalog.queries import directory, load
 from dbpipe.errors import CatalogError, ConfigError
+from dbpipe.ranges import Ranged
 
 _WARNING = re.compile(r"^-- *warning *$", re.MULTILINE)
 _COMMENT = re.compile(r"^--(?! *name:| *warning *$) *(.*\S)", re.MULTILINE)
@@ -38,7 +39,7 @@ ORDER BY visit, detector
 
 
 @dataclass(frozen=True)
-class CheckConfig:
+class CheckConfig(Ranged):
     """Settings of `dbpipe check`."""
 
     folder: str = "checks"

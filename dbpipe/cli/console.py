@@ -1,6 +1,7 @@
 """Printing: tables, and progress that is a bar on a terminal and lines in a log."""
 
 import logging
+import math
 import sys
 import time
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from decimal import Decimal
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -24,6 +26,13 @@ RETRY_S = 1.0
 """How often a command that waits for the survey looks."""
 LINE_EVERY_S = 10.0
 """How often a log that is not a terminal hears of a stage that goes on."""
+
+
+def finite(value: float | None):
+    """Refuse a number of the command line that is none: NaN is neither below a lower limit nor above an upper one."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
 
 
 def console(*, quiet=False):

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from dbpipe.cli.console import Progressing, console, reading, writing
+from dbpipe.cli.console import Progressing, console, finite, reading, writing
 from dbpipe.cli.work import Debug, RetryFailed, SurveyArgument, Workers, print_ingest, print_refcat
 from dbpipe.errors import DbpipeError, SurveyBusy
 from dbpipe.survey import Survey
@@ -39,7 +39,14 @@ def run(
         list[str] | None, typer.Option("--ingest", metavar="FILES", help="First take these in. Repeatable.")
     ] = None,
     settle: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, help="Files that change within this time are left for next time.")
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            max=86400,
+            callback=finite,
+            help="Files that change within this time are left for next time.",
+        ),
     ] = 5.0,
     refcat_file: Annotated[
         Path | None, typer.Option("--refcat", metavar="FILE", help="First give it this reference catalogue.")

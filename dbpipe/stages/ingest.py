@@ -1,12 +1,14 @@
 """Look at one raw file and put on record what it is, or why it cannot be used."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
 from dbpipe.errors import DataError
 from dbpipe.io.fits import read_raw
 from dbpipe.io.instrument import load_instrument
+from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.zenith import zenith_direction
 from dbpipe.stage import Outputs, Stage
 from dbpipe.units import ARCSEC_PER_DEG
@@ -16,10 +18,10 @@ INSTRUMENT_FILE = "instrument.toml"
 
 
 @dataclass(frozen=True)
-class IngestConfig:
+class IngestConfig(Ranged):
     """Settings of the ingest stage."""
 
-    max_bad_fraction: float = 0.5
+    max_bad_fraction: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.5
     """Largest fraction of unusable pixels (NaN, infinite, bad values) that an image may have (0 to 1)."""
 
 
