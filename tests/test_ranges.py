@@ -5,7 +5,7 @@ import math
 import typing
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbpipe.errors import ConfigError
@@ -57,6 +57,7 @@ def test_defaults_are_in_range():
         assert describe_range(typing.get_type_hints(cls, include_extras=True)[name]) not in ("", "finite")
 
 
+@settings(deadline=None)
 @given(st.sampled_from(FIELDS), st.one_of(st.floats(), st.integers(), st.sampled_from([0, -1, 1e308, 2**70])))
 def test_a_value_is_accepted_if_it_is_in_range_and_only_then(field, value):
     """Whatever number is set, the section takes it or names the field, the value, the range and the default."""
@@ -75,6 +76,7 @@ def test_a_value_is_accepted_if_it_is_in_range_and_only_then(field, value):
             cls(**{name: value})
 
 
+@settings(deadline=None)
 @given(st.sampled_from(FIELDS), st.data())
 def test_any_value_inside_is_accepted(field, data):
     """Between the ends of its range a number is taken as it is."""
@@ -88,6 +90,7 @@ def test_any_value_inside_is_accepted(field, data):
         assert name in COUPLED
 
 
+@settings(deadline=None)
 @given(st.floats(allow_nan=True, allow_infinity=True))
 def test_a_description_takes_no_number_that_is_none(value):
     """Gain, noise and saturation are finite and not negative, wherever a description gives them."""

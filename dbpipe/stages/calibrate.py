@@ -27,7 +27,7 @@ from dbpipe.sky.matching import match_sky
 from dbpipe.sky.sphere import apply_proper_motion
 from dbpipe.sky.wcs import pixel_scale_arcsec, pixel_to_sky
 from dbpipe.stage import Outputs, Stage
-from dbpipe.stages.calibrate_rows import header_cards, source_rows, streak_rows, summarize
+from dbpipe.stages.calibrate_rows import header_cards, saturation_row, source_rows, streak_rows, summarize
 from dbpipe.stages.clean_pixels import clean_pixels, flag_after_detection
 from dbpipe.stages.ingest import INSTRUMENT_FILE
 from dbpipe.stages.residuals import measure_residuals, reference_colours
@@ -122,6 +122,8 @@ def calibrate(unit, inputs, config):
     }
     if pixels.streaks:
         rows["streak"] = streak_rows(key, pixels.streaks, solution.wcs, calexp)
+    if pixels.plateau is not None:
+        rows["calexp_saturation"] = [{**key, **saturation_row(raw, pixels.plateau)}]
     return Outputs(rows=rows, files={"calexp": exposure}, n_pix=pixels.image.size)
 
 
@@ -220,8 +222,8 @@ def _fit_zero_point(sources, reference, pairs, band, config):
 CALIBRATE = Stage(
     "calibrate",
     key=("visit", "detector"),
-    version=9,
-    writes=("calexp", "calexp_residual", "source", "streak"),
+    version=10,
+    writes=("calexp", "calexp_residual", "source", "streak", "calexp_saturation"),
     run=calibrate,
     config=CalibrateConfig,
     inputs=("refcat",),

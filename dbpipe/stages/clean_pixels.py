@@ -11,6 +11,7 @@ from dbpipe.imaging.characterize import (
 )
 from dbpipe.imaging.cosmic_rays import find_cosmic_rays
 from dbpipe.imaging.defects import find_bleeds, find_dead_pixels, find_halos, grow_saturated
+from dbpipe.imaging.plateau import Plateau, find_plateau
 from dbpipe.imaging.streaks import Streak, find_streaks, streak_mask
 from dbpipe.imaging.variance import measure_white_noise, model_variance
 from dbpipe.units import FWHM_PER_SIGMA
@@ -31,6 +32,8 @@ class CleanPixels:
     noise_e: float
     read_noise_e: float
     streaks: tuple[Streak, ...] = ()
+    plateau: Plateau | None = None
+    """Where stars are cut off below the described saturation level, if they are."""
 
     @property
     def is_bad(self):
@@ -43,9 +46,17 @@ class CleanPixels:
 
 
 def clean_pixels(raw, bleed, config):
-    """Subtract the sky, model the variance and mask what no detection is needed for."""
+    """Subtract the sky, model the variance and mask what no detection is needed for.
+
+    Where the tops of stars are flat below the described saturation level, pixels of that level are saturated too.
+    """
     saturated = grow_saturated(raw.saturated, bleed)
     sky = fit_background(raw.image, raw.bad | saturated, bin_pix=config.background_bin_pix)
+    plateau = find_plateau(raw.image, raw.bad | saturated, sky_e=sky.median_e, noise_e=sky.noise_e)
+    if plateau is not None:
+        cut_off = raw.saturated | ((raw.image >= plateau.lowest_e) & ~raw.bad)
+        saturated = grow_saturated(cut_off, bleed)
+        sky = fit_background(raw.image, raw.bad | saturated, bin_pix=config.background_bin_pix)
     bad = raw.bad | find_dead_pixels(raw.image, sky.level, sky.noise_e)
     if (bad & ~raw.bad).any():
         sky = fit_background(raw.image, bad | saturated, bin_pix=config.background_bin_pix)
@@ -54,7 +65,7 @@ def clean_pixels(raw, bleed, config):
     variance = model_variance(image, sky.level, read_noise_e)
     mask = np.uint16(bits.BAD) * bad + np.uint16(bits.SATURATED) * saturated
     mask += np.uint16(bits.BLEED) * find_bleeds(saturated)
-    return CleanPixels(image, variance, mask, sky.level, sky.median_e, sky.noise_e, read_noise_e)
+    return CleanPixels(image, variance, mask, sky.level, sky.median_e, sky.noise_e, read_noise_e, plateau=plateau)
 
 
 def _effective_read_noise(raw, image, unusable, sky_e):
