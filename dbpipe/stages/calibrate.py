@@ -86,12 +86,16 @@ def calibrate(unit, inputs, config):
     inputs : refcat, reference stars of the field with the magnitude of the band, and all their bands and magnitudes
     """
     reference = _reference_at_epoch(unit, inputs["refcat"])
+    _check_band(reference, inputs["refcat"], unit["band"])
     instrument = load_instrument(INSTRUMENT_FILE)
     raw = read_raw(unit["path"], instrument)
     pixels = clean_pixels(raw, instrument.bleed, config)
     detections = detect_sources(pixels.image, pixels.variance, pixels.is_bad, threshold_sigma=config.detection_sigma)
     if len(detections) < config.min_source:
-        raise DataError("exposure is nearly empty", n_source=len(detections), n_required=config.min_source)
+        raise DataError(
+            "exposure is nearly empty",
+            n_source=len(detections), n_required=config.min_source, detection_sigma=config.detection_sigma,
+        )  # fmt: skip
     pixels, candidates = flag_after_detection(pixels, detections, config)
     measured = characterize(
         pixels.image, pixels.variance, pixels.unusable,
@@ -130,11 +134,21 @@ def calibrate(unit, inputs, config):
 def _check_psf(shape, config):
     """Refuse exposures that no difference image can come from."""
     ellipticity = float(np.hypot(shape.e1, shape.e2))
+    if not (np.isfinite([shape.fwhm_pix, shape.fwhm_det_pix, ellipticity]).all() and shape.fwhm_det_pix > 0.5):
+        raise DataError(
+            "the PSF model has no width: too few good stars, or stars too narrow for their pixels",
+            psf_fwhm_pix=shape.fwhm_pix, psf_fwhm_det_pix=shape.fwhm_det_pix, psf_ellipticity=ellipticity,
+        )  # fmt: skip
     if ellipticity > config.max_ellipticity:
         raise DataError("exposure is trailed", psf_ellipticity=ellipticity, limit=config.max_ellipticity)
     widest = config.psf_size_pix / config.psf_size_min_fwhm
     if shape.fwhm_pix > widest:
-        raise DataError("PSF is too wide for psf_size_pix", psf_fwhm_pix=shape.fwhm_pix, limit_pix=widest)
+        raise DataError(
+            "PSF is too wide for psf_size_pix",
+            psf_fwhm_pix=shape.fwhm_pix,
+            limit_pix=widest,
+            psf_size_pix=config.psf_size_pix,
+        )
 
 
 def _reference_at_epoch(unit, refcat):
@@ -152,6 +166,17 @@ def _reference_at_epoch(unit, refcat):
     )  # fmt: skip
     pair, colour = reference_colours(refcat, unit["band"])
     return {"reference_id": refcat["reference_id"].to_numpy(), **columns, "colour_pair": pair, "colour": colour}
+
+
+def _check_band(reference, refcat, band):
+    """Refuse an exposure that can have no zero point, before anything is measured on it."""
+    if np.isfinite(reference["magnitude_ab"]).any():
+        return
+    bands = sorted({name for names in refcat["bands"].to_pylist() for name in names or ()})
+    raise DataError(
+        f"the reference catalogue has no magnitude in band {band} in this field; it has {', '.join(bands) or 'none'}",
+        n_reference=len(refcat),
+    )
 
 
 def _solve(raw, measured, candidates, reference, config):
@@ -216,7 +241,13 @@ def _fit_zero_point(sources, reference, pairs, band, config):
         )  # fmt: skip
         if colour_term is not None and colour_term.is_applied:
             magnitude = magnitude - colour_term.term * (reference["colour"][star] - reference_colour)
-    return fit_zero_point(flux, flux_err, magnitude, reference_mag_err=magnitude_err), colour_term
+    try:
+        return fit_zero_point(flux, flux_err, magnitude, reference_mag_err=magnitude_err), colour_term
+    except DataError as error:
+        raise DataError(
+            error.message, **error.numbers,
+            n_matched=len(pairs[0]), n_clean=len(flux), min_signal_to_noise=config.zero_point_min_signal_to_noise,
+        ) from error  # fmt: skip
 
 
 CALIBRATE = Stage(

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dbpipe.errors import DataError
 from dbpipe.imaging import mask as bits
 from dbpipe.imaging.background import fit_background
 from dbpipe.imaging.characterize import (
@@ -18,6 +19,11 @@ from dbpipe.units import FWHM_PER_SIGMA
 
 NOISE_TOLERANCE = 1.05
 """Measured over expected variance up to which the description of the instrument is believed."""
+
+
+MIN_STAR_FWHM_PIX = 1.9
+"""Smallest width of the stars, pixels included, with which a PSF can be measured. Moffat stars of FWHM 1.5 pix and less
+come out as 1.86 and narrower, and their PSF diverges; those of 1.6 pix come out as 1.93."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,13 @@ def _effective_read_noise(raw, image, unusable, sky_e):
 
 
 def flag_after_detection(pixels, detections, config):
-    """Add footprints, halos, streaks and cosmic rays to the mask, which need the seeing, and find the stars."""
+    """Add footprints, halos, streaks and cosmic rays to the mask, which need the seeing, and find the stars.
+
+    Raises
+    ------
+    DataError
+        If there are too few stars, or they are too narrow.
+    """
 
     def candidates_of(unusable):
         return find_star_candidates(
@@ -104,5 +116,20 @@ def flag_after_detection(pixels, detections, config):
         )  # fmt: skip
         mask[hit] |= bits.COSMIC_RAY
     if (mask & (bits.COSMIC_RAY | bits.STREAK)).any():
-        candidates = candidates_of((mask & bits.UNFIT) != 0)
+        try:
+            candidates = candidates_of((mask & bits.UNFIT) != 0)
+        except DataError:
+            _check_sampling(candidates.locus)  # the cores of narrow stars were taken for cosmic rays
+            raise
+    _check_sampling(candidates.locus)
     return replace(pixels, mask=mask, streaks=streaks), candidates
+
+
+def _check_sampling(locus):
+    """Refuse stars that are too narrow for their pixels; later they would pass for trailed, or match nothing."""
+    fwhm_pix = FWHM_PER_SIGMA * locus.sigma_pix
+    if fwhm_pix < MIN_STAR_FWHM_PIX:
+        raise DataError(
+            "the stars are undersampled, narrower than a PSF can be measured, or they are cosmic rays",
+            star_fwhm_pix=fwhm_pix, required_fwhm_pix=MIN_STAR_FWHM_PIX, n_star=locus.n_star,
+        )  # fmt: skip
