@@ -4,6 +4,7 @@ import ast
 import difflib
 import inspect
 import json
+import math
 import textwrap
 import tomllib
 import types
@@ -13,6 +14,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 
 from dbpipe.errors import ConfigError
+from dbpipe.ranges import describe_range, shorten
 
 
 class Settings(Mapping):
@@ -54,9 +56,9 @@ def read_settings(path, sections):
     Raises
     ------
     ConfigError
-        If the file is not TOML, or has a section, key or type that is not known.
+        If the file is not TOML, has a section, key or type that is not known, or a value outside of its range.
     """
-    found = {} if path is None else _readformat_value(path)
+    found = {} if path is None else _read_toml(path)
     where = "settings" if path is None else str(path)
     for name, value in found.items():
         if name not in sections:
@@ -66,12 +68,12 @@ def read_settings(path, sections):
     return Settings({name: _build(cls, found.get(name, {}), f"{where} [{name}]") for name, cls in sections.items()})
 
 
-def _readformat_value(path):
+def _read_toml(path):
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path} is not there: not a survey? (`dbpipe init SURVEY` makes one)") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not all that tomllib raises is its own error
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
 
 
@@ -84,8 +86,8 @@ def _build(cls, values, where):
     checked = {name: _convert(value, kinds[name], f"{where} {name}") for name, value in values.items()}
     try:
         return cls(**checked)
-    except ValueError as error:  # a range check of the section itself
-        raise ConfigError(f"{where}: {error}") from error
+    except ConfigError as error:  # the ranges and rules of the section itself
+        raise ConfigError(f"{where} {error}") from error
 
 
 def _nearest(name, known):
@@ -113,8 +115,20 @@ def _convert(value, kind, where):
         if value in arguments:
             return value
     elif _fits(value, kind):
-        return float(value) if kind is float else value
-    raise ConfigError(f"{where} = {format_value(value)}: expected {_kind_name(kind)}, got {type(value).__name__}")
+        return _as_float(value) if kind is float else value
+    raise ConfigError(f"{where} = {_shown(value)}: expected {_kind_name(kind)}, got {type(value).__name__}")
+
+
+def _as_float(value):
+    """Return a number as float; a whole number that is too large for one, in TOML there is no limit, is infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def _shown(value):
+    return shorten(value) if isinstance(value, int) else format_value(value)
 
 
 def _fits(value, kind):
@@ -140,14 +154,16 @@ class Documented:
     name: str
     default: object
     text: str
+    allowed: str
+    """Its range, or the few values that it may have; empty where anything of its type will do."""
 
 
 def document(sections):
     """Return every setting with the text that stands under its field, in order."""
     return [
-        Documented(section, item.name, _default(item), texts.get(item.name, ""))
+        Documented(section, item.name, _default(item), texts.get(item.name, ""), describe_range(hints[item.name]))
         for section, cls in sections.items()
-        for texts in [_field_texts(cls)]
+        for texts, hints in [(_field_texts(cls), typing.get_type_hints(cls, include_extras=True))]
         for item in fields(cls)
     ]
 
@@ -175,7 +191,8 @@ def default_text(sections, heading):
         lines += ["", f"[{section}]", f"# {inspect.cleandoc(cls.__doc__ or '').splitlines()[0]}"]
         for setting in document({section: cls}):
             lines += [f"# {line}".rstrip() for line in setting.text.splitlines()]
-            lines.append(f"# {setting.name} = {format_value(setting.default)}")
+            allowed = f"  # {setting.allowed}" if setting.allowed else ""
+            lines.append(f"# {setting.name} = {format_value(setting.default)}{allowed}")
     return "\n".join(lines) + "\n"
 
 

@@ -6,8 +6,9 @@ cut of 4.85 pix was made in.  The exposures that pass also decide the model PSF 
 
 import logging
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,12 +21,12 @@ from dbpipe.catalog.lent import execute_with
 from dbpipe.catalog.queries import fetch_table, load_named
 from dbpipe.catalog.questions import asking
 from dbpipe.errors import ConfigError, TransientError
+from dbpipe.ranges import Range, Ranged
 from dbpipe.template_cuts import Cut, choose, model_psf, weigh
 from dbpipe.template_depth import DepthModel
 
 DECIDED = ("how", "how_value", "target_fwhm_pix", "target_beta", "predicted_depth_mag")
 """What a decision says, besides its inputs."""
-WAYS = ("auto", "quantile", "max_psf_fwhm_pix", "sql")
 _AT_ONCE = 200
 """Difference images predicted together: bounds the memory."""
 
@@ -41,41 +42,42 @@ class NoTemplate(ConfigError):
 
 
 @dataclass(frozen=True)
-class TemplateConfig:
+class TemplateConfig(Ranged):
     """Settings of the template decision, used when a band has none yet."""
 
-    choose: str = "auto"
-    """How: auto, quantile, max_psf_fwhm_pix or sql."""
-    max_psf_fwhm_pix: float = 4.85
+    choose: Literal["auto", "quantile", "max_psf_fwhm_pix", "sql"] = "auto"
+    """How."""
+    max_psf_fwhm_pix: Annotated[float, Range(above=0.0, at_most=100.0)] = 4.85
     """The cut when choose is max_psf_fwhm_pix, in native pixels."""
-    quantile: float = 0.33
+    quantile: Annotated[float, Range(above=0.0, at_most=1.0)] = 0.33
     """Best part of the exposures by seeing, when choose is quantile."""
     sql: str = ""
     """A SELECT that gives visit and detector, when choose is sql."""
-    max_depth_loss_mag: float = 1.0
+    max_depth_loss_mag: Annotated[float, Range(at_least=0.0, at_most=100.0)] = 1.0
     """An exposure this much shallower than the median of its band never goes in: clouds."""
-    max_ellipticity: float = 0.25
+    max_ellipticity: Annotated[float, Range(above=0.0, at_most=1.0)] = 0.25
     """An exposure with a PSF ellipticity above this never goes in."""
-    max_astrom_rms_ratio: float = 3.0
+    max_astrom_rms_ratio: Annotated[float, Range(at_least=1.0, at_most=1000.0)] = 3.0
     """An exposure whose positions scatter this many times more than the median never goes in."""
-    min_transparency: float = 0.5
+    min_transparency: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.5
     """An exposure that lets less light through than this part of the band's usual never goes in: clouds, which are
     seldom even."""
-    min_source_ratio: float = 0.2
+    min_source_ratio: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.2
     """An exposure with less than this part of the median number of sources never goes in: nearly empty."""
-    max_fraction_masked: float = 0.3
+    max_fraction_masked: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.3
     """An exposure with more than this part of its pixels masked never goes in."""
-    min_gain_mag: float = 0.002
+    min_gain_mag: Annotated[float, Range(at_least=0.0, at_most=10.0)] = 0.002
     """auto takes the sharpest cut that is within this much of the deepest."""
-    max_sharpening: float = 1.15
+    max_sharpening: Annotated[float, Range(at_least=1.0, at_most=100.0)] = 1.15
     """auto takes no model PSF wider than this many times the sharpest exposure; it lies half-way between that and the
     widest, which has to be sharpened as much: what makes noise and shows every error of the PSF."""
-    min_input: int = 3
+    min_input: Annotated[int, Range(at_least=2, at_most=1000)] = 3
     """But auto goes on to at least this many exposures."""
 
     def __post_init__(self):
-        if self.choose not in WAYS:
-            raise ValueError(f"choose must be one of {', '.join(WAYS)}, found {self.choose!r}")
+        super().__post_init__()
+        if self.choose == "sql" and not self.sql.strip():
+            raise ConfigError('choose = "sql" needs a SELECT of visit and detector in sql')
 
 
 @dataclass(frozen=True)
@@ -226,6 +228,8 @@ def propose(connection, config, *, band=None, max_psf_fwhm=None, quantile=None, 
     ConfigError
         If nothing would go in, or the SELECT is wrong.
     """
+    limits = {"max_psf_fwhm_pix": max_psf_fwhm, "quantile": quantile}
+    replace(config, **{name: value for name, value in limits.items() if value is not None})  # refuses what is no limit
     if sql is not None:
         how, value = "sql", _read_select(sql)
     elif max_psf_fwhm is not None:

@@ -2,39 +2,36 @@
 
 import tomllib
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 
 from dbpipe.errors import ConfigError
+from dbpipe.ranges import Range, Ranged
 from dbpipe.settings import default_text, document, read_settings
 
 
 @dataclass(frozen=True)
-class KernelConfig:
+class KernelConfig(Ranged):
     """Settings of a kernel."""
 
-    order: int = 2
+    order: Annotated[int, Range(at_least=0, at_most=4)] = 2
     """Degree of the spatial variation."""
-    width: float = 1.5
+    width: Annotated[float, Range(above=0.0)] = 1.5
     """Width [pix].
 
     More than one line.
     """
     side: Literal["auto", "science"] = "auto"
     """Which side."""
-    sigmas: tuple[float, ...] = (0.7, 1.5)
+    sigmas: tuple[Annotated[float, Range(above=0.0, at_most=10.0)], ...] = (0.7, 1.5)
     """Widths [pix]."""
-    limit: float | None = None
+    limit: Annotated[float, Range(at_least=0.0)] | None = None
     """Largest value, if any."""
     names: dict[str, str] = field(default_factory=dict)
     """Band -> column."""
     fast: bool = True
     """Be quick."""
-
-    def __post_init__(self):
-        if self.order < 0:
-            raise ValueError("order must be 0 or more")
 
 
 SECTIONS = {"kernel": KernelConfig}
@@ -68,7 +65,16 @@ def test_values_come_with_their_type(tmp_path):
         ("[kernel]\nfast = 1", "expected true or false, got int"),
         ('[kernel]\nside = "both"', "expected one of 'auto', 'science'"),
         ('[kernel]\nsigmas = [1, "a"]', "expected a number"),
-        ("[kernel]\norder = -1", "order must be 0 or more"),
+        ("[kernel]\norder = -1", r"\[kernel\] order = -1: must be a whole number, 0 to 4 \(the default is 2\)"),
+        ("[kernel]\norder = 9", "order = 9: must be a whole number, 0 to 4"),
+        ("[kernel]\nwidth = nan", r"width = nan: must be a number, above 0 \(the default is 1.5\)"),
+        ("[kernel]\nwidth = inf", "width = inf: must be a number"),
+        (f"[kernel]\nwidth = 1{'0' * 400}", "width = inf: must be a number"),
+        (f"[kernel]\norder = 1{'0' * 400}", "order = a whole number of about 401 digits: must be"),
+        (f"[kernel]\norder = 1{'0' * 5000}", "is not valid TOML"),
+        (f"[kernel]\norder = {'[' * 5000}", "is not valid TOML"),
+        ("[kernel]\nsigmas = [1, 11]", r"sigmas\[1\] = 11.0: must be a number, above 0 and at most 10"),
+        ("[kernel]\nlimit = -1", "limit = -1.0: must be a number, at least 0"),
         ("kernel = 2", "is a section"),
         ("[kernel", "is not valid TOML"),
     ],
@@ -88,7 +94,7 @@ def test_a_missing_file_is_no_survey(tmp_path):
 def test_the_default_file_explains_every_setting_and_changes_nothing(tmp_path):
     """The file that init writes holds the text of every setting, gives the defaults, and is right when uncommented."""
     text = default_text(SECTIONS, "Heading")
-    assert "# Degree of the spatial variation.\n# order = 2\n" in text
+    assert "# Degree of the spatial variation.\n# order = 2  # 0 to 4\n" in text
     assert read(tmp_path, text)["kernel"] == KernelConfig()
     lines = [line.removeprefix("# ") if " = " in line and "(unset)" not in line else line for line in text.splitlines()]
     assert tomllib.loads("\n".join(lines))["kernel"]["sigmas"] == [0.7, 1.5]

@@ -264,7 +264,7 @@ def test_every_band_gets_its_own_decision(database):
 
 def test_an_unknown_way_is_refused():
     """A setting that names no way to choose lists those there are."""
-    with pytest.raises(ValueError, match="auto, quantile, max_psf_fwhm_pix, sql"):
+    with pytest.raises(ConfigError, match="auto, quantile, max_psf_fwhm_pix, sql"):
         TemplateConfig(choose="best")
 
 

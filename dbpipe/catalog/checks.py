@@ -19,6 +19,7 @@ from dbpipe.catalog.questions import check_select
 from dbpipe.catalog.sql_errors import explain_refusal
 from dbpipe.disk.ledger import plain_errors
 from dbpipe.errors import CatalogError, ConfigError
+from dbpipe.ranges import Ranged
 
 _WARNING = re.compile(r"^-- *warning *$", re.MULTILINE)
 _COMMENT = re.compile(r"^--(?! *name:| *warning *$) *(.*\S)", re.MULTILINE)
@@ -44,7 +45,7 @@ ORDER BY visit, detector
 
 
 @dataclass(frozen=True)
-class CheckConfig:
+class CheckConfig(Ranged):
     """Settings of `dbpipe check`."""
 
     folder: str = "checks"

@@ -7,7 +7,7 @@ import typer
 
 from dbpipe import pipeline
 from dbpipe.catalog import connection, migrations
-from dbpipe.cli.console import console, print_table, reading
+from dbpipe.cli.console import console, finite, print_table, reading
 from dbpipe.cli.work import Overwrite, SurveyArgument
 from dbpipe.errors import ConfigError
 from dbpipe.settings import document, format_value, read_settings
@@ -66,7 +66,7 @@ def _known_names(asked, tables, macros):
 def config(
     survey: Annotated[Path | None, typer.Argument(metavar="[SURVEY]", help="Show the values in force there.")] = None,
 ):
-    """Show every setting with its value and explanation.
+    """Show every setting with its value, what it may be, and its explanation.
 
     Values differ from the default where `survey.toml` says so; they are marked with a star.
 
@@ -78,8 +78,8 @@ def config(
     for item in document(sections):
         value = getattr(settings[item.section], item.name)
         star = "" if value == item.default else " *"
-        rows.append((item.section, item.name, format_value(value) + star, " ".join(item.text.split())))
-    print_table(("section", "setting", "value", "explanation"), rows)
+        rows.append((item.section, item.name, format_value(value) + star, item.allowed, " ".join(item.text.split())))
+    print_table(("section", "setting", "value", "allowed", "explanation"), rows)
 
 
 def export(
@@ -90,7 +90,9 @@ def export(
     layout: Annotated[
         list[str] | None, typer.Option(metavar="night|hats", help="All sources and objects in many files. Repeatable.")
     ] = None,
-    margin: Annotated[float, typer.Option(metavar="ARCSEC", help="Width of the HATS margins.")] = 10.0,
+    margin: Annotated[
+        float, typer.Option(metavar="ARCSEC", min=0, max=3600, callback=finite, help="Width of the HATS margins.")
+    ] = 10.0,
     overwrite: Overwrite = False,
 ):
     """Write tables as Parquet files with units and descriptions in them.

@@ -5,6 +5,7 @@ reaches a terminal or a log that `dbpipe.cli.text` has not seen.
 """
 
 import logging
+import math
 import sys
 import time
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from decimal import Decimal
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -60,6 +62,13 @@ def _one_line(text):
     inner = text.strip("\n")
     before, _, after = text.partition(inner) if inner else (text, "", "")
     return before + printable(inner) + after
+
+
+def finite(value: float | None):
+    """Refuse a number of the command line that is none: NaN is neither below a lower limit nor above an upper one."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
 
 
 def console(*, quiet=False):

@@ -5,22 +5,28 @@ from typing import Annotated
 
 import typer
 
-from dbpipe.cli.console import console
+from dbpipe.cli.console import console, finite
 from dbpipe.cli.work import Workers
 
 
 def simulate(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for raw/, refcat.csv and truth/; or a survey.")],
-    seed: Annotated[int, typer.Option(help="The same seed gives the same sky.")] = 1,
-    n_visit: Annotated[int, typer.Option(min=1, help="Exposures, shared between the bands.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same sky.")] = 1,
+    n_visit: Annotated[int, typer.Option(min=1, max=100_000, help="Exposures, shared between the bands.")] = 10,
     bands: Annotated[str, typer.Option(help="Filters out of ugrizy.")] = "gr",
-    size: Annotated[int, typer.Option(min=64, metavar="PIX", help="Side of the images.")] = 512,
+    size: Annotated[int, typer.Option(min=64, max=16_384, metavar="PIX", help="Side of the images.")] = 512,
     scene: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="What goes wrong, e.g. cosmic_rays. Repeatable.")
     ] = None,
     catalog: Annotated[
         float | None,
-        typer.Option(metavar="N", min=1, help="No images: make the survey OUT with a catalogue of N DIASources."),
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=1e9,
+            callback=finite,
+            help="No images: make the survey OUT with a catalogue of N DIASources.",
+        ),
     ] = None,
 ):
     """Simulate LSST-like exposures in which every source is known, or the catalogue of years.

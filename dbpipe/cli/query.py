@@ -47,7 +47,7 @@ def sql(
     format: Annotated[Format, typer.Option(help="How to print; all but table print all rows.")] = Format.table,
     as_csv: Annotated[bool, typer.Option("--csv", help="The same as --format csv.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl: one object a line.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="Rows of the table that is printed.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Rows of the table that is printed.")] = 50,
     cookbook: Annotated[bool, typer.Option("--cookbook", help="List the questions that come with dbpipe.")] = False,
 ):
     """Ask the database; nothing is changed. `dbpipe schema` lists tables, columns and macros.
@@ -135,7 +135,7 @@ def _shown(parameter):
 
 def explain(
     survey: SurveyArgument,
-    dia_source: Annotated[int, typer.Argument(metavar="DIASOURCE", help="Its dia_source_id.")],
+    dia_source: Annotated[int, typer.Argument(metavar="DIASOURCE", min=0, max=2**63 - 1, help="Its dia_source_id.")],
 ):
     """Show where a DIASource comes from: images, kernel, template, fits, raw file, code and settings.
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from dbpipe.catalog.failures import BUG, DIED, MEMORY_LIMIT, TIME_LIMIT, TRANSIENT
-from dbpipe.cli.console import Progressing, console, print_outdated, reading, writing
+from dbpipe.cli.console import Progressing, console, finite, print_outdated, reading, writing
 from dbpipe.cli.work import (
     EXIT_FAILED_UNITS,
     Debug,
@@ -51,7 +51,14 @@ def run(
         list[str] | None, typer.Option("--ingest", metavar="FILES", help="First take these in. Repeatable.")
     ] = None,
     settle: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, help="Files that change within this time are left for next time.")
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            max=86400,
+            callback=finite,
+            help="Files that change within this time are left for next time.",
+        ),
     ] = 5.0,
     refcat_file: Annotated[
         Path | None, typer.Option("--refcat", metavar="FILE", help="First give it this reference catalogue.")

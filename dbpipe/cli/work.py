@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from dbpipe.catalog.queries import load_named
-from dbpipe.cli.console import Progressing, console, print_table, reading, writing
+from dbpipe.cli.console import Progressing, console, finite, print_table, reading, writing
 from dbpipe.discover import NOT_FITS
 from dbpipe.errors import ConfigError
 from dbpipe.survey import Survey
 
 SurveyArgument = Annotated[Path, typer.Argument(metavar="SURVEY", help="Folder of the survey.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; by default one per core.")]
+Workers = Annotated[int | None, typer.Option(min=1, max=1024, help="Worker processes; by default one per core.")]
 RetryFailed = Annotated[bool, typer.Option(help="Try again what failed before although nothing has changed.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that dbpipe did not make, too.")]
 Debug = Annotated[bool, typer.Option(help="Show the traceback of an error.")]
@@ -105,7 +105,10 @@ def refcat(
         typer.Option(metavar="MEANING=COLUMN", help="E.g. ra=RA_ICRS, or magnitudes.r=rmag. Repeatable."),
     ] = None,
     from_exposure: Annotated[
-        int | None, typer.Option(metavar="VISIT", help="Use the stars of this raw exposure instead of a file.")
+        int | None,
+        typer.Option(
+            metavar="VISIT", min=0, max=2**63 - 1, help="Use the stars of this raw exposure instead of a file."
+        ),
     ] = None,
 ):
     """Give the survey its reference catalogue: star positions and AB magnitudes.
@@ -165,8 +168,12 @@ def _mapping(pairs):
 
 def template(
     survey: SurveyArgument,
-    max_psf_fwhm: Annotated[float | None, typer.Option(metavar="PIX", help="Largest FWHM, native pixels.")] = None,
-    quantile: Annotated[float | None, typer.Option(min=0, max=1, help="Best part of the exposures by FWHM.")] = None,
+    max_psf_fwhm: Annotated[
+        float | None, typer.Option(metavar="PIX", min=0, callback=finite, help="Largest FWHM, native pixels.")
+    ] = None,
+    quantile: Annotated[
+        float | None, typer.Option(min=0, max=1, callback=finite, help="Best part of the exposures by FWHM.")
+    ] = None,
     auto: Annotated[bool, typer.Option("--auto", help="The cut that makes the difference images deepest.")] = False,
     sql: Annotated[Path | None, typer.Option(metavar="FILE", help="Your own SELECT of visit and detector.")] = None,
     band: Annotated[list[str] | None, typer.Option(help="Only this filter. Repeatable.")] = None,

@@ -62,7 +62,12 @@ def find_star_candidates(image, variance, unusable, *, detections, noise_e, n_st
     signal_to_noise = detections.flux / np.sqrt(detections.n_pix * noise_e**2 + np.maximum(detections.flux, 0.0))
     bright = signal_to_noise > min(20.0, np.quantile(signal_to_noise, 0.5)) if len(detections) else np.zeros(0, bool)
     if bright.sum() < n_star_min:
-        raise DataError("too few sources", n_source=len(detections), n_required=n_star_min)
+        raise DataError(
+            "too few bright sources to find the stars",
+            n_bright=int(bright.sum()),
+            n_source=len(detections),
+            n_required=n_star_min,
+        )
     sigma = float(np.clip(np.median(detections.sigma_pix[bright]), 0.8, 12.0))
     for _ in range(3):
         shapes = measure_windowed(

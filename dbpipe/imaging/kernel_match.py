@@ -101,7 +101,10 @@ def fit_match(reference, target, unusable, *, star_x, star_y, basis, start, powe
     inside = (star_x >= outer) & (star_x < shape[1] - outer) & (star_y >= outer) & (star_y < shape[0] - outer)
     inside &= _clean_stamps(unusable, star_x, star_y, half, inside)
     if inside.sum() < 3:
-        raise DataError("too few stars for a matching kernel", n_star=int(inside.sum()), n_required=3)
+        raise DataError(
+            "too few stars for a matching kernel: isolated ones, free of bad pixels and away from the edge",
+            n_star=int(inside.sum()), n_required=3, n_isolated=len(star_x), margin_pix=outer,
+        )  # fmt: skip
     equations = star_equations(
         reference.image,
         target.image,

@@ -49,7 +49,10 @@ def find_stellar_locus(sigma_pix, signal_to_noise, candidate, *, n_star_min=3, h
     """
     usable = candidate & (sigma_pix > 0.5)
     if usable.sum() < n_star_min:
-        raise DataError("too few stars", n_star=int(usable.sum()), n_required=n_star_min)
+        raise DataError(
+            "too few stars: bright sources that are alone and free of bad pixels",
+            n_star=int(usable.sum()), n_required=n_star_min, n_source=len(sigma_pix),
+        )  # fmt: skip
     bright = np.flatnonzero(usable)[np.argsort(-signal_to_noise[usable], kind="stable")]
     bright = bright[: max(20, int(0.4 * len(bright)))]
     log_size = np.log(sigma_pix[bright])
@@ -58,7 +61,12 @@ def find_stellar_locus(sigma_pix, signal_to_noise, candidate, *, n_star_min=3, h
         near = np.abs(log_size - centre) < half_width
         centre = np.median(log_size[near])
     if near.sum() < n_star_min:
-        raise DataError("too few stars", n_star=int(near.sum()), n_required=n_star_min)
+        raise DataError(
+            "too few stars: bright sources of one size",
+            n_star=int(near.sum()),
+            n_required=n_star_min,
+            n_bright=len(bright),
+        )
     scatter = MAD_TO_SIGMA * np.median(np.abs(log_size[near] - centre))
     return StellarLocus(float(np.exp(centre)), float(max(scatter, 0.01)), int(near.sum()))
 

@@ -12,12 +12,15 @@ import types
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hints
 
 from dbpipe.errors import ConfigError
 from dbpipe.io.names import did_you_mean
+from dbpipe.ranges import Range, Ranged, shorten
 
 _COMPUTED = {"computed": True}
+_PixelValue = Annotated[float, Range()]
+"""Whatever a file can hold; NaN and infinite pixels are bad by themselves."""
 
 
 def _exactly_one(rule, names):
@@ -28,14 +31,15 @@ def _exactly_one(rule, names):
 
 
 @dataclass(frozen=True)
-class Quantity:
+class Quantity(Ranged):
     """A number, or the keyword that holds it, with its unit."""
 
     unit: Literal["electron", "adu", "electron/adu"]
-    value: float | None = None
+    value: Annotated[float, Range(at_least=0.0, at_most=1e12)] | None = None
     keyword: str | None = None
 
     def __post_init__(self):
+        super().__post_init__()
         _exactly_one(self, ("value", "keyword"))
 
 
@@ -71,10 +75,10 @@ class VisitRule:
 
 
 @dataclass(frozen=True)
-class DetectorRule:
+class DetectorRule(Ranged):
     """Which sensor: always the same one (value), or a keyword; ``names`` turns names into numbers by their place."""
 
-    value: int | None = None
+    value: Annotated[int, Range(at_least=0, at_most=255)] | None = None
     keyword: str | None = None
     name: str | None = None
     """Name of the only sensor."""
@@ -82,9 +86,8 @@ class DetectorRule:
     """Names of the sensors in the order of their numbers, from 0."""
 
     def __post_init__(self):
+        super().__post_init__()
         _exactly_one(self, ("value", "keyword"))
-        if self.value is not None and not 0 <= self.value < 256:
-            raise ConfigError(f"value must be 0 to 255, not {self.value}")
         if len(self.names) > 256:
             raise ConfigError(f"names has {len(self.names)} entries; a detector number must fit into 0 to 255")
 
@@ -118,7 +121,7 @@ class TimeRule:
 
 
 @dataclass(frozen=True)
-class Instrument:
+class Instrument(Ranged):
     """A camera. See ``phosim-eimage.toml`` for the meaning of every key."""
 
     name: str
@@ -136,16 +139,20 @@ class Instrument:
     filename: FilenameRule | None = None
     require: dict[str, str] = field(default_factory=dict)
     forbid: tuple[str, ...] = ()
-    hdu: int | str | None = None
+    hdu: Annotated[int, Range(at_least=0, at_most=9999)] | str | None = None
     trim: str | None = None
-    bad_values: tuple[float, ...] = ()
-    bad_below: float | None = None
-    site_longitude_deg: float | None = None
-    site_latitude_deg: float | None = None
+    bad_values: tuple[_PixelValue, ...] = ()
+    bad_below: _PixelValue | None = None
+    site_longitude_deg: Annotated[float, Range(at_least=-180.0, at_most=360.0)] | None = None
+    site_latitude_deg: Annotated[float, Range(at_least=-90.0, at_most=90.0)] | None = None
     sha256: str = field(default="", metadata=_COMPUTED)
     """Hash of the file that this was read from."""
 
     def __post_init__(self):
+        super().__post_init__()
+        for name in ("gain", "saturation"):
+            if getattr(self, name).value == 0.0:
+                raise ConfigError(f"{name} must be above 0")
         if self.gain.unit != "electron/adu":
             raise ConfigError(f"gain must be in electron/adu, not {self.gain.unit}")
         for name in ("read_noise", "saturation"):
@@ -202,7 +209,7 @@ def load_instrument(name_or_path):
     content = source.read_bytes()
     try:
         table = tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not all that tomllib raises is its own error
         raise ConfigError(f"{text} is not valid TOML: {error}") from error
     instrument = _build(Instrument, table, text)
     return replace(instrument, sha256=hashlib.sha256(content).hexdigest())
@@ -255,7 +262,10 @@ def _convert(hint, value, where):
     if origin in (tuple, dict) or not _fits(hint, value):
         wanted = {tuple: "list", dict: "table", str: "text", int: "whole number", float: "number"}[origin or hint]
         raise ConfigError(f"{where} must be a {wanted}, not {value!r}")
-    return hint(value)
+    try:
+        return hint(value)
+    except OverflowError:  # whole numbers have no limit in TOML
+        raise ConfigError(f"{where} is {shorten(value)}: too large") from None
 
 
 def _fits(hint, value):

@@ -1,6 +1,7 @@
 """Reference catalogues: any table of stars, by any column names, to rows of reference_star and reference_magnitude."""
 
 from dataclasses import dataclass, field, fields
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from dbpipe.io.fits import quiet
 from dbpipe.io.names import did_you_mean
 from dbpipe.io.tables import read_table
 from dbpipe.io.text_tables import MISSING
+from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.healpix import hpx29
 
 _COMMON = {
@@ -40,7 +42,7 @@ _FAINTEST, _BRIGHTEST = 40.0, -10.0
 
 
 @dataclass(frozen=True)
-class RefcatColumns:
+class RefcatColumns(Ranged):
     """Which column holds what; what is not named is looked for under its usual names."""
 
     id: str | None = None
@@ -57,7 +59,7 @@ class RefcatColumns:
     """Proper motion in right ascension times cos(dec) [mas/yr, unless the column says otherwise]."""
     pm_dec: str | None = None
     """Proper motion in declination [mas/yr, unless the column says otherwise]."""
-    epoch: str | float | None = None
+    epoch: str | Annotated[float, Range(at_least=0.0, at_most=1e6)] | None = None
     """Column, or one number for all (text of one is fine too): a year (1800 to 2200) or an MJD."""
     magnitudes: dict = field(default_factory=dict)
     """Band -> column. If any is given, no others are looked for."""

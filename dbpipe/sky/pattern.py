@@ -77,11 +77,12 @@ def match_pattern(source, reference, shape, *, flux, mag, max_offset_pix):
     if best is not None and _is_significant(best):
         return _in_original_order(best, source_order, reference_order)
     raise DataError(
-        "astrometric match failed",
+        "astrometric match failed: nowhere within the pointing error do the sources fit the reference stars",
         n_source=len(source),
         n_reference=len(reference),
         best_n_match=best.n_match if best else 0,
         expected_by_chance=round(best.expected_by_chance, 2) if best else 0.0,
+        max_offset_pix=round(float(max_offset_pix), 1),
     )
 
 

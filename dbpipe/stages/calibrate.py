@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 
@@ -20,62 +21,59 @@ from dbpipe.imaging.trends import fit_colour_term
 from dbpipe.io.exposure import Exposure
 from dbpipe.io.fits import read_raw
 from dbpipe.io.instrument import load_instrument
+from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.astrometry import solve_astrometry
 from dbpipe.sky.matching import match_sky
 from dbpipe.sky.sphere import apply_proper_motion
 from dbpipe.sky.wcs import pixel_scale_arcsec, pixel_to_sky
 from dbpipe.stage import Outputs, Stage
-from dbpipe.stages.calibrate_rows import header_cards, source_rows, streak_rows, summarize
+from dbpipe.stages.calibrate_rows import header_cards, saturation_row, source_rows, streak_rows, summarize
 from dbpipe.stages.clean_pixels import clean_pixels, flag_after_detection
 from dbpipe.stages.ingest import INSTRUMENT_FILE
 from dbpipe.stages.residuals import measure_residuals, reference_colours
 
 
 @dataclass(frozen=True)
-class CalibrateConfig:
+class CalibrateConfig(Ranged):
     """Settings of the calibrate stage."""
 
-    background_bin_pix: int = 128
+    background_bin_pix: Annotated[int, Range(at_least=16, at_most=4096)] = 128
     """Side of the bins in which the sky is averaged [pix]."""
-    detection_sigma: float = 5.0
+    detection_sigma: Annotated[float, Range(at_least=3.0, at_most=100.0)] = 5.0
     """Threshold of the source detection, in standard deviations of the lightly smoothed image."""
     find_cosmic_rays: bool = True
     """Look for cosmic rays; not needed where another program took them out, or a simulation has none."""
-    cosmic_ray_sigma: float = 5.0
+    cosmic_ray_sigma: Annotated[float, Range(at_least=3.0, at_most=1000.0)] = 5.0
     """Threshold of the cosmic-ray search, in standard deviations."""
     find_streaks: bool = True
     """Look for satellites."""
-    halo_scale: float = 0.5
+    halo_scale: Annotated[float, Range(at_least=0.0, at_most=10.0)] = 0.5
     """Radius of a saturated star's halo beyond two FWHM, in square roots of the saturated area."""
-    psf_size_pix: int = 41
+    psf_size_pix: Annotated[int, Range(odd=True, at_least=11, at_most=151)] = 41
     """Side of the PSF images, odd [pix]."""
-    psf_degree_max: int = 2
+    psf_degree_max: Annotated[int, Range(at_least=0, at_most=2)] = 2
     """Largest degree of the PSF's change across the image; fewer than 30 (10) stars allow 1 (0)."""
-    psf_star_max: int = 200
+    psf_star_max: Annotated[int, Range(at_least=10, at_most=10000)] = 200
     """Most stars that make the PSF model."""
-    psf_size_min_fwhm: float = 4.0
+    psf_size_min_fwhm: Annotated[float, Range(at_least=2.0, at_most=20.0)] = 4.0
     """An exposure whose PSF image would be narrower than this many FWHM is refused."""
-    max_ellipticity: float = 0.6
+    max_ellipticity: Annotated[float, Range(above=0.0, at_most=1.0)] = 0.6
     """An exposure with a PSF ellipticity (a^2 - b^2) / (a^2 + b^2) above this is refused as trailed; 0.6: b = a / 2."""
-    min_source: int = 8
+    min_source: Annotated[int, Range(at_least=3, at_most=10000)] = 8
     """An exposure with fewer sources is refused as empty."""
-    max_pointing_error_arcsec: float = 60.0
+    max_pointing_error_arcsec: Annotated[float, Range(at_least=1.0, at_most=600.0)] = 60.0
     """How far the header's WCS may be off; the reference stars are fetched with a margin of 72 arcsec."""
-    sip_order_max: int = 3
+    sip_order_max: Annotated[int, Range(at_least=1, at_most=5)] = 3
     """Largest degree of the fitted distortion."""
-    aperture_radius_fwhm: float = 1.5
+    aperture_radius_fwhm: Annotated[float, Range(at_least=0.5, at_most=5.0)] = 1.5
     """Radius of the aperture flux, in FWHM."""
-    zero_point_min_signal_to_noise: float = 20.0
+    zero_point_min_signal_to_noise: Annotated[float, Range(at_least=3.0, at_most=1000.0)] = 20.0
     """Fainter stars do not enter the zero point."""
-    colour_terms: dict[str, float] = field(default_factory=dict)
+    colour_terms: dict[str, Annotated[float, Range(at_least=-5.0, at_most=5.0)]] = field(default_factory=dict)
     """Known colour terms by band [mag/mag]: catalogue minus instrumental magnitude = zero point + term (colour -
     reference colour), the colour being bluer band minus the band; others are measured and used where significant."""
-    reference_colours: dict[str, float] = field(default_factory=dict)
+    reference_colours: dict[str, Annotated[float, Range(at_least=-10.0, at_most=10.0)]] = field(default_factory=dict)
     """By band, the colour at which zero points and fluxes hold [mag]; others: the median of the field's catalogue."""
-
-    def __post_init__(self):
-        if self.psf_size_pix % 2 == 0 or self.psf_size_pix < 11:
-            raise ValueError(f"psf_size_pix must be odd and at least 11, found {self.psf_size_pix}")
 
 
 def calibrate(unit, inputs, config):
@@ -88,6 +86,7 @@ def calibrate(unit, inputs, config):
     inputs : refcat, reference stars of the field with the magnitude of the band, and all their bands and magnitudes
     """
     reference = _reference_at_epoch(unit, inputs["refcat"])
+    _check_band(reference, inputs["refcat"], unit["band"])
     instrument = load_instrument(INSTRUMENT_FILE)
     raw = read_raw(unit["path"], instrument, max_mib=math.inf)  # ingest has judged its size
     if raw.sha256 != unit["sha256"]:
@@ -95,7 +94,10 @@ def calibrate(unit, inputs, config):
     pixels = clean_pixels(raw, instrument.bleed, config)
     detections = detect_sources(pixels.image, pixels.variance, pixels.is_bad, threshold_sigma=config.detection_sigma)
     if len(detections) < config.min_source:
-        raise DataError("exposure is nearly empty", n_source=len(detections), n_required=config.min_source)
+        raise DataError(
+            "exposure is nearly empty",
+            n_source=len(detections), n_required=config.min_source, detection_sigma=config.detection_sigma,
+        )  # fmt: skip
     pixels, candidates = flag_after_detection(pixels, detections, config)
     measured = characterize(
         pixels.image, pixels.variance, pixels.unusable,
@@ -126,17 +128,29 @@ def calibrate(unit, inputs, config):
     }
     if pixels.streaks:
         rows["streak"] = streak_rows(key, pixels.streaks, solution.wcs, calexp)
+    if pixels.plateau is not None:
+        rows["calexp_saturation"] = [{**key, **saturation_row(raw, pixels.plateau)}]
     return Outputs(rows=rows, files={"calexp": exposure}, n_pix=pixels.image.size)
 
 
 def _check_psf(shape, config):
     """Refuse exposures that no difference image can come from."""
     ellipticity = float(np.hypot(shape.e1, shape.e2))
+    if not (np.isfinite([shape.fwhm_pix, shape.fwhm_det_pix, ellipticity]).all() and shape.fwhm_det_pix > 0.5):
+        raise DataError(
+            "the PSF model has no width: too few good stars, or stars too narrow for their pixels",
+            psf_fwhm_pix=shape.fwhm_pix, psf_fwhm_det_pix=shape.fwhm_det_pix, psf_ellipticity=ellipticity,
+        )  # fmt: skip
     if ellipticity > config.max_ellipticity:
         raise DataError("exposure is trailed", psf_ellipticity=ellipticity, limit=config.max_ellipticity)
     widest = config.psf_size_pix / config.psf_size_min_fwhm
     if shape.fwhm_pix > widest:
-        raise DataError("PSF is too wide for psf_size_pix", psf_fwhm_pix=shape.fwhm_pix, limit_pix=widest)
+        raise DataError(
+            "PSF is too wide for psf_size_pix",
+            psf_fwhm_pix=shape.fwhm_pix,
+            limit_pix=widest,
+            psf_size_pix=config.psf_size_pix,
+        )
 
 
 def _reference_at_epoch(unit, refcat):
@@ -154,6 +168,17 @@ def _reference_at_epoch(unit, refcat):
     )  # fmt: skip
     pair, colour = reference_colours(refcat, unit["band"])
     return {"reference_id": refcat["reference_id"].to_numpy(), **columns, "colour_pair": pair, "colour": colour}
+
+
+def _check_band(reference, refcat, band):
+    """Refuse an exposure that can have no zero point, before anything is measured on it."""
+    if np.isfinite(reference["magnitude_ab"]).any():
+        return
+    bands = sorted({name for names in refcat["bands"].to_pylist() for name in names or ()})
+    raise DataError(
+        f"the reference catalogue has no magnitude in band {band} in this field; it has {', '.join(bands) or 'none'}",
+        n_reference=len(refcat),
+    )
 
 
 def _solve(raw, measured, candidates, reference, config):
@@ -218,14 +243,20 @@ def _fit_zero_point(sources, reference, pairs, band, config):
         )  # fmt: skip
         if colour_term is not None and colour_term.is_applied:
             magnitude = magnitude - colour_term.term * (reference["colour"][star] - reference_colour)
-    return fit_zero_point(flux, flux_err, magnitude, reference_mag_err=magnitude_err), colour_term
+    try:
+        return fit_zero_point(flux, flux_err, magnitude, reference_mag_err=magnitude_err), colour_term
+    except DataError as error:
+        raise DataError(
+            error.message, **error.numbers,
+            n_matched=len(pairs[0]), n_clean=len(flux), min_signal_to_noise=config.zero_point_min_signal_to_noise,
+        ) from error  # fmt: skip
 
 
 CALIBRATE = Stage(
     "calibrate",
     key=("visit", "detector"),
     version=10,
-    writes=("calexp", "calexp_residual", "source", "streak"),
+    writes=("calexp", "calexp_residual", "source", "streak", "calexp_saturation"),
     address=("path", "sha256"),
     run=calibrate,
     config=CalibrateConfig,

@@ -90,3 +90,11 @@ def streak_rows(key, streaks, wcs, calexp):
             "line_snr": streak.snr,
         })  # fmt: skip
     return rows
+
+
+def saturation_row(raw, plateau):
+    """Return the row of calexp_saturation without its key."""
+    return {
+        "described_e": raw.saturation_e, "found_e": plateau.level_e, "lowest_e": plateau.lowest_e,
+        "n_flat_top": plateau.n_top, "n_pix": plateau.n_pix,
+    }  # fmt: skip

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dbpipe.errors import DataError
 from dbpipe.imaging import mask as bits
 from dbpipe.imaging.background import fit_background
 from dbpipe.imaging.characterize import (
@@ -11,12 +12,18 @@ from dbpipe.imaging.characterize import (
 )
 from dbpipe.imaging.cosmic_rays import find_cosmic_rays
 from dbpipe.imaging.defects import find_bleeds, find_dead_pixels, find_halos, grow_saturated
+from dbpipe.imaging.plateau import Plateau, find_plateau
 from dbpipe.imaging.streaks import Streak, find_streaks, streak_mask
 from dbpipe.imaging.variance import measure_white_noise, model_variance
 from dbpipe.units import FWHM_PER_SIGMA
 
 NOISE_TOLERANCE = 1.05
 """Measured over expected variance up to which the description of the instrument is believed."""
+
+
+MIN_STAR_FWHM_PIX = 1.9
+"""Smallest width of the stars, pixels included, with which a PSF can be measured. Moffat stars of FWHM 1.5 pix and less
+come out as 1.86 and narrower, and their PSF diverges; those of 1.6 pix come out as 1.93."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,8 @@ class CleanPixels:
     noise_e: float
     read_noise_e: float
     streaks: tuple[Streak, ...] = ()
+    plateau: Plateau | None = None
+    """Where stars are cut off below the described saturation level, if they are."""
 
     @property
     def is_bad(self):
@@ -43,9 +52,17 @@ class CleanPixels:
 
 
 def clean_pixels(raw, bleed, config):
-    """Subtract the sky, model the variance and mask what no detection is needed for."""
+    """Subtract the sky, model the variance and mask what no detection is needed for.
+
+    Where the tops of stars are flat below the described saturation level, pixels of that level are saturated too.
+    """
     saturated = grow_saturated(raw.saturated, bleed)
     sky = fit_background(raw.image, raw.bad | saturated, bin_pix=config.background_bin_pix)
+    plateau = find_plateau(raw.image, raw.bad | saturated, sky_e=sky.median_e, noise_e=sky.noise_e)
+    if plateau is not None:
+        cut_off = raw.saturated | ((raw.image >= plateau.lowest_e) & ~raw.bad)
+        saturated = grow_saturated(cut_off, bleed)
+        sky = fit_background(raw.image, raw.bad | saturated, bin_pix=config.background_bin_pix)
     bad = raw.bad | find_dead_pixels(raw.image, sky.level, sky.noise_e)
     if (bad & ~raw.bad).any():
         sky = fit_background(raw.image, bad | saturated, bin_pix=config.background_bin_pix)
@@ -54,7 +71,7 @@ def clean_pixels(raw, bleed, config):
     variance = model_variance(image, sky.level, read_noise_e)
     mask = np.uint16(bits.BAD) * bad + np.uint16(bits.SATURATED) * saturated
     mask += np.uint16(bits.BLEED) * find_bleeds(saturated)
-    return CleanPixels(image, variance, mask, sky.level, sky.median_e, sky.noise_e, read_noise_e)
+    return CleanPixels(image, variance, mask, sky.level, sky.median_e, sky.noise_e, read_noise_e, plateau=plateau)
 
 
 def _effective_read_noise(raw, image, unusable, sky_e):
@@ -68,7 +85,13 @@ def _effective_read_noise(raw, image, unusable, sky_e):
 
 
 def flag_after_detection(pixels, detections, config):
-    """Add footprints, halos, streaks and cosmic rays to the mask, which need the seeing, and find the stars."""
+    """Add footprints, halos, streaks and cosmic rays to the mask, which need the seeing, and find the stars.
+
+    Raises
+    ------
+    DataError
+        If there are too few stars, or they are too narrow.
+    """
 
     def candidates_of(unusable):
         return find_star_candidates(
@@ -93,5 +116,20 @@ def flag_after_detection(pixels, detections, config):
         )  # fmt: skip
         mask[hit] |= bits.COSMIC_RAY
     if (mask & (bits.COSMIC_RAY | bits.STREAK)).any():
-        candidates = candidates_of((mask & bits.UNFIT) != 0)
+        try:
+            candidates = candidates_of((mask & bits.UNFIT) != 0)
+        except DataError:
+            _check_sampling(candidates.locus)  # the cores of narrow stars were taken for cosmic rays
+            raise
+    _check_sampling(candidates.locus)
     return replace(pixels, mask=mask, streaks=streaks), candidates
+
+
+def _check_sampling(locus):
+    """Refuse stars that are too narrow for their pixels; later they would pass for trailed, or match nothing."""
+    fwhm_pix = FWHM_PER_SIGMA * locus.sigma_pix
+    if fwhm_pix < MIN_STAR_FWHM_PIX:
+        raise DataError(
+            "the stars are undersampled, narrower than a PSF can be measured, or they are cosmic rays",
+            star_fwhm_pix=fwhm_pix, required_fwhm_pix=MIN_STAR_FWHM_PIX, n_star=locus.n_star,
+        )  # fmt: skip

@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from scipy import ndimage
 
+from dbpipe.errors import ConfigError
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging.coadd import (
     RejectionLimits,
@@ -19,6 +21,7 @@ from dbpipe.imaging.coadd import (
 )
 from dbpipe.imaging.sky_structure import follow_structure, structure_image
 from dbpipe.io.planes import Planes, read_planes
+from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.skymap import Tract, patch_wcs
 from dbpipe.sky.window import Window
 from dbpipe.stage import Outputs, Skip, Stage
@@ -28,19 +31,24 @@ N_MATCH = 3
 
 
 @dataclass(frozen=True)
-class CoaddConfig:
+class CoaddConfig(Ranged):
     """Settings of the coadd stage."""
 
-    seed_sigma: float = 4.0
+    seed_sigma: Annotated[float, Range(at_least=2.0, at_most=1000.0)] = 4.0
     """Deviation from the median of the inputs that makes a pixel suspect, in standard deviations."""
-    grow_sigma: float = 1.5
+    grow_sigma: Annotated[float, Range(at_least=0.5, at_most=1000.0)] = 1.5
     """Deviation of the pixels that belong to a suspect one, in standard deviations."""
-    min_contrast: float = 3.0
+    min_contrast: Annotated[float, Range(at_least=0.0, at_most=1000.0)] = 3.0
     """Smallest deviation relative to the median flux beneath; variables and supernovae in their hosts are fainter."""
-    max_witness_gap_day: float = 2.0
+    max_witness_gap_day: Annotated[float, Range(at_least=0.0, at_most=36525.0)] = 2.0
     """A point source is an artefact if half of the inputs at most this far in time from the one with it lack it."""
-    trail_length_fwhm: float = 8.0
+    trail_length_fwhm: Annotated[float, Range(at_least=2.0, at_most=1000.0)] = 8.0
     """What is longer than this is an artefact in any case."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.grow_sigma > self.seed_sigma:
+            raise ConfigError(f"grow_sigma = {self.grow_sigma}: must be at most seed_sigma = {self.seed_sigma}")
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """Find and measure the sources of a difference image."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
+from dbpipe.errors import ConfigError
 from dbpipe.imaging.deblend import Splitting
 from dbpipe.imaging.dia import (
     fit_peaks,
@@ -15,6 +17,7 @@ from dbpipe.imaging.psf_spline import spline_coefficients
 from dbpipe.imaging.shapes import gaussian_moments
 from dbpipe.imaging.trail import Trailing, gather_trails
 from dbpipe.io.difference import read_difference
+from dbpipe.ranges import Range, Ranged
 from dbpipe.stage import Outputs, Stage
 from dbpipe.stages.detect_columns import (
     flux_columns,
@@ -27,38 +30,46 @@ from dbpipe.stages.detect_columns import (
 
 
 @dataclass(frozen=True)
-class DetectConfig:
+class DetectConfig(Ranged):
     """Settings of the detect stage."""
 
-    keep_score: float = 4.0
+    keep_score: Annotated[float, Range(at_least=3.0, at_most=100.0)] = 4.0
     """Smallest |score| that becomes a row."""
-    primary_score: float = 5.0
+    primary_score: Annotated[float, Range(at_least=3.0, at_most=100.0)] = 5.0
     """Smallest |score| of a primary detection."""
-    fit_radius_fwhm: float = 2.5
+    fit_radius_fwhm: Annotated[float, Range(at_least=0.5, at_most=10.0)] = 2.5
     """Radius of the PSF fit, in FWHM."""
-    aperture_radius_fwhm: float = 1.5
+    aperture_radius_fwhm: Annotated[float, Range(at_least=0.5, at_most=5.0)] = 1.5
     """Radius of the aperture flux, in FWHM."""
-    peak_model_error: float = 0.03
+    peak_model_error: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.03
     """Part of a source's score that a second peak on its flank must exceed."""
-    split_score: float = 5.0
+    split_score: Annotated[float, Range(at_least=1.0, at_most=1000.0)] = 5.0
     """Standard deviations by which the data must prefer two sources to one."""
-    split_model_error: float = 0.05
+    split_model_error: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.05
     """Error of the PSF model that must not look like a second source, as a fraction."""
-    trail_snr: float = 8.0
+    trail_snr: Annotated[float, Range(at_least=3.0, at_most=1000.0)] = 8.0
     """Smallest S/N at which a trail is tried."""
-    trail_score: float = 4.5
+    trail_score: Annotated[float, Range(at_least=1.0, at_most=1000.0)] = 4.5
     """Standard deviations by which the data must prefer a trail to a point."""
-    shape_model_error: float = 1.0
+    shape_model_error: Annotated[float, Range(at_least=0.0, at_most=1000.0)] = 1.0
     """Excess of chi2 that flag_shape forgives, in units of the source's S/N: blends and PSF errors stay below 1, a hot
     pixel exceeds it by the effective area of the PSF."""
-    dipole_separation_fwhm: float = 1.0
+    dipole_separation_fwhm: Annotated[float, Range(at_least=0.1, at_most=10.0)] = 1.0
     """Lobes further apart are two sources, in FWHM."""
-    dipole_flux_ratio: float = 3.0
+    dipole_flux_ratio: Annotated[float, Range(at_least=1.0, at_most=1000.0)] = 3.0
     """Largest ratio of the fluxes of a displaced source in the two images."""
-    dipole_shift_fwhm: float = 0.03
+    dipole_shift_fwhm: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.03
     """Displacement that is usual where the registration of the image was not measured, in FWHM."""
-    bright_star_fraction: float = 0.025
+    bright_star_fraction: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.025
     """A difference below this fraction of the flux of the star beneath it is called a residual."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.keep_score > self.primary_score:
+            raise ConfigError(
+                f"keep_score = {self.keep_score}: must be at most primary_score = {self.primary_score}, or primary "
+                "detections would not be kept"
+            )
 
 
 def detect(unit, inputs, config):

@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 
-from dbpipe.errors import DataError
+from dbpipe.errors import ConfigError, DataError
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging.cells import sample_cells
 from dbpipe.imaging.kernel_match import KernelSettings
@@ -16,6 +17,7 @@ from dbpipe.imaging.subtract import Plane, subtract
 from dbpipe.imaging.wings import Stars
 from dbpipe.io.difference import Difference
 from dbpipe.io.exposure import read_exposure
+from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.skymap import Tract
 from dbpipe.stage import Outputs, Skip, Stage
 from dbpipe.stages.template_image import make_template
@@ -23,28 +25,33 @@ from dbpipe.units import ab_magnitude
 
 
 @dataclass(frozen=True)
-class DifferenceConfig:
+class DifferenceConfig(Ranged):
     """Settings of the difference stage."""
 
-    kernel_degree: tuple[int, ...] = (6, 4, 2)
+    kernel_degree: tuple[Annotated[int, Range(at_least=0, at_most=8)], ...] = (6, 4, 2)
     """Polynomial degrees of the three Gaussians of the matching kernel."""
-    kernel_order: int = 2
+    kernel_order: Annotated[int, Range(at_least=0, at_most=4)] = 2
     """Degree of the kernel's variation over the image."""
-    kernel_sum_order: int = 0
+    kernel_sum_order: Annotated[int, Range(at_least=0, at_most=4)] = 0
     """Degree of the variation of the flux ratio over the image."""
-    background_order: int = 1
+    background_order: Annotated[int, Range(at_least=0, at_most=4)] = 1
     """Degree of the differential background."""
-    max_kernel_size_pix: int = 51
+    max_kernel_size_pix: Annotated[int, Range(at_least=11, at_most=101)] = 51
     """Largest side of the kernel, in pixels."""
-    min_coverage: float = 0.1
+    min_coverage: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.1
     """Smallest fraction of pixels with a template that is worth subtracting."""
-    flux_floor: float = 0.005
+    flux_floor: Annotated[float, Range(at_least=0.0, at_most=0.5)] = 0.005
     """Model error of bright stars in the fit, as a fraction of their flux."""
-    convolve: str = "auto"
-    """Which side to convolve: auto, template or science."""
-    halo_noise: float = 3.0
+    convolve: Literal["auto", "template", "science"] = "auto"
+    """Which side to convolve."""
+    halo_noise: Annotated[float, Range(at_least=0.1, at_most=1000.0)] = 3.0
     """A saturated star's halo ends where what it leaves in the flux of a point source is below this many sigma of all
     other noise; further out it is in the variance and nothing more."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 1 <= len(self.kernel_degree) <= 3:
+            raise ConfigError(f"kernel_degree has {len(self.kernel_degree)} entries: must be 1 to 3, one per Gaussian")
 
 
 def difference(unit, inputs, config):

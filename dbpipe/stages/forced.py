@@ -9,6 +9,7 @@ function of the image and of the places in a group of neighbours alone.
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from dbpipe.imaging.dia import psf_size
 from dbpipe.imaging.forced_fit import find_groups, joint_flux
 from dbpipe.imaging.psf_spline import spline_coefficients
 from dbpipe.io.difference import read_difference
+from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.healpix import hpx29, place_centres, place_pixels
 from dbpipe.sky.wcs import sky_to_pixel
 from dbpipe.stage import Outputs, Stage
@@ -28,12 +30,12 @@ _VERSION = 1
 
 
 @dataclass(frozen=True)
-class ForcedConfig:
+class ForcedConfig(Ranged):
     """Settings of the forced stage."""
 
-    fit_radius_fwhm: float = 2.5
+    fit_radius_fwhm: Annotated[float, Range(at_least=0.5, at_most=10.0)] = 2.5
     """Radius of the PSF fit, in FWHM."""
-    blend_fwhm: float = 2.5
+    blend_fwhm: Annotated[float, Range(at_least=0.0, at_most=10.0)] = 2.5
     """Objects closer to each other than this are fitted together, in FWHM."""
 
 

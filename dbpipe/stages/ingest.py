@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ from dbpipe.errors import DataError
 from dbpipe.io.content import MAX_FILE_MIB
 from dbpipe.io.fits import quiet, read_raw
 from dbpipe.io.instrument import load_instrument
+from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.zenith import zenith_direction
 from dbpipe.stage import Outputs, Stage
 from dbpipe.units import ARCSEC_PER_DEG
@@ -23,10 +25,10 @@ _DATES = ("DATE", "MJD", "TIME")
 
 
 @dataclass(frozen=True)
-class IngestConfig:
+class IngestConfig(Ranged):
     """Settings of the ingest stage."""
 
-    max_bad_fraction: float = 0.5
+    max_bad_fraction: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.5
     """Largest fraction of unusable pixels (NaN, infinite, bad values) that an image may have (0 to 1)."""
     max_file_mib: float = MAX_FILE_MIB
     """Largest size of a raw file, unpacked; larger ones are refused without being held in memory [MiB]."""

@@ -7,9 +7,11 @@ functions with the same settings.
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
+from dbpipe.errors import ConfigError
 from dbpipe.imaging.completeness import fit_half_magnitude, fit_half_point, measure_fluxes
 from dbpipe.imaging.inject import (
     draw_snr,
@@ -19,6 +21,7 @@ from dbpipe.imaging.inject import (
     spread_places,
 )
 from dbpipe.imaging.inject_places import find_candidates
+from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.wcs import pixel_scale_arcsec, pixel_to_sky
 from dbpipe.stage import Outputs, Skip, Stage
 from dbpipe.stages.detect import DETECT, measure_difference
@@ -31,35 +34,49 @@ STRONG_SNR = 7.0
 """True S/N above which sources count for completeness_above_7 and for fluxes: below, only those that the noise has
 lifted are found, and their fluxes are too high."""
 
+_Snr = Annotated[float, Range(above=0.0, at_most=1e4)]
+
 
 @dataclass(frozen=True)
-class InjectConfig:
+class InjectConfig(Ranged):
     """Settings of the injection of sources of known flux."""
 
-    seed: int = 1
+    seed: Annotated[int, Range(at_least=0, at_most=2**63 - 1)] = 1
     """The same seed gives the same sources."""
-    rounds: int = 2
+    rounds: Annotated[int, Range(at_least=1, at_most=100)] = 2
     """Copies of each exposure; more sources without crowding."""
-    spacing_fwhm: float = 20.0
+    spacing_fwhm: Annotated[float, Range(at_least=5.0, at_most=1000.0)] = 20.0
     """One source per square of this side, in FWHM."""
-    separation_fwhm: float = 10.0
+    separation_fwhm: Annotated[float, Range(at_least=2.0, at_most=1000.0)] = 10.0
     """Least distance of two sources of one copy, in FWHM."""
-    galaxy_fraction: float = 0.25
+    galaxy_fraction: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.25
     """Part of the sources that is put on galaxies."""
-    bright_star_fraction: float = 0.15
+    bright_star_fraction: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.15
     """Part that is put near bright stars."""
-    star_fraction: float = 0.15
+    star_fraction: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.15
     """Part that is put on stars, as variable ones; the rest is put on blank sky."""
-    kernel_star_fraction: float = 0.05
+    kernel_star_fraction: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.05
     """Largest part of the stars of the matching kernel that a source may touch in one copy."""
-    snr: tuple[float, float] = (2.0, 20.0)
+    snr: tuple[_Snr, _Snr] = (2.0, 20.0)
     """Range of the true S/N."""
-    dense_snr: tuple[float, float] = (3.0, 8.0)
+    dense_snr: tuple[_Snr, _Snr] = (3.0, 8.0)
     """Where most of the sources are wanted."""
-    dense_fraction: float = 0.6
+    dense_fraction: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.6
     """Part of the sources that is drawn from there."""
-    match_radius_fwhm: float = 0.5
+    match_radius_fwhm: Annotated[float, Range(at_least=0.1, at_most=2.0)] = 0.5
     """A source is found if a DIASource is within this distance, in FWHM: 1.2 standard deviations of the PSF."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("snr", "dense_snr"):
+            low, high = getattr(self, name)
+            if low >= high:
+                raise ConfigError(f"{name} = [{low}, {high}]: the first must be smaller than the second")
+        if (total := self.galaxy_fraction + self.bright_star_fraction + self.star_fraction) > 1.0:
+            raise ConfigError(
+                f"galaxy_fraction + bright_star_fraction + star_fraction = {total:g}: must be at most 1; the rest is "
+                "put on blank sky"
+            )
 
 
 def inject(unit, inputs, config):

@@ -1,20 +1,22 @@
 """Lay the pixel grid of the survey on the sky and find which exposure touches which patch."""
 
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import numpy as np
 
+from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.skymap import Tract, find_main_field, make_tract, patch_centre, patches_for
 from dbpipe.stage import Outputs, Stage
 
 
 @dataclass(frozen=True)
-class SkymapConfig:
+class SkymapConfig(Ranged):
     """Settings of the skymap stage. They shape a new tract; one that is there keeps what it was made with."""
 
-    patch_size_pix: int = 2048
+    patch_size_pix: Annotated[int, Range(at_least=128, at_most=16384)] = 2048
     """Side of a patch in pixels of the tract."""
-    pixel_scale_arcsec: float = 0.0
+    pixel_scale_arcsec: Annotated[float, Range(at_least=0.001, at_most=600.0, or_exactly=0.0)] = 0.0
     """Pixel size of the tract; 0 means that of the calibrated exposures (their median)."""
 
 

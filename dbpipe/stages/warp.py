@@ -4,6 +4,7 @@ The image is warped first and matched afterwards: PSF and image then went throug
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from dbpipe.imaging.resample import fill_bleeds, fill_gaps, warp, warp_stamp
 from dbpipe.imaging.thin_lines import fill_thin_lines
 from dbpipe.io.exposure import read_exposure
 from dbpipe.io.planes import Planes
+from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.skymap import Tract, patch_wcs, tract_wcs
 from dbpipe.sky.wcs import local_affine, pixel_map
 from dbpipe.sky.window import Window, footprint_window
@@ -32,14 +34,14 @@ and where the PSF is about as sharp as the model, a little makes its noise gain 
 
 
 @dataclass(frozen=True)
-class WarpConfig:
+class WarpConfig(Ranged):
     """Settings of the warp stage."""
 
-    kernel_size_pix: int = 31
+    kernel_size_pix: Annotated[int, Range(odd=True, at_least=11, at_most=61)] = 31
     """Side of the homogenisation kernel, in pixels of the tract."""
-    max_psf_residual: float = 0.1
+    max_psf_residual: Annotated[float, Range(above=0.0, at_most=1.0)] = 0.1
     """Largest rms of (matched PSF - model) over the rms of the model; an exposure that cannot do better is refused."""
-    max_kernel_negative: float = 8.0
+    max_kernel_negative: Annotated[float, Range(above=0.0, at_most=100.0)] = 8.0
     """Largest sum of the negative part of the kernel: more means that the exposure would have to be sharpened much."""
 
 

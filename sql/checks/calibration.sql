@@ -57,3 +57,27 @@ WHERE calexp.nx IS NULL OR calexp_residual.n_colour_star IS NULL
 -- A PSF image holds most of the light of a star, and not much more than all.
 SELECT visit, detector, total_flux_ratio, total_flux_ratio_err FROM calexp_residual
 WHERE total_flux_ratio NOT BETWEEN 0.98 AND 1.15
+
+-- name: saturation_has_calexp
+-- Every saturation level that was found belongs to a calexp, which has one.
+SELECT visit, detector, count(*) AS n FROM calexp_saturation GROUP BY visit, detector HAVING count(*) > 1
+UNION ALL
+SELECT visit, detector, 0 FROM calexp_saturation ANTI JOIN calexp USING (visit, detector)
+
+-- name: saturation_is_as_described
+-- No star has a flat top below the described saturation level (those that have are taken for saturated from there on).
+-- warning
+SELECT
+    visit,
+    detector,
+    band,
+    described_e,
+    round(found_e, 1) AS found_e,
+    n_flat_top,
+    CASE WHEN found_e < described_e / 2
+        THEN 'far off: do these frames have the unit, the sky and the exposure that the description says?'
+        ELSE 'the description says too much'
+    END AS verdict
+FROM calexp_saturation
+JOIN visit USING (visit)
+ORDER BY visit, detector

@@ -149,11 +149,12 @@ def test_stars_are_calibrated_at_the_epoch_of_the_exposure(monkeypatch, scene):
 
 
 def test_rows_fit_their_tables(monkeypatch, scene):
-    """Every column of calexp, source and streak is filled, apart from those that the runner fills."""
+    """Every column of what calibration writes is filled, apart from those that the runner fills."""
     raw, refcat = scene
     rows, columns = np.indices(raw.image.shape)
     satellite = 800.0 * np.exp(-0.5 * ((rows - 100.0 - 0.6 * columns) / 2.5) ** 2)
-    out = _run(monkeypatch, replace(raw, image=(raw.image + satellite).astype(np.float32)), refcat)
+    cut_off = np.minimum(raw.image + satellite, 8000.0).astype(np.float32)
+    out = _run(monkeypatch, replace(raw, image=cut_off), refcat)
     (streak,) = out.rows["streak"]
     assert streak["y1"] - streak["y0"] == pytest.approx(0.6 * (streak["x1"] - streak["x0"]), abs=3.0)
     database = duckdb.connect()
@@ -188,7 +189,28 @@ def test_exposures_that_cannot_be_used_are_refused_with_numbers(monkeypatch, sce
         _run(monkeypatch, raw, refcat, psf_size_pix=13)
     assert error.value.numbers["limit_pix"] == 13 / 4
     with pytest.raises(DataError, match="trailed"):
-        _run(monkeypatch, raw, refcat, max_ellipticity=0.0)
+        _run(monkeypatch, raw, refcat, max_ellipticity=1e-6)
+
+
+@pytest.mark.parametrize("fwhm_pix", [0.6, 1.0, 1.2, 1.4, 1.5])
+def test_undersampled_stars_are_called_that(monkeypatch, scene, fwhm_pix):
+    """Stars narrower than their pixels are no trails and no failed match, and the verdict has their width."""
+    image, _ = star_field(seed=31, n_star=70, fwhm_pix=fwhm_pix, flux_range=(3e3, 3e5), shape=(300, 300))
+    with pytest.raises(DataError, match="undersampled") as error:
+        _run(monkeypatch, _raw(image, _wcs()), scene[1])
+    assert error.value.numbers["star_fwhm_pix"] < error.value.numbers["required_fwhm_pix"] < 2.0
+
+
+def test_a_catalogue_without_the_band_is_called_that(monkeypatch, scene):
+    """Before anything is measured the verdict says which band is missing and which there are."""
+    raw, refcat = scene
+    n = len(refcat)
+    other = refcat.set_column(
+        refcat.column_names.index("magnitude_ab"), "magnitude_ab", pa.nulls(n, pa.float64())
+    ).set_column(refcat.column_names.index("bands"), "bands", pa.array([["g", "i"]] * n))
+    other = other.set_column(other.column_names.index("magnitudes_ab"), "magnitudes_ab", pa.array([[20.0, 19.0]] * n))
+    with pytest.raises(DataError, match="no magnitude in band r in this field; it has g, i$"):
+        _run(monkeypatch, raw, other)
 
 
 def test_reference_made_of_one_exposure_calibrates_it(scene):
