@@ -15,10 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
+from typing import Annotated
 
 from dbpipe import worker
 from dbpipe.catalog.failures import DIED, MEMORY_LIMIT, TIME_LIMIT
 from dbpipe.errors import DbpipeError
+from dbpipe.ranges import Range, Ranged
 
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 _LOOK_AHEAD_PER_WORKER = 3
@@ -36,20 +38,15 @@ _DYING_S = 5.0
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Ranged):
     """Settings of a run: what one unit of work may cost. No result depends on them."""
 
-    unit_time_limit_s: float = 3600.0
+    unit_time_limit_s: Annotated[float, Range(above=0.0, at_most=1e7)] = 3600.0
     """A unit that takes longer is ended and recorded as failed, and the run goes on [s]; the next runs try it again,
     three in all. The largest images of cameras in use take minutes."""
-    unit_memory_limit_mib: float = 16384.0
+    unit_memory_limit_mib: Annotated[float, Range(above=0.0, at_most=1e8)] = 16384.0
     """A unit whose process holds more memory of its own is ended in the same way [MiB]; Linux only. Give less if the
     machine has less for each worker."""
-
-    def __post_init__(self):
-        for name, value in vars(self).items():
-            if not 0.0 < value < float("inf"):
-                raise ValueError(f"{name} must be above 0 and finite, found {value}")
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class IngestConfig(Ranged):
 
     max_bad_fraction: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.5
     """Largest fraction of unusable pixels (NaN, infinite, bad values) that an image may have (0 to 1)."""
-    max_file_mib: float = MAX_FILE_MIB
+    max_file_mib: Annotated[float, Range(at_least=1.0, at_most=1e6)] = MAX_FILE_MIB
     """Largest size of a raw file, unpacked; larger ones are refused without being held in memory [MiB]."""
 
 
