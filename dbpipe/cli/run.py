@@ -12,8 +12,18 @@ from typing import Annotated
 import typer
 
 from dbpipe.cli.console import Progressing, console, reading, writing
-from dbpipe.cli.work import Debug, RetryFailed, SurveyArgument, Workers, print_ingest, print_kept, print_refcat
+from dbpipe.cli.work import (
+    Debug,
+    Overwrite,
+    RetryFailed,
+    SurveyArgument,
+    Workers,
+    print_ingest,
+    print_kept,
+    print_refcat,
+)
 from dbpipe.errors import DbpipeError, SurveyBusy
+from dbpipe.export import check_export
 from dbpipe.survey import CATALOG, Survey
 
 RESULTS = ["DiaSource", "dia_source_clean", "template_table", "visit_quality"]
@@ -50,6 +60,7 @@ def run(
     export_to: Annotated[
         Path | None, typer.Option("--export", metavar="FOLDER", help="Then write the results there as Parquet.")
     ] = None,
+    overwrite: Overwrite = False,
     if_busy: Annotated[
         IfBusy, typer.Option(help="If another command works on the survey: exit code 75, exit code 0, or wait for it.")
     ] = IfBusy.fail,
@@ -79,6 +90,8 @@ def run(
     out = console(quiet=quiet or as_json)
     record = {"survey": str(survey), "status": "done", "started_at": _now()}
     started = time.monotonic()
+    if export_to:
+        check_export(export_to, RESULTS, overwrite=overwrite)  # before the work
     try:
         if instrument and not (survey / CATALOG).exists():
             with Survey.init(survey, instrument=instrument) as made:
