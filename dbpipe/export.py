@@ -24,7 +24,7 @@ from dbpipe.catalog.dictionary import column_metadata
 from dbpipe.catalog.queries import directory
 from dbpipe.catalog.questions import asking, check_condition, find_relation
 from dbpipe.catalog.tiles import make_views
-from dbpipe.disk.ledger import check_output, write_output
+from dbpipe.disk.ledger import adopt, check_output, write_output
 from dbpipe.errors import ConfigError
 
 ROW_GROUP_ROWS = 100_000
@@ -129,6 +129,20 @@ def export_path(out, table):
             raise ConfigError(f"{table!r} cannot be the name of a file: say one, e.g. {path / 'rows.parquet'}")
         path = path / f"{table}.parquet"
     return path
+
+
+def check_export(out, tables, *, overwrite=False):
+    """Return the files of an export of tables to a folder, or of one table to a file; ConfigError if one cannot be.
+
+    ``overwrite``: files that dbpipe did not make are replaced, too.
+    """
+    is_new_folder = len(tables) > 1 and not Path(out).is_dir()  # whatever its name
+    paths = [export_path(Path(out) / f"{name}.parquet" if is_new_folder else out, name) for name in tables]
+    for path in paths:
+        if overwrite:
+            adopt(path)
+        check_output(path)
+    return paths
 
 
 def write_rows(path, reader, metadata, *, writers=None):

@@ -140,9 +140,9 @@ def _write(connection, folder, place, layout):
 
 def _write_files(connection, layout, due, folder, paths):
     """Write the files of a table that are not there yet, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
     if find_below(folder.parent.parent, f"{_FOLDER}/{folder.name}") is None:
         raise CatalogError(f"{folder} is a link, or lies behind one: nothing is published there")
+    folder.mkdir(parents=True, exist_ok=True)
     beside = {}
     try:
         for part, path in paths.items():

@@ -347,15 +347,9 @@ class Survey:
         overwrite : bool
             Replace files that dbpipe did not make, too.
         """
-        from dbpipe.disk.ledger import adopt, check_output
-        from dbpipe.export import export, export_path
+        from dbpipe.export import check_export, export
 
-        folder = len(tables) > 1 and not Path(out).is_dir()  # of several tables, whatever its name
-        paths = [export_path(Path(out) / f"{name}.parquet" if folder else out, name) for name in tables]
-        for path in paths:  # all are looked at before the first is written
-            if overwrite:
-                adopt(path)
-            check_output(path)
+        paths = check_export(out, tables, overwrite=overwrite)  # all of them before the first is written
         return [export(self.connection, p, table=name, where=where)[0] for p, name in zip(paths, tables, strict=True)]
 
     def export_layouts(self, out, layouts, *, margin_arcsec=10.0):

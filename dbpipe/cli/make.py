@@ -35,6 +35,8 @@ def simulate(
 
         dbpipe simulate sky --n-visit 12 --size 1024 --scene cosmic_rays --scene nan_block
 
+    Again into the same folder it replaces what it made there; other files in raw/ or truth/ are an error.
+
     A catalogue is linked to objects and answers every question; it has no images, so that a run finds nothing to do
     but the forced photometry, which fails.
 

@@ -16,6 +16,7 @@ from dbpipe.cli.console import Progressing, console, finite, print_outdated, rea
 from dbpipe.cli.work import (
     EXIT_FAILED_UNITS,
     Debug,
+    Overwrite,
     RetryFailed,
     SurveyArgument,
     Workers,
@@ -25,6 +26,7 @@ from dbpipe.cli.work import (
 )
 from dbpipe.discover import find_raw_files
 from dbpipe.errors import ConfigError, DbpipeError, SurveyBusy
+from dbpipe.export import check_export
 from dbpipe.opening import empty_catalog
 from dbpipe.pipeline import check_request, stage_names
 from dbpipe.survey import CATALOG, Survey
@@ -69,6 +71,7 @@ def run(
     export_to: Annotated[
         Path | None, typer.Option("--export", metavar="FOLDER", help="Then write the results there as Parquet.")
     ] = None,
+    overwrite: Overwrite = False,
     if_busy: Annotated[
         IfBusy, typer.Option(help="If another command works on the survey: exit code 75, exit code 0, or wait for it.")
     ] = IfBusy.fail,
@@ -100,6 +103,8 @@ def run(
     out = console(quiet=quiet or as_json)
     record = {"survey": str(survey), "status": "done", "started_at": _now()}
     started = time.monotonic()
+    if export_to:
+        check_export(export_to, RESULTS, overwrite=overwrite)  # before the work
     try:
         _check_arguments(to, refcat_file, export_to)
         if instrument and not (survey / CATALOG).exists():

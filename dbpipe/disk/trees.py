@@ -26,7 +26,7 @@ SCRATCH_FILE = re.compile(SCRATCH + r"\w+/part_number=[0-9]+/[\w.-]+\.parquet", 
 _SHAPE = re.compile(
     r"(\.tmp-[0-9-]+)?manifest\.json"
     r"|\w+/by_night/night=-?[0-9]+/\w+\.parquet"
-    r"|\w+/hats/(collection\.properties|[\w.+-]+/(hats\.properties|partition_info\.csv|dataset/("
+    r"|\w+/hats/(collection\.properties|\w[\w.+-]*/(hats\.properties|partition_info\.csv|dataset/("
     r"_metadata|_common_metadata|Norder=[0-9]+/Dir=[0-9]+/Npix=[0-9]+\.parquet)))",
     re.ASCII,
 )

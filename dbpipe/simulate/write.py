@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
+from dbpipe.disk.beside import TEMPORARY_PREFIX
 from dbpipe.disk.ledger import LEDGER, is_own, plain_errors, write_output
 from dbpipe.disk.places import find_files, is_folder
 from dbpipe.errors import ConfigError
@@ -79,7 +80,10 @@ def _require_room(out):
         found = [Path(entry.path) for name in ("raw", "truth") for _, entry in find_files(out / name)]
         found += [out / name for name in ("raw", "truth") if os.path.lexists(out / name) and not is_folder(out / name)]
         found += [out / "refcat.csv"] if os.path.lexists(out / "refcat.csv") else []
-        strangers = [path for path in found if path.name != LEDGER and not is_own(path)]
+        # a name that begins like this is what a kill left of a file
+        strangers = [
+            path for path in found if not path.name.startswith((LEDGER, TEMPORARY_PREFIX)) and not is_own(path)
+        ]
     if strangers:
         raise ConfigError(
             f"{strangers[0]} is there and was not simulated, or it was changed since: give another folder"

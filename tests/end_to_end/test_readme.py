@@ -109,7 +109,7 @@ def substitute(command, folder):
                 "SELECT s.dia_source_id, o.ra, o.dec FROM dia_source_clean AS s "
                 "JOIN dia_association USING (dia_source_id) JOIN dia_object AS o USING (dia_object_id) "
                 "ORDER BY s.score DESC LIMIT 1"
-            ).fetchone()
+            ).fetchall()[0]
         command = command.replace("DIASOURCE", str(source)).replace(OBJECT_PLACE, f"{ra:.5f},{dec:.5f}")
     return command
 
