@@ -8,6 +8,7 @@ published/
 
 import hashlib
 import json
+import re
 import shutil
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from dbpipe.catalog import snapshot
 from dbpipe.catalog.connection import ROW_GROUP_ROWS, refuse_link
 from dbpipe.catalog.files import TEMPORARY_PREFIX, sync_folder, write_beside
 from dbpipe.catalog.queries import load_named
+from dbpipe.errors import CatalogError
 from dbpipe.export import column_metadata, hash_of_views
 from dbpipe.layouts import ORDER_IN_TIME
 from dbpipe.partitions import Layout, fingerprint, write_parts
@@ -27,6 +29,8 @@ MAX_COPIED_ROWS = 200_000
 GRACE_S = 86_400.0
 """How long a file is kept for readers who have an old snapshot open."""
 _FOLDER = "tables"
+_TILE = re.compile(r"(?:source|object)_[0-9]+")
+_PART = re.compile(r"-?\w+")
 _CONTENT = {"dia_source": "dia_source_row_content", "dia_forced_source": "dia_forced_source_content"}
 """Table with nights -> query in sql/export/tables.sql of what tells whether its rows have changed."""
 
@@ -66,7 +70,7 @@ def _long_tables(connection):
     for table in _CONTENT:
         if n_row.get(("main", table), 0) > MAX_COPIED_ROWS:
             yield ("main", table), _by_night(connection, table)
-    tiles = {place: n for place, n in n_row.items() if place[0] == "association" and "_" in place[1]}
+    tiles = {place: n for place, n in n_row.items() if place[0] == "association" and _TILE.fullmatch(place[1])}
     if sum(tiles.values()) > MAX_COPIED_ROWS:
         for place, n in tiles.items():
             if n:
@@ -104,6 +108,8 @@ def _write(connection, folder, place, layout):
     """Write the files that are not there yet; return all of them, relative to the folder."""
     due, paths, named = {}, {}, []
     for part, (n_row, text) in fingerprint(connection, layout).items():
+        if not _PART.fullmatch(part):
+            raise CatalogError(f"{place[1]} has rows of {part!r}, which cannot be the name of a file: not a night")
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         relative = f"{_FOLDER}/{place[1]}/{part}-{digest}.parquet"
         named.append(relative)

@@ -16,7 +16,7 @@ from dbpipe.catalog.arrow import to_table
 from dbpipe.catalog.connection import transaction
 from dbpipe.catalog.lent import execute_with
 from dbpipe.catalog.queries import fetch_table, load_named
-from dbpipe.catalog.questions import asking
+from dbpipe.catalog.questions import asking, check_select
 from dbpipe.errors import ConfigError
 from dbpipe.template_cuts import Cut, choose, model_psf, weigh
 from dbpipe.template_depth import DepthModel
@@ -152,6 +152,7 @@ def propose(connection, config, *, band=None, max_psf_fwhm=None, quantile=None, 
     """
     if sql is not None:
         how, value = "sql", _read_select(sql)
+        check_select(connection, value)
     elif max_psf_fwhm is not None:
         how, value = "max_psf_fwhm_pix", max_psf_fwhm
     elif quantile is not None:
