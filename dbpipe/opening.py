@@ -80,28 +80,27 @@ class Writing:
     stale: None = field(default=None, init=False)
 
     def publish(self):
-        """Let readers see the catalogue as it is now; returns from when it is (UTC)."""
-        from dbpipe import published
-
-        self.label = published.publish(self.connection, self.root / CATALOG, self.root / SNAPSHOT)
-        return self.label.as_of
-
-    def publish_changes(self):
-        """Publish if the catalogue has changed since it was published.
+        """Let readers see the catalogue as it is now; returns from when it is (UTC).
 
         Raises
         ------
         DiskError, CatalogError
             If it cannot be published; the catalogue has everything all the same.
         """
+        from dbpipe import published
+
         try:
-            self.connection.execute("CHECKPOINT")
-            if self.label is None or not self.label.is_current(self.root / CATALOG):
-                self.publish()
+            self.label = published.publish(self.connection, self.root / CATALOG, self.root / SNAPSHOT)
         except (duckdb.Error, OSError) as error:
             of_disk = isinstance(error, OSError) or catalog_connection.is_disk_failure(error)
             text = "everything is done, but readers do not see it yet, for it cannot be published"
             raise (DiskError if of_disk else CatalogError)(f"{text}: {catalog_connection.first_line(error)}") from error
+        return self.label.as_of
+
+    def publish_changes(self):
+        """Publish if the catalogue has changed since it was published."""
+        if self.label is None or not self.label.is_current(self.root / CATALOG):
+            self.publish()
 
     def close(self):
         """Write everything to the file and let go of it."""

@@ -35,6 +35,8 @@ _FOLDER = "tables"
 _MADE = re.compile(rf"{_FOLDER}/\w+/(\.tmp-[0-9]+-([0-9]+-)?)?\w+-[0-9a-f]{{16}}\.parquet")
 """A file of rows, or one that was being written; whatever else is there was put there by somebody else."""
 _RECORD = "dropped.json"
+_TILE = re.compile(r"(?:source|object)_[0-9]+")
+_PART = re.compile(r"-?\w+")
 _CONTENT = {"dia_source": "dia_source_row_content", "dia_forced_source": "dia_forced_source_content"}
 """Table with nights -> query in sql/export/tables.sql of what tells whether its rows have changed."""
 
@@ -73,7 +75,7 @@ def _long_tables(connection):
     for table in _CONTENT:
         if n_row.get(("main", table), 0) > MAX_COPIED_ROWS:
             yield ("main", table), _by_night(connection, table)
-    tiles = {place: n for place, n in n_row.items() if place[0] == "association" and "_" in place[1]}
+    tiles = {place: n for place, n in n_row.items() if place[0] == "association" and _TILE.fullmatch(place[1])}
     if sum(tiles.values()) > MAX_COPIED_ROWS:
         for place, n in tiles.items():
             if n:
@@ -127,6 +129,8 @@ def _write(connection, folder, place, layout):
     """Write the files that are not there yet; return all of them, relative to the folder."""
     due, paths, named = {}, {}, []
     for part, (n_row, text) in fingerprint(connection, layout).items():
+        if not _PART.fullmatch(part):
+            raise CatalogError(f"{place[1]} has rows of {part!r}, which cannot be the name of a file: not a night")
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         relative = f"{_FOLDER}/{place[1]}/{part}-{digest}.parquet"
         named.append(relative)

@@ -19,7 +19,7 @@ from dbpipe.catalog.connection import is_disk_failure, transaction
 from dbpipe.catalog.failures import DATA, MAX_RUN, Failure, failure_of, stops_run
 from dbpipe.catalog.lent import execute_with
 from dbpipe.catalog.queries import fetch_table, load_named
-from dbpipe.catalog.questions import asking
+from dbpipe.catalog.questions import asking, check_select
 from dbpipe.errors import ConfigError, TransientError
 from dbpipe.ranges import Range, Ranged
 from dbpipe.template_cuts import Cut, choose, model_psf, weigh
@@ -232,6 +232,7 @@ def propose(connection, config, *, band=None, max_psf_fwhm=None, quantile=None, 
     replace(config, **{name: value for name, value in limits.items() if value is not None})  # refuses what is no limit
     if sql is not None:
         how, value = "sql", _read_select(sql)
+        check_select(connection, value)
     elif max_psf_fwhm is not None:
         how, value = "max_psf_fwhm_pix", max_psf_fwhm
     elif quantile is not None:

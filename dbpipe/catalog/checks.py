@@ -125,6 +125,8 @@ def _own(*, is_warning):
 def _of_user(folder, *, is_warning):
     """Yield name and text of a user's checks; a file without a ``-- name:`` line is one check of the file's name."""
     for path in sorted(Path(folder).glob("*.sql")) if folder else ():
+        if not path.is_file():  # a pipe would be waited for
+            raise ConfigError(f"the check {path} is not a file")
         try:
             queries = load(path) or {path.stem: path.read_text(encoding="utf-8").strip().rstrip(";")}
         except (CatalogError, UnicodeDecodeError, OSError) as error:

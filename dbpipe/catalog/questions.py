@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from functools import cache
 
 import duckdb
+import pyarrow as pa
 
-from dbpipe.catalog.connection import memory, only_reading, quote_name
+from dbpipe.catalog.connection import first_line, memory, only_reading, quote_name
 from dbpipe.catalog.sql_errors import LEND, explain_refusal
 from dbpipe.errors import ConfigError
 
@@ -56,9 +57,9 @@ def check_select(connection, text):
     except ValueError as error:  # a lone surrogate, a zero byte
         raise ConfigError(f"the query is not text that SQL can be: {error}") from error
     if len(kinds) != 1 or tree is None:
-        found = " and ".join(kinds) or "nothing"
-        more = ", with its columns listed: ON column IN (...)" if re.search(r"\bPIVOT\b", query, re.IGNORECASE) else ""
-        raise ConfigError(f"only questions are answered here: this is not one SELECT{more} but {found[:80]}")
+        found = " and ".join(kinds).replace("MULTI", "several statements")[:80] or "nothing"
+        more = " (a PIVOT needs its columns: ON column IN (...))" if "pivot" in text.lower() else ""
+        raise ConfigError(f"only questions are answered here: this is not one SELECT but {found}{more}")
     for node in _nodes(tree):
         _check_node(connection, node)
 
@@ -88,6 +89,8 @@ def refusals(connection, query):
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise ConfigError(explain_refusal(connection, query, error)) from error
+    except pa.ArrowException as error:  # SELECT () has no column that a table could have
+        raise ConfigError(f"the answer is none that can be handed on: {first_line(error)}") from error
 
 
 def ask(connection, query, parameters=None):

@@ -93,7 +93,7 @@ def find_tiles(connection):
     """Return the numbers of the tiles that have tables, sorted; in a snapshot those are views of files."""
     rows = connection.execute(
         "SELECT table_name FROM information_schema.tables WHERE table_schema = 'association' "
-        "AND starts_with(table_name, 'source_') AND table_catalog = current_database()"
+        "AND regexp_full_match(table_name, 'source_[0-9]+') AND table_catalog = current_database()"
     ).fetchall()
     return sorted(int(name.removeprefix("source_")) for (name,) in rows)
 
