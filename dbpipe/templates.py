@@ -1,7 +1,9 @@
 """The decision which exposures make the template: a query on seeing, kept as rows.
 
 Seeing here is ``psf_fwhm_det_pix``, 2.355 times the determinant radius in native pixels: the measure that the classic
-cut of 4.85 pix was made in.  The exposures that pass also decide the model PSF that they are matched to.
+cut of 4.85 pix was made in.  Exposures are compared on the sky: native pixels are those of the band's median exposure,
+so that a visit is not the sharpest because it was binned.  The exposures that pass also decide the model PSF that they
+are matched to.
 """
 
 import logging
@@ -48,7 +50,7 @@ class TemplateConfig(Ranged):
     choose: Literal["auto", "quantile", "max_psf_fwhm_pix", "sql"] = "auto"
     """How."""
     max_psf_fwhm_pix: Annotated[float, Range(above=0.0, at_most=100.0)] = 4.85
-    """The cut when choose is max_psf_fwhm_pix, in native pixels."""
+    """The cut when choose is max_psf_fwhm_pix, in native pixels of the band's median exposure."""
     quantile: Annotated[float, Range(above=0.0, at_most=1.0)] = 0.33
     """Best part of the exposures by seeing, when choose is quantile."""
     sql: str = ""

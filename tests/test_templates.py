@@ -30,6 +30,9 @@ def add_exposure(database, visit, fwhm_pix, *, band="r", **changes):
     database.execute("INSERT INTO patch_overlap VALUES (0, 500500, ?, 0)", [visit])
 
 
+WAYS = ({"max_psf_fwhm": 4.0}, {"quantile": 0.5}, {"auto": True})
+
+
 @pytest.fixture
 def database():
     """A catalogue in memory with eight exposures on a tract of finer pixels."""
@@ -260,6 +263,25 @@ def test_every_band_gets_its_own_decision(database):
     assert chosen(by_band["g"]) == {20, 21}
     assert [decision.band for decision in templates.in_force(database, band=["g"])] == ["g"]
     assert [d.band for d in templates.propose(database, CONFIG, band=["r"], auto=True)] == ["r"]
+
+
+def test_seeing_is_compared_on_the_sky(database):
+    """A visit binned 2 x 2 has half the FWHM in its pixels and the same seeing: it goes where its seeing puts it."""
+    unbinned = {tuple(how.items()): propose(database, **how) for how in WAYS}
+    database.execute("""
+        UPDATE calexp SET pixel_scale_arcsec = 0.4, psf_fwhm_pix = psf_fwhm_pix / 2, sky_noise_e = sky_noise_e * 2,
+            psf_fwhm_det_pix = psf_fwhm_det_pix / 2, psf_effective_area_pix = psf_effective_area_pix / 4
+        WHERE visit IN (1, 6)
+    """)
+    for how in WAYS:
+        before, after = unbinned[tuple(how.items())], propose(database, **how)
+        assert chosen(after) == chosen(before)
+        assert after.target_fwhm_pix == pytest.approx(before.target_fwhm_pix)
+        assert after.predicted_depth_mag == pytest.approx(before.predicted_depth_mag)
+    decide(database, max_psf_fwhm=4.0)
+    (current,) = templates.in_force(database)
+    fwhm_pix = [row["psf_fwhm_det_pix"] for row in current.exposures]
+    assert fwhm_pix == pytest.approx(sorted(FWHM), rel=0.01) and fwhm_pix == sorted(fwhm_pix)
 
 
 def test_an_unknown_way_is_refused():

@@ -169,7 +169,10 @@ def _mapping(pairs):
 def template(
     survey: SurveyArgument,
     max_psf_fwhm: Annotated[
-        float | None, typer.Option(metavar="PIX", min=0, callback=finite, help="Largest FWHM, native pixels.")
+        float | None,
+        typer.Option(
+            metavar="PIX", min=0, callback=finite, help="Largest FWHM, native pixels (of the median exposure)."
+        ),
     ] = None,
     quantile: Annotated[
         float | None, typer.Option(min=0, max=1, callback=finite, help="Best part of the exposures by FWHM.")

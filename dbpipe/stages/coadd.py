@@ -245,7 +245,7 @@ def _input_row(unit, row, number, weight, offset, usable, rejected):
 COADD = Stage(
     "coadd",
     key=("template_id", "tract", "patch"),
-    version=15,
+    version=16,
     writes=("coadd", "coadd_input"),
     run=coadd,
     config=CoaddConfig,

@@ -18,6 +18,11 @@ from dbpipe.sky.healpix import hpx29
 from dbpipe.sky.wcs import pixel_to_sky
 from dbpipe.units import ARCSEC_PER_DEG, FWHM_PER_SIGMA
 
+SPOILING = ("edge", "saturated", "bad", "cosmic_ray", "streak", "no_template")
+"""Flags that speak against every flux, the macro is_spoiled in SQL."""
+BESIDE_STAR_SCORE = 10.0
+"""Beside a star a score this high is a source: what the star leaves is part of the score's noise."""
+
 
 def unit_columns(unit, n):
     shared = {key: [unit[key]] * n for key in ("visit", "detector", "band", "template_id", "midpoint_mjd_tai")}
@@ -215,3 +220,17 @@ def mask_columns(mask, x, y, *, radius_pix, fwhm_pix):
         "flag_no_template": (core & bit.NO_DATA) != 0,
         "flag_template_rejected": (centre & bit.REJECTED) != 0,
     }
+
+
+def is_clean(columns):
+    """Return which sources nothing speaks against, (n,) bool: the rows of the view dia_source_clean.
+
+    Parameters
+    ----------
+    columns : dict of (n,) arrays, columns of dia_source
+    """
+    spoiled = np.any([columns[f"flag_{name}"] for name in SPOILING], axis=0)
+    unlike = np.any([columns[f"flag_{name}"] for name in ("dipole", "fit_failed", "shape")], axis=0)
+    near_star = np.logical_or(columns["flag_near_saturated"], columns["flag_bright_star"])
+    beside_star = near_star & (np.abs(columns["score"]) < BESIDE_STAR_SCORE)
+    return columns["is_primary"] & ~spoiled & ~unlike & ~beside_star

@@ -25,11 +25,10 @@ from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.wcs import pixel_scale_arcsec, pixel_to_sky
 from dbpipe.stage import Outputs, Skip, Stage
 from dbpipe.stages.detect import DETECT, measure_difference
+from dbpipe.stages.detect_columns import is_clean
 from dbpipe.stages.difference import DIFFERENCE
 from dbpipe.stages.injected_copy import copy_with, flux_at, read_original, subtract_copy
 
-NO_DEFECT = ("flag_template_rejected", "flag_trail")
-"""Flags that do not speak against a source: the view dia_source_clean forgives the same."""
 STRONG_SNR = 7.0
 """True S/N above which sources count for completeness_above_7 and for fluxes: below, only those that the noise has
 lifted are found, and their fluxes are too high."""
@@ -177,10 +176,10 @@ def _matched(found, x, y, *, radius_pix, wcs, shape):
     names = [name for name in found if name.startswith("flag_")]
     flags = np.full(len(x), None, object)
     flags[there] = [" ".join(name for name in names if found[name][k]) for k in row]
-    primary = np.zeros(len(x), bool)
+    primary, clean = np.zeros((2, len(x)), bool)
     primary[there] = found["is_primary"][row]
-    clean = np.array([f is not None and not set(f.split()) - set(NO_DEFECT) for f in flags])
-    return columns | {"flags": flags, "is_detected": primary, "is_recovered": primary & clean}
+    clean[there] = is_clean(found)[row]
+    return columns | {"flags": flags, "is_detected": primary, "is_recovered": clean}
 
 
 def _joined(unit, parts):
@@ -239,7 +238,7 @@ def _summary(unit, columns):
 INJECT = Stage(
     "inject",
     key=("visit", "detector"),
-    version=2,
+    version=3,
     writes=("injected_source", "injection_summary"),
     run=inject,
     config=InjectConfig,

@@ -43,9 +43,19 @@ WHERE dia_source_id >> 22 <> visit OR (dia_source_id >> 14) & 255 <> detector
 SELECT dia_source_id, ra, dec, ra_err, dec_err, psf_flux_err_njy FROM dia_source
 WHERE ra < 0 OR ra >= 360 OR dec < -90 OR dec > 90 OR ra_err <= 0 OR dec_err <= 0 OR psf_flux_err_njy <= 0
 
--- name: primary_means_five
--- A DIASource is primary exactly if its score is 5 or more.
-SELECT dia_source_id, score, is_primary FROM dia_source WHERE is_primary <> (abs(score) >= 5)
+-- name: primary_by_its_setting
+-- A DIASource is primary exactly if its score reaches primary_score, as it was set when the image was measured.
+WITH image AS (
+    SELECT diffim.visit, diffim.detector, CAST(run.settings ->> '$.detect.primary_score' AS DOUBLE) AS primary_score
+    FROM diffim
+    JOIN unit ON unit.stage = 'detect'
+        AND unit.unit_key = concat('visit=', diffim.visit, ',detector=', diffim.detector)
+    JOIN run USING (run_id)
+)
+SELECT dia_source_id, score, is_primary, primary_score
+FROM dia_source
+JOIN image USING (visit, detector)
+WHERE is_primary <> (abs(score) >= primary_score)
 
 -- name: sample_has_diffim
 -- Every cell belongs to a diffim, which has 16 of them.

@@ -11,6 +11,6 @@ ANTI JOIN diffim ON diffim.visit = s.visit AND diffim.detector = s.detector AND 
 SELECT DISTINCT visit, detector FROM injected_source ANTI JOIN injection_summary USING (visit, detector)
 
 -- name: recovered_is_detected
--- A recovered source is detected, and a detected one has a measured score of 5 or more.
+-- A recovered source is detected, and a detected one has a positive score and a flux.
 SELECT visit, detector, number FROM injected_source
-WHERE is_recovered > is_detected OR (is_detected AND NOT coalesce(score >= 5, false))
+WHERE is_recovered > is_detected OR (is_detected AND (score IS NULL OR score <= 0 OR psf_flux_njy IS NULL))

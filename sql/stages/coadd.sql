@@ -23,15 +23,18 @@ GROUP BY ALL
 ORDER BY warp.template_id, warp.tract, warp.patch
 
 -- name: warps
--- The warps of a patch; the variance of the sky before matching is what a point source sees, so it makes the weight.
+-- The warps of a patch; the variance of the sky before matching is what a point source sees, so it makes the weight. It is
+-- that of a pixel of the tract: exposures with different binning then weigh what they see.
 SELECT
     warp.visit,
     warp.detector,
     warp.path,
     visit.midpoint_mjd_tai,
-    (calexp.sky_noise_e * calexp.njy_per_e) ** 2 AS sky_variance_njy2
+    (calexp.sky_noise_e * calexp.njy_per_e * tract.pixel_scale_arcsec / calexp.pixel_scale_arcsec) ** 2
+        AS sky_variance_njy2
 FROM warp
 JOIN calexp USING (visit, detector)
 JOIN visit USING (visit)
+JOIN tract ON tract.tract = warp.tract
 WHERE warp.template_id = $template_id AND warp.tract = $tract AND warp.patch = $patch
 ORDER BY warp.visit, warp.detector

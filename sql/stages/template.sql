@@ -48,6 +48,9 @@ WHERE failure.stage = 'calibrate'
 -- Every calibrated exposure of a tract and band, with a veto where seeing alone would deceive: cloudy and nearly empty
 -- exposures, trailed ones, and those with bad positions. The medians are those of the band; the transparency is relative
 -- to the better exposures, electrons for each nJy and second.
+--
+-- Seeing and noise are compared on the sky: all that is in pixels is in those of the median exposure, whatever the binning
+-- of a visit was.
 WITH exposure AS (
     SELECT
         calexp.visit,
@@ -81,6 +84,8 @@ WITH exposure AS (
 
 typical AS (
     SELECT
+        median(pixel_scale_arcsec) AS pixel_scale_arcsec,
+        median(psf_fwhm_det_pix / psf_fwhm_pix) AS det_ratio,
         median(depth_5sigma_mag) AS depth_5sigma_mag,
         median(astrom_rms_arcsec) AS astrom_rms_arcsec,
         median(n_source) AS n_source,
@@ -89,7 +94,18 @@ typical AS (
 )
 
 SELECT
-    exposure.*,
+    exposure.* REPLACE (
+        exposure.psf_fwhm_pix * exposure.pixel_scale_arcsec / typical.pixel_scale_arcsec AS psf_fwhm_pix,
+        seeing_det_pix(
+            exposure.psf_fwhm_det_pix,
+            exposure.psf_fwhm_pix,
+            exposure.pixel_scale_arcsec / typical.pixel_scale_arcsec,
+            typical.det_ratio
+        ) AS psf_fwhm_det_pix,
+        exposure.psf_effective_area_pix * (exposure.pixel_scale_arcsec / typical.pixel_scale_arcsec) ** 2
+            AS psf_effective_area_pix,
+        exposure.sky_noise_njy * typical.pixel_scale_arcsec / exposure.pixel_scale_arcsec AS sky_noise_njy
+    ),
     exposure.throughput / typical.throughput AS transparency,
     CASE
         WHEN exposure.depth_5sigma_mag < typical.depth_5sigma_mag - $max_depth_loss_mag
@@ -121,12 +137,26 @@ FROM (
 )
 
 -- name: inputs
--- What was decided for a template.
-SELECT template_input.* EXCLUDE (template_id), calexp.psf_fwhm_pix, calexp.psf_fwhm_det_pix, calexp.depth_5sigma_mag
-FROM template_input
-LEFT JOIN calexp USING (visit, detector)
-WHERE template_id = $template_id
-ORDER BY calexp.psf_fwhm_det_pix, visit, detector
+-- What was decided for a template; pixels are those of the median exposure.
+WITH input AS (
+    SELECT
+        template_input.* EXCLUDE (template_id),
+        calexp.psf_fwhm_pix,
+        calexp.psf_fwhm_det_pix,
+        calexp.depth_5sigma_mag,
+        calexp.pixel_scale_arcsec / median(calexp.pixel_scale_arcsec) OVER () AS scale,
+        median(calexp.psf_fwhm_det_pix / calexp.psf_fwhm_pix) OVER () AS det_ratio
+    FROM template_input
+    LEFT JOIN calexp USING (visit, detector)
+    WHERE template_id = $template_id
+)
+
+SELECT * EXCLUDE (scale, det_ratio) REPLACE (
+    psf_fwhm_pix * scale AS psf_fwhm_pix,
+    seeing_det_pix(psf_fwhm_det_pix, psf_fwhm_pix, scale, det_ratio) AS psf_fwhm_det_pix
+)
+FROM input
+ORDER BY seeing_det_pix(input.psf_fwhm_det_pix, input.psf_fwhm_pix, scale, det_ratio), visit, detector
 
 -- name: curve
 -- The cuts that were weighed for a template.

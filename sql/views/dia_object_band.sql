@@ -6,9 +6,10 @@ WITH epoch AS NOT MATERIALIZED (
         dia_object_id,
         band,
         midpoint_mjd_tai,
-        CASE WHEN NOT (
-            flag_edge OR flag_saturated OR flag_bad OR flag_streak OR flag_cosmic_ray OR flag_no_template
-        ) THEN psf_flux_njy END AS flux,
+        CASE
+            WHEN NOT is_spoiled(flag_edge, flag_saturated, flag_bad, flag_cosmic_ray, flag_streak, flag_no_template)
+                THEN psf_flux_njy
+        END AS flux,
         CASE WHEN flux IS NOT NULL THEN 1 / psf_flux_err_njy ** 2 END AS weight
     FROM dia_forced_source
 ),

@@ -1,6 +1,7 @@
 -- The sources to trust: primary detections that no flag speaks against. flag_template_rejected is no defect: it says that
 -- the template here is made of fewer inputs than elsewhere; nor is flag_trail: it says that the source moved. What a star
--- leaves is part of the score's noise, so beside one a high score is a source.
+-- leaves is part of the score's noise, so beside one a high score is a source. `dbpipe inject` calls recovered what is
+-- clean by the same rule (is_clean in dbpipe/stages/detect_columns.py; a test holds the two together).
 CREATE OR REPLACE VIEW dia_source_clean AS
 SELECT
     *,
@@ -10,12 +11,7 @@ SELECT
     END AS psf_flux_debiased_njy
 FROM dia_source
 WHERE is_primary
-    AND NOT flag_edge
-    AND NOT flag_saturated
-    AND NOT flag_bad
-    AND NOT flag_cosmic_ray
-    AND NOT flag_streak
-    AND NOT flag_no_template
+    AND NOT is_spoiled(flag_edge, flag_saturated, flag_bad, flag_cosmic_ray, flag_streak, flag_no_template)
     AND NOT flag_dipole
     AND NOT flag_fit_failed
     AND NOT flag_shape

@@ -31,12 +31,15 @@ SELECT
     detection.dia_source_id IS NOT NULL AS detected,
     detection.dia_source_id,
     forced.psf_flux_njy IS NOT NULL
-        AND NOT forced.flag_edge
-        AND NOT forced.flag_saturated
-        AND NOT forced.flag_bad
-        AND NOT forced.flag_streak
-        AND NOT forced.flag_cosmic_ray
-        AND NOT forced.flag_no_template AS is_clean,
+        -- what a star nearby leaves is in the error, and there is no shape: neither flag of a detection speaks against it
+        AND NOT is_spoiled(
+            forced.flag_edge,
+            forced.flag_saturated,
+            forced.flag_bad,
+            forced.flag_cosmic_ray,
+            forced.flag_streak,
+            forced.flag_no_template
+        ) AS is_clean,
     forced.n_blend,
     diffim.template_id,
     diffim.leave_one_out AS in_template,

@@ -1,0 +1,57 @@
+"""What is clean is one thing, wherever it is asked."""
+
+import duckdb
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dbpipe.catalog.queries import directory
+from dbpipe.stages.detect_columns import SPOILING, is_clean
+
+FLAGS = (*SPOILING, "dipole", "fit_failed", "shape", "near_saturated", "bright_star", "template_rejected", "trail")
+ROW = st.tuples(
+    st.booleans(), st.sampled_from([-30.0, -10.0, -9.9, 4.5, 9.99, 10.0, 50.0]), st.sets(st.sampled_from(FLAGS))
+)
+
+
+@pytest.fixture(scope="module")
+def database():
+    """The view over a table with the columns that it asks for."""
+    connection = duckdb.connect()
+    flags = ", ".join(f"flag_{name} BOOLEAN" for name in FLAGS)
+    connection.execute(
+        "CREATE TABLE dia_source (n INTEGER, is_primary BOOLEAN, score DOUBLE, x_err DOUBLE, psf_flux_njy DOUBLE, "
+        f"snr DOUBLE, {flags})"
+    )
+    for name in ("is_spoiled", "dia_source_clean"):
+        connection.execute((directory("sql") / "views" / f"{name}.sql").read_text())
+    yield connection
+    connection.close()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(ROW, min_size=1, max_size=40))
+def test_injection_calls_clean_what_the_view_has(database, rows):
+    """Whatever flags and score a source has, dbpipe inject and the view dia_source_clean say the same of it."""
+    columns = {"is_primary": np.array([row[0] for row in rows]), "score": np.array([row[1] for row in rows])}
+    columns |= {f"flag_{name}": np.array([name in row[2] for row in rows]) for name in FLAGS}
+    database.execute("DELETE FROM dia_source")
+    names = ["is_primary", "score", *(f"flag_{name}" for name in FLAGS)]
+    database.executemany(
+        f"INSERT INTO dia_source (n, x_err, psf_flux_njy, snr, {', '.join(names)}) "
+        f"VALUES (?, 0.1, 1, 5, {', '.join('?' * len(names))})",
+        [[k, *(columns[name][k].item() for name in names)] for k in range(len(rows))],
+    )
+    in_view = {n for (n,) in database.execute("SELECT n FROM dia_source_clean").fetchall()}
+    assert in_view == set(np.flatnonzero(is_clean(columns)).tolist())
+
+
+def test_the_list_of_flags_stands_once():
+    """No view but is_spoiled lists the flags by itself: all that is clean is said with it."""
+    for path in (directory("sql") / "views").glob("*.sql"):
+        text = path.read_text()
+        assert "NOT flag_cosmic_ray" not in text and "OR flag_cosmic_ray" not in text, path.name
+    macro = (directory("sql") / "views" / "is_spoiled.sql").read_text()
+    assert f"({', '.join(('edge', 'saturated', 'bad', 'cosmic_ray', 'streak', 'no_template'))})" in macro
+    assert set(SPOILING) == {"edge", "saturated", "bad", "cosmic_ray", "streak", "no_template"}
