@@ -110,9 +110,8 @@ def migrate(connection, migrations=None):
         try:
             with transaction(connection):
                 connection.execute(_LEDGER)
-                for statement in connection.extract_statements(migration.text):
-                    for text in spread(connection, statement):
-                        connection.execute(text)
+                for statement in spread(connection, migration.text):
+                    connection.execute(statement)
                 check_tiles(connection)
                 connection.execute(
                     "INSERT INTO schema_migration VALUES (?, ?, ?, ?, ?)",

@@ -7,7 +7,6 @@ views ``dia_association`` and ``dia_object`` show the tiles as one.
 
 import re
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -24,13 +23,11 @@ _MEANING = {
     "object": "DIAObjects: sources of any time and band that are one thing on the sky",
 }
 _PATTERN = re.compile(rf"\bassociation\s*\.\s*({'|'.join(_KINDS)})\b", re.IGNORECASE)
-_CHANGES = (
-    duckdb.StatementType.ALTER,
-    duckdb.StatementType.UPDATE,
-    duckdb.StatementType.INSERT,
-    duckdb.StatementType.DELETE,
-)
-_COMMENT_ON = re.compile(r"\s*COMMENT\b", re.IGNORECASE)
+_STATEMENT = re.compile(r"""(?:--[^\n]*|/\*.*?\*/|'[^']*'|"[^"]*"|[^;])+""", re.DOTALL)
+"""Up to a semicolon that is in no comment and no quotes."""
+_COMMENT = re.compile(r"""('[^']*'|"[^"]*")|--[^\n]*|/\*.*?\*/""", re.DOTALL)
+"""Or what is quoted, and then is none."""
+_CHANGE = re.compile(r"\s*(ALTER|UPDATE|INSERT|DELETE)\b", re.IGNORECASE)
 
 
 class Tiles:
@@ -98,27 +95,19 @@ def find_tiles(connection):
     return sorted(int(name.removeprefix("source_")) for (name,) in rows)
 
 
-def spread(connection, statement):
-    """Return a statement of a migration as it is done to every table that it means.
+def spread(connection, text):
+    """Yield the statements of a migration, as they are done one after the other to every table that they mean.
 
     What changes the pattern ``association.source`` or ``association.object`` is done to the tables of all tiles too:
     the rows are there, and the next tile is made like the pattern.
-
-    Parameters
-    ----------
-    connection : duckdb connection
-    statement : duckdb.Statement
-
-    Returns
-    -------
-    list of str
     """
-    text = statement.query
-    bare = re.sub(r"--[^\n]*|/\*.*?\*/", " ", text, flags=re.DOTALL)
-    kinds = {kind.lower() for kind in _PATTERN.findall(bare)}
-    if statement.type not in _CHANGES or _COMMENT_ON.match(bare) or not kinds:
-        return [text]
-    return [text, *(_PATTERN.sub(rf"association.\1_{tile}", text) for tile in find_tiles(connection))]
+    for statement in _STATEMENT.findall(text):
+        bare = _COMMENT.sub(lambda found: found[1] or " ", statement)
+        if bare.strip():
+            yield statement
+        if _CHANGE.match(bare) and _PATTERN.search(bare):
+            for tile in find_tiles(connection):
+                yield _PATTERN.sub(rf"association.\1_{tile}", bare)
 
 
 def check_tiles(connection):

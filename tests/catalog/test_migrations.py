@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from dbpipe.catalog import connection, migrations
+from dbpipe.catalog.tiles import Tiles, check_tiles
 from dbpipe.errors import CatalogError
+from dbpipe.export import apply_views
 
 FIRST = migrations.Migration(1, "first", "CREATE TABLE a (x INTEGER); INSERT INTO a VALUES (1)")
 SECOND = migrations.Migration(2, "second", "ALTER TABLE a ADD COLUMN y INTEGER")
@@ -69,3 +71,51 @@ def test_every_column_is_documented(catalog):
     ).fetchall()
     tables = catalog.execute("SELECT table_name FROM duckdb_tables() WHERE comment IS NULL").fetchall()
     assert (columns, tables) == ([], [])
+
+
+@pytest.fixture
+def tiled(catalog):
+    """A catalogue of today with two tiles, which have an object each."""
+    migrations.migrate(catalog)
+    Tiles(catalog).add([7, 11])
+    names = [name for name, *_ in catalog.execute("DESCRIBE association.object").fetchall()]
+    for tile in (7, 11):
+        catalog.execute(
+            f"INSERT INTO association.object_{tile} SELECT {', '.join(f'{tile} AS {name}' for name in names)}"
+        )
+    return catalog
+
+
+def migrate_further(catalog, text):
+    known = migrations.read_migrations()
+    migrations.migrate(catalog, [*known, migrations.Migration(len(known) + 1, "more", text)])
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "values"),
+    [
+        ("ALTER TABLE association.object ADD COLUMN more BOOLEAN DEFAULT false", "more", [False, False]),
+        ("-- a; b\nALTER TABLE association . Object ADD COLUMN more INTEGER", "more", [None, None]),
+        ("ALTER TABLE association.object RENAME COLUMN max_score TO best", "best", [7.0, 11.0]),
+        ("ALTER TABLE association.object ALTER n_night TYPE BIGINT; SELECT ';'", "n_night", [7, 11]),
+        ("UPDATE association.object SET ra = -ra /* ; */ WHERE dec > length('-- no; comment')", "ra", [7.0, 11.0]),
+        ("UPDATE association.object SET ra = -ra WHERE dec > 10", "ra", [7.0, -11.0]),
+        ("COMMENT ON COLUMN association.object.ra IS '[deg] it''s; ALTER TABLE association.object'", "ra", [7.0, 11.0]),
+    ],
+)
+def test_what_changes_the_pattern_changes_every_tile(tiled, text, column, values):
+    """Rows are in tables per tile, which a migration cannot name: what it does to their pattern is done to them."""
+    migrate_further(tiled, text)
+    check_tiles(tiled)
+    found = [tiled.execute(f"SELECT {column} FROM association.object_{tile}").fetchall()[0][0] for tile in (7, 11)]
+    assert found == values
+    Tiles(tiled).add([13])
+    apply_views(tiled)
+    assert sorted(tiled.execute(f"SELECT {column} FROM dia_object").fetchall()) == sorted((value,) for value in values)
+
+
+def test_tiles_unlike_their_pattern_are_refused(tiled):
+    """A migration that makes the pattern anew without its tiles is taken back."""
+    with pytest.raises(CatalogError, match="2 tables of tiles are not like their pattern, association.object_11"):
+        migrate_further(tiled, "DROP TABLE association.object; CREATE TABLE association.object (ra DOUBLE)")
+    assert tiled.execute("SELECT ra, dec FROM association.object_7").fetchall() == [(7.0, 7.0)]
