@@ -66,7 +66,10 @@ READERS = {
     "a.ecsv": [lambda path: Table.read(path)["id"]],
     "a.vot": [lambda path: Table.read(path)["id"]],
     "a.json": [lambda path: [row["id"] for row in json.loads(path.read_text())]],
-    "a.jsonl": [lambda path: [json.loads(line)["id"] for line in path.read_text().splitlines()]],
+    "a.jsonl": [
+        lambda path: [json.loads(line)["id"] for line in path.read_text().splitlines()],
+        lambda path: pd.read_json(path, lines=True, engine="pyarrow", dtype_backend="pyarrow")["id"],
+    ],
 }
 
 
