@@ -26,6 +26,8 @@ from dbpipe.errors import ConfigError
 
 ROW_GROUP_ROWS = 100_000
 """Rows per group: some 10 MB, read as a whole or skipped as a whole by its minimum and maximum."""
+FOOTER_VERSION = 2
+"""Of what `describe_schema` writes into Parquet files: an export in parts writes files with an older one anew."""
 _ECSV_TYPE = {"halffloat": "float16", "float": "float32", "double": "float64", "bool": "bool"}
 
 
