@@ -34,6 +34,8 @@ CREATE OR REPLACE TABLE schema_view (sha256 VARCHAR NOT NULL);
 COMMENT ON TABLE schema_view IS 'Which views and macros stand in this catalogue: one row';
 COMMENT ON COLUMN schema_view.sha256 IS '[] hash of their texts';
 """
+FOOTER_VERSION = 2
+"""Of what `describe_schema` writes into Parquet files: an export in parts writes files with an older one anew."""
 _ECSV_TYPE = {"halffloat": "float16", "float": "float32", "double": "float64", "bool": "bool"}
 
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 from dbpipe import hats
 from dbpipe.catalog.dictionary import query_metadata
 from dbpipe.catalog.queries import load_named
+from dbpipe.export import FOOTER_VERSION
 from dbpipe.partitions import Layout
 from dbpipe.sky import tiles
 
@@ -115,5 +116,5 @@ def _description(connection, query):
     if "hpx29" in metadata:
         metadata["_healpix_29"] = metadata["hpx29"]
     types = [str(kind) for kind in relation.types]
-    text = json.dumps([relation.columns, types, metadata])
+    text = json.dumps([relation.columns, types, metadata, FOOTER_VERSION])
     return {"metadata": metadata, "format": hashlib.sha256(text.encode()).hexdigest()[:12]}

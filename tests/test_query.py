@@ -212,3 +212,22 @@ def test_an_answer_is_a_relation_but_for_its_data_frame(root):
         assert answer.fetchall()[2][:2] == (2, pytest.approx(1.5))
         assert [str(kind) for kind in answer.df().dtypes][:3] == ["int64", "float64", "int64"]
         assert answer.join(answer.set_alias("other"), "n").order("n").df()["n"].tolist() == [0, 1, 2]
+
+
+def test_a_fits_table_is_lent(run, tmp_path):
+    """`--with` shows a query the rows of a FITS table, ids to the last digit and what is missing as NULL."""
+    Table({"id": [2**60 + 1, 5], "ra": [53.01, float("nan")]}).write(tmp_path / "mine.fits")
+    query = "SELECT id, ra FROM mine ORDER BY id DESC"
+    code, out, _ = run("sql", query, "--with", f"mine={tmp_path}/mine.fits", "--json")
+    assert code == 0
+    assert [json.loads(line) for line in out.splitlines()] == [{"id": 2**60 + 1, "ra": 53.01}, {"id": 5, "ra": None}]
+
+
+def test_an_answer_has_the_units_of_bare_columns(root, tmp_path):
+    """What is computed has no unit, whatever it is called; what is renamed keeps its own."""
+    with dbpipe.open(root) as survey:
+        survey.write(
+            tmp_path / "a.parquet", "SELECT ra AS x, psf_flux_njy / 1000 AS psf_flux_njy FROM dia_source_clean"
+        )
+    known = {field.name: (field.metadata or {}).get(b"unit") for field in pq.read_schema(tmp_path / "a.parquet")}
+    assert known == {"x": b"deg", "psf_flux_njy": None}

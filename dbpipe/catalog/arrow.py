@@ -82,7 +82,7 @@ def check_columns(connection, table_name, table):
 
 
 def pandas_keys(schema):
-    """Return the metadata by which pandas reads whole numbers and truth values with gaps as Int64 and boolean.
+    """Return the metadata by which pandas reads whole numbers with gaps as such (Int64).
 
     Without it a column of ids that has a gap becomes floating point, in which ids beyond 2^53 run together. See
     "Storing pandas DataFrame objects in Apache Parquet format" in the documentation of pandas; polars, DuckDB and
@@ -128,8 +128,6 @@ def unique_names(names):
 
 def _pandas_type(kind):
     """Name of the pandas type that knows gaps, None for kinds that know them anyway."""
-    if pa.types.is_boolean(kind):
-        return "boolean"
     return str(kind).replace("u", "U").replace("int", "Int") if pa.types.is_integer(kind) else None
 
 

@@ -52,7 +52,12 @@ def sql(
 ):
     """Ask the database; nothing is changed. `dbpipe schema` lists tables, columns and macros.
 
-    A value for `$name` in the query comes with `--set name=value`; it is never taken for SQL.
+    A value for `$name` in the query comes with `--set name=value`; it is never taken for SQL. `--with mine=FILE` lends
+    a CSV, Parquet, FITS, ECSV or VOTable to the query; `stars.fits[2]` is one of several tables in a file.
+
+    Ids have all their digits in every format. CSV and JSON do not say their types: pandas reads ids with gaps exactly
+    with `read_csv(FILE, dtype_backend="numpy_nullable")` and `read_json(FILE, lines=True, engine="pyarrow",
+    dtype_backend="pyarrow")`; Parquet, ECSV and VOTable need no such words.
 
         dbpipe sql my_survey "SELECT visit, ra, dec, score FROM dia_source_clean WHERE band = $b" --set b=r
 

@@ -166,6 +166,7 @@ def _match_visit(detected, differences):
             if partner[pair["j"]] < 0 and pair["i"] not in taken:
                 partner[pair["j"]], distance[pair["j"]] = pair["i"], pair["v"]
                 taken.add(pair["i"])
+    real = real.astype({"obj_id": "Int64"})  # stays whole, and exact, where there is no partner
     columns = real.reindex(partner)[["obj_id", "kind", "true_flux_njy", "true_snr", "isolated", "usable"]]
     columns = columns.reset_index(drop=True)
     columns[["isolated", "usable"]] = columns[["isolated", "usable"]].eq(True)  # False where there is no partner

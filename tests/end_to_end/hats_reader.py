@@ -28,6 +28,7 @@ def look(folder, cone, match_arcsec):
             "valid_parts": {part.name: is_valid_catalog(part, strict=True) for part in parts},
             "n_row": len(frame),
             "n_partition": catalog.npartitions,
+            "ids": sorted(int(number) for number in frame["dia_object_id"].dropna())[-100:],
             "n_cone": len(inside),
             "columns": list(frame.columns),
             "has_margin": catalog.margin is not None,

@@ -15,6 +15,7 @@ def look(folder, night):
         "n_row": sources.select(pl.len()).collect().item(),
         "n_night": sources.filter(pl.col("night") == night).select(pl.len()).collect().item(),
         "n_tile": tiles.filter(pl.col("_healpix_29") < first + (1 << 50)).select(pl.len()).collect().item(),
+        "ids": [sources.select(pl.col(name).sum()).collect().item() for name in ("dia_source_id", "dia_object_id")],
         "flux_sum": sources.select(pl.col("psf_flux_njy").sum()).collect().item(),
     }
 

@@ -54,6 +54,14 @@ def count(catalog, query):
     return n
 
 
+def object_ids(files):
+    """Ids of objects in files, by DuckDB's reader."""
+    query = (
+        f"SELECT dia_object_id FROM read_parquet('{files}', hive_partitioning = false) WHERE dia_object_id IS NOT NULL"
+    )
+    return sorted(n for (n,) in duckdb.sql(query).fetchall())
+
+
 def cone(table):
     """Number of rows within the cone that the reader asks for, by the haversine formula."""
     ra, dec = CENTRE
@@ -75,6 +83,7 @@ def test_lsdb_opens_the_collections(exported):
         assert found["n_row"] == count(catalog, f"SELECT count(*) FROM {table}")
         assert found["n_cone"] == count(catalog, cone(table)) > 100
         assert found["n_partition"] > 2
+        assert found["ids"] == object_ids(folder / table / "hats" / table / "dataset" / "**" / "*.parquet")[-100:]
     near = (
         "SELECT count(*) FROM dia_object AS o JOIN dia_source AS s ON abs(s.dec - o.dec) < 0.01 "
         "AND abs(s.ra - o.ra) < 0.01 AND 2 * asin(sqrt(sin(radians(s.dec - o.dec) / 2) ^ 2 + cos(radians(s.dec)) * "
@@ -91,13 +100,19 @@ def test_polars_reads_it_in_place(exported):
     assert seen["n_row"] == N_VISIT * PER_VISIT
     assert seen["n_night"] == synthetic_sources.PER_NIGHT * PER_VISIT
     assert 0 < seen["n_tile"] < seen["n_row"]
+    source_ids = [n for (n,) in catalog.execute("SELECT dia_source_id FROM dia_source").fetchall()]
+    known = object_ids(folder / "dia_source" / "by_night" / "**" / "*.parquet")
+    assert [n % 2**64 for n in seen["ids"]] == [sum(ids) % 2**64 for ids in (source_ids, known)]
     assert seen["flux_sum"] == pytest.approx(count(catalog, "SELECT sum(psf_flux_njy) FROM dia_source"), rel=1e-9)
 
 
 def test_pandas_reads_it_in_place(exported):
-    """pandas reads a folder of nights, and one night by a filter; 64-bit ids are exact."""
+    """pandas reads a folder of nights, and one night by a filter; 64-bit ids are exact, where some are missing too."""
     catalog, folder = exported
     wanted = [("night", "==", synthetic_sources.FIRST_NIGHT)]
     night = pd.read_parquet(folder / "dia_source" / "by_night", filters=wanted, columns=["dia_source_id", "night"])
     ids = catalog.execute("SELECT dia_source_id FROM dia_source WHERE visit <= 2 ORDER BY 1").fetchall()
     assert sorted(night.dia_source_id) == [n for (n,) in ids]
+    linked = pd.read_parquet(folder / "dia_source" / "by_night")["dia_object_id"]
+    assert linked.dtype == "Int64"
+    assert sorted(linked.dropna()) == object_ids(folder / "dia_source" / "by_night" / "*" / "*.parquet")
