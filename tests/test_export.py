@@ -10,6 +10,7 @@ import pytest
 from astropy.table import Table
 
 from dbpipe.catalog.queries import directory
+from dbpipe.disk.ledger import LEDGER
 from dbpipe.errors import ConfigError
 from dbpipe.export import apply_views, column_metadata, export
 from dbpipe.votable import vo_unit
@@ -111,7 +112,7 @@ def test_parquet_carries_units_and_meanings(connection, tmp_path):
     assert table.schema.field("psfFlux").metadata[b"unit"] == b"nJy"
     assert table.schema.field("ra").metadata[b"ucd"] == b"pos.eq.ra"
     assert b"dbpipe.columns" in table.schema.metadata
-    assert [p.name for p in tmp_path.iterdir()] == ["DiaSource.parquet"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [LEDGER, "DiaSource.parquet"]
 
 
 def test_a_view_passes_the_comments_of_its_table_on(connection, tmp_path):

@@ -188,6 +188,27 @@ def test_a_tree_of_an_older_version_is_taken_over(connection, tmp_path):
     assert trees(tmp_path) == ["000002", "000003"]
 
 
+@pytest.mark.parametrize("moment", ["write_parts", "_turn", "_sync_tree", "_free_link"])
+def test_what_a_kill_leaves_is_swept(connection, tmp_path, monkeypatch, moment):
+    """Killed at any moment, an export leaves the old tree to readers and nothing behind once the next one is done."""
+    export_tree(connection, tmp_path, ["night"])
+    change_a_night(connection)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(module, moment, stop)
+        patched.setattr(module.trees, "discard", lambda tree: [])  # a kill cleans nothing
+        export_tree(connection, tmp_path, [])
+    assert rows(tmp_path) == 80 and len(trees(tmp_path)) == 2
+    if moment == "write_parts":
+        (unfinished,) = (tmp_path / "trees").glob(".tmp-*")
+        scratch = unfinished / "scratch-a_1" / "part_number=0"
+        scratch.mkdir(parents=True)
+        (scratch / "0b5a7c9e-1111-2222-3333-444455556666.parquet").touch()
+        (unfinished / ".tmp-1-manifest.json").touch()
+    export_tree(connection, tmp_path, [])
+    assert trees(tmp_path) == ["000001", "000002"] and rows(tmp_path) == 80
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["current", "export.lock", "trees"]
+
+
 def test_a_lost_link_costs_no_tree(connection, tmp_path):
     """Without ``current`` the newest trees are kept, and the next export makes it again."""
     export_tree(connection, tmp_path, ["night"])

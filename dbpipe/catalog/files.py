@@ -14,7 +14,8 @@ from dbpipe.errors import CatalogError
 
 FOLDER = "files"
 _NAME = re.compile(
-    rf"{FOLDER}/(?P<product>\w+)/({re.escape(TEMPORARY_PREFIX)}[0-9]+-([0-9]+-)?)?(?P=product)-[\w.+-]*-[0-9a-f]{{8}}\.fits"
+    rf"{FOLDER}/(?P<product>\w+)/"
+    rf"((?P=product)-[\w.+-]*-[0-9a-f]{{8}}|{re.escape(TEMPORARY_PREFIX)}[0-9]+-([0-9]+-)?(?P=product)[\w.+-]*)\.fits"
 )
 """A product, or one that a worker was writing when it was killed."""
 

@@ -62,7 +62,7 @@ def check_output(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         require_own(path)
         if not os.access(path.parent, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, "its folder is not yours to write to")
+            raise PermissionError(errno.EACCES, "its folder is read-only, or not yours to write to")
     return path
 
 
