@@ -6,6 +6,10 @@ from pathlib import Path
 
 TEMPORARY_PREFIX = ".tmp-"
 FOLDER = "files"
+_NAMED = """
+SELECT CAST(path AS VARCHAR), CAST(sha256 AS VARCHAR), TRY_CAST(size_byte AS BIGINT) FROM {table} ORDER BY path
+"""
+"""What a table names, also in a catalogue from elsewhere whose columns are of other types."""
 
 
 def write_beside(path, write):
@@ -68,13 +72,13 @@ def delete(root, paths):
 
 def find_orphans(connection, root):
     """Return the files under ``files/`` that the catalogue does not name, relative to the survey, sorted."""
-    named = {path for (path,) in connection.execute("SELECT path FROM file").fetchall()}
+    named = {path for (path,) in connection.execute("SELECT CAST(path AS VARCHAR) FROM file").fetchall()}
     return [path for path in _files_on_disk(root) if path not in named]
 
 
 def find_missing(connection, root, *, check_hash=False):
     """Return (path, what is wrong) of files that the catalogue names and that are absent or have changed."""
-    rows = connection.execute("SELECT path, sha256, size_byte FROM file ORDER BY path").fetchall()
+    rows = connection.execute(_NAMED.format(table="file")).fetchall()
     found = ((path, _what_is_wrong(Path(root) / path, sha256, size, check_hash)) for path, sha256, size in rows)
     return [(path, wrong) for path, wrong in found if wrong]
 
@@ -91,7 +95,7 @@ def _what_is_wrong(path, sha256, size, check_hash):
 
 def find_missing_raw(connection):
     """Return (path, what is wrong) of raw files that are no longer where they were ingested."""
-    rows = connection.execute("SELECT path, sha256, size_byte FROM raw ORDER BY path").fetchall()
+    rows = connection.execute(_NAMED.format(table="raw")).fetchall()
     found = ((path, _what_is_wrong(Path(path), sha256, size, False)) for path, sha256, size in rows)
     return [(path, wrong) for path, wrong in found if wrong]
 

@@ -26,7 +26,7 @@ def main():
     except DbpipeError as error:
         sys.exit(_complain(error, 1))
     except Exception as error:
-        known = _disk_error(error)
+        known = _disk_error(error) or _catalog_error(error)
         if known is None:
             raise
         sys.exit(_complain(known, 1))
@@ -42,6 +42,20 @@ def _disk_error(error):
         known = DiskError(str(error))
     else:
         return None
+    known.__cause__ = error
+    return known
+
+
+def _catalog_error(error):
+    """Return what to say of a catalogue that refuses what every one that dbpipe made answers; else None."""
+    import duckdb
+
+    from dbpipe.catalog.connection import first_line
+    from dbpipe.errors import CatalogError
+
+    if not isinstance(error, duckdb.Error):
+        return None
+    known = CatalogError(f"the catalogue is not as dbpipe makes it, or there is a fault in dbpipe: {first_line(error)}")
     known.__cause__ = error
     return known
 
