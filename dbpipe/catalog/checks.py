@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from dbpipe.catalog.connection import only_reading
+from dbpipe.catalog.connection import first_line, only_reading
 from dbpipe.catalog.files import find_missing, find_missing_raw
 from dbpipe.catalog.queries import directory, load
 from dbpipe.catalog.questions import check_select
@@ -71,7 +71,7 @@ def run_checks(connection, root, *, folder=None, check_hash=False, who_writes=la
 
     ``who_writes()`` says who is changing the files meanwhile, if anybody: they are then not compared with the rows.
     """
-    found = [_ask(connection, *check) for check in _own(is_warning=False)]
+    found = [_ask_own(connection, *check) for check in _own(is_warning=False)]
     found += _look_at_files(connection, root, check_hash, who_writes)
     return found + [_ask_user(connection, *check) for check in _of_user(folder, is_warning=False)]
 
@@ -91,7 +91,7 @@ def _look_at_files(connection, root, check_hash, who_writes):
 
 def run_warnings(connection, *, folder=None):
     """Apply every check that is a matter of quality and return a `Finding` for each."""
-    found = [_ask(connection, *check) for check in _own(is_warning=True)]
+    found = [_ask_own(connection, *check) for check in _own(is_warning=True)]
     return found + [_ask_user(connection, *check) for check in _of_user(folder, is_warning=True)]
 
 
@@ -134,6 +134,13 @@ def _of_user(folder, *, is_warning):
         for name, query in queries.items():
             if bool(_WARNING.search(query)) == is_warning:
                 yield f"{path.parent.name}/{path.name}: {name}", query
+
+
+def _ask_own(connection, name, query):
+    try:
+        return _ask(connection, name, query)
+    except duckdb.Error as error:  # a catalogue that is not as dbpipe makes it
+        return Finding(name, "", 1, "", first_line(error))
 
 
 def _ask(connection, name, query):

@@ -18,6 +18,10 @@ _NAME = re.compile(
     rf"((?P=product)-[\w.+-]*-[0-9a-f]{{8}}|{re.escape(TEMPORARY_PREFIX)}[0-9]+-([0-9]+-)?(?P=product)[\w.+-]*)\.fits"
 )
 """A product, or one that a worker was writing when it was killed."""
+_NAMED = """
+SELECT CAST(path AS VARCHAR), CAST(sha256 AS VARCHAR), TRY_CAST(size_byte AS BIGINT) FROM {table} ORDER BY path
+"""
+"""What a table names, also in a catalogue from elsewhere whose columns are of other types."""
 
 
 def product_path(root, path):
@@ -76,7 +80,7 @@ def find_strangers(connection, root):
 
 def _unnamed(connection, root):
     """Yield path, and whether it is that of a product, of what the catalogue does not name under ``files/``."""
-    named = {path for (path,) in connection.execute("SELECT path FROM file").fetchall()}
+    named = {path for (path,) in connection.execute("SELECT CAST(path AS VARCHAR) FROM file").fetchall()}
     for path, entry in find_files(Path(root) / FOLDER, f"{FOLDER}/"):
         if path not in named:
             yield path, entry.is_file(follow_symlinks=False) and _NAME.fullmatch(path) is not None
@@ -84,7 +88,7 @@ def _unnamed(connection, root):
 
 def find_missing(connection, root, *, check_hash=False):
     """Return (path, what is wrong) of files that the catalogue names and that are absent or have changed."""
-    rows = connection.execute("SELECT path, sha256, size_byte FROM file ORDER BY path").fetchall()
+    rows = connection.execute(_NAMED.format(table="file")).fetchall()
     found = ((path, _what_is_wrong_below(root, path, sha256, size, check_hash)) for path, sha256, size in rows)
     return [(path, wrong) for path, wrong in found if wrong]
 
@@ -108,6 +112,6 @@ def _what_is_wrong(path, sha256, size, check_hash):
 
 def find_missing_raw(connection):
     """Return (path, what is wrong) of raw files that are no longer where they were ingested."""
-    rows = connection.execute("SELECT path, sha256, size_byte FROM raw ORDER BY path").fetchall()
+    rows = connection.execute(_NAMED.format(table="raw")).fetchall()
     found = ((path, _what_is_wrong(Path(path), sha256, size, False)) for path, sha256, size in rows)
     return [(path, wrong) for path, wrong in found if wrong]

@@ -153,6 +153,7 @@ def _parser():
 
 
 def _parse(text):
+    text.encode()  # DuckDB has a TypeError for what cannot be
     if "\0" in text:
         raise ValueError("it has a zero byte in it")
     with _parser().cursor() as parser:

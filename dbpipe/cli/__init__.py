@@ -51,7 +51,7 @@ def _end(error, request):
         return _complain(error, EXIT_BUSY)
     if isinstance(error, DbpipeError):
         return _complain(error, 1)
-    known = _disk_error(error)
+    known = _disk_error(error) or _catalog_error(error)
     if known is not None:
         return _complain(known, 1)
     text = f"{type(error).__name__}: {error} (a bug of dbpipe, please report it; DBPIPE_DEBUG=1 shows where)"
@@ -85,6 +85,20 @@ def _disk_error(error):
         known = from_os_error(error) if isinstance(error, OSError) else None
     if known is not None:
         known.__cause__ = error
+    return known
+
+
+def _catalog_error(error):
+    """Return what to say of a catalogue that refuses what every one that dbpipe made answers; else None."""
+    import duckdb
+
+    from dbpipe.catalog.connection import first_line
+    from dbpipe.errors import CatalogError
+
+    if not isinstance(error, duckdb.Error):
+        return None
+    known = CatalogError(f"the catalogue is not as dbpipe makes it, or there is a fault in dbpipe: {first_line(error)}")
+    known.__cause__ = error
     return known
 
 
