@@ -71,8 +71,11 @@ def create(root, instrument):
 
 def empty_catalog():
     """Return a connection to a catalogue in memory, as a new survey has it."""
+    from dbpipe.export import apply_views
+
     connection = catalog_connection.memory()
     migrations.migrate(connection)
+    apply_views(connection)
     return connection
 
 
