@@ -160,8 +160,11 @@ def _require_room(root):
 
 def empty_catalog():
     """Return a connection to a catalogue in memory, as a new survey has it."""
+    from dbpipe.export import apply_views
+
     connection = catalog_connection.memory()
     migrations.migrate(connection)
+    apply_views(connection)
     return connection
 
 

@@ -61,6 +61,42 @@ def test_a_night_is_one_line_and_a_night_without_news_is_none(root, raw, monkeyp
     assert command(monkeypatch, capsys, *nightly) == (0, "", "")
     write_exposure(raw, 1235)
     assert "1 new files, 2 units of work, 1 failed" in command(monkeypatch, capsys, *nightly)[1]
+    make_fits.write_eimage(raw, name=write_exposure(raw, 1236).name, OBSID=1236)
+    os.utime(write_exposure(raw, 1234), (LONG_AGO_S, LONG_AGO_S + 1))
+    assert "1 new files, 1 read again, " in command(monkeypatch, capsys, *nightly)[1]
+    write_broken = write_exposure(raw, 1235)
+    write_broken.write_bytes(b"SIMPLE")
+    os.utime(write_broken, (LONG_AGO_S, LONG_AGO_S))
+    assert "0 new files, 1 refused, 1 IN USE BEFORE AND NO MORE" in command(monkeypatch, capsys, *nightly)[1]
+
+
+def test_ingest_is_a_stage_to_run_to(root, raw, monkeypatch, capsys):
+    """`--to ingest` takes files in and ends."""
+    code, out, err = command(monkeypatch, capsys, "run", root, "--ingest", raw, "--to", "ingest", "--workers", 1)
+    assert code == 0 and "1 new files, 1 units of work" in out and err == ""
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (("--to", "calibrat"), "did you mean 'calibrate'?"),
+        (("--where", "visti > 3"), "no stage has the columns"),
+        (("--where", "visit >"), "is not SQL"),
+        (("--refcat", "nowhere.csv"), "nowhere.csv"),
+        (("--ingest", "nowhere"), "nowhere is not there"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_is_done(tmp_path, raw, monkeypatch, capsys, wrong, said):
+    """Nothing is ingested, and no survey is made."""
+    with_survey = tmp_path / "new"
+    arguments = ("run", with_survey, "--instrument", "phosim-eimage", "--ingest", raw, "--workers", 1, *wrong)
+    code, _, err = command(monkeypatch, capsys, *arguments)
+    assert code != 0 and said in err and not with_survey.exists()
+    Survey.init(with_survey).close()
+    code, _, err = command(monkeypatch, capsys, *arguments)
+    assert code != 0 and said in err
+    with Survey.open(with_survey) as survey:
+        assert survey.count("unit") == 0 and survey.count("run") == 0
 
 
 def test_the_record_can_be_read_by_a_program(root, raw, monkeypatch, capsys):

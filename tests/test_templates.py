@@ -6,6 +6,7 @@ import pytest
 from dbpipe import templates
 from dbpipe.catalog import connection as catalog
 from dbpipe.catalog.migrations import migrate
+from dbpipe.catalog.rekey import put_back, rekeying
 from dbpipe.errors import ConfigError
 from dbpipe.export import apply_views
 from dbpipe.templates import TemplateConfig
@@ -282,6 +283,25 @@ def test_seeing_is_compared_on_the_sky(database):
     (current,) = templates.in_force(database)
     fwhm_pix = [row["psf_fwhm_det_pix"] for row in current.exposures]
     assert fwhm_pix == pytest.approx(sorted(FWHM), rel=0.01) and fwhm_pix == sorted(fwhm_pix)
+
+
+@pytest.mark.parametrize("choice", [{"auto": True}, {"quantile": 0.5}, {"max_psf_fwhm": 4.0}])
+def test_an_input_that_turns_out_to_be_of_another_band_is_decided_without(database, choice):
+    """The template is decided anew, in the way that it was, and once; other corrections change no decision."""
+    templates.decide(database, CONFIG, templates.propose(database, CONFIG, **choice), 1)
+    (before,) = templates.in_force(database)
+    database.execute("UPDATE visit SET airmass = 1.5")
+    templates.decide_missing(database, {"template": CONFIG}, 2)
+    assert templates.in_force(database) == [before]
+    database.execute("INSERT INTO band VALUES ('g')")
+    with rekeying(database, "visit", [1]), catalog.transaction(database):
+        database.execute("UPDATE visit SET band = 'g' WHERE visit = 1")
+        put_back(database)
+    for run_id in (3, 4):
+        templates.decide_missing(database, {"template": CONFIG}, run_id)
+    (after,) = templates.in_force(database)
+    assert after.how == before.how and 1 in chosen(before) and chosen(after) >= chosen(before) - {1}
+    assert 1 not in chosen(after) and database.execute("SELECT max(version) FROM template").fetchall() == [(2,)]
 
 
 def test_an_unknown_way_is_refused():
