@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from dbpipe.errors import ConfigError
+from dbpipe.errors import ConfigError, printable
 
 _FITS = re.compile(r"\.(fits|fit|fts)(\.(gz|fz|bz2))?$", re.IGNORECASE)
 NOT_FITS = "not named like FITS"
@@ -29,7 +29,7 @@ class LeftAlone:
     def add(self, kind, path):
         """Put a path aside."""
         self.counts[kind] += 1
-        self.examples.setdefault(kind, _printable(path))
+        self.examples.setdefault(kind, printable(path))
 
     def __int__(self):
         return self.counts.total()
@@ -167,10 +167,5 @@ def _expand(name):
             return [path]
     matches = sorted(glob.glob(home, recursive=True))
     if not matches:
-        raise ConfigError(f"{_printable(name)} is not there")
+        raise ConfigError(f"{printable(name)} is not there")
     return matches
-
-
-def _printable(path):
-    """Return a path as text that can be stored and printed: bytes that are no UTF-8 are escaped."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

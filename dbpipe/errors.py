@@ -52,6 +52,11 @@ class SurveyBusy(DbpipeError):
     """Another process holds the survey."""
 
 
+def printable(name):
+    """Return a name from a disk or a command line as text that can be stored: bytes that are no UTF-8 are escaped."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 class DataError(DbpipeError):
     """One unit of work cannot be done; the verdict is recorded and the run goes on.
 

@@ -16,7 +16,7 @@ from dbpipe.catalog.cookbook import find_recipe
 from dbpipe.catalog.queries import fetch_table, load_named
 from dbpipe.catalog.request import request_ingest
 from dbpipe.discover import find_raw_files, split_settled
-from dbpipe.errors import ConfigError
+from dbpipe.errors import ConfigError, printable
 from dbpipe.offer import Options
 from dbpipe.opening import CATALOG, INSTRUMENT, LOCK, SETTINGS, SNAPSHOT
 from dbpipe.pool import WorkerPool
@@ -264,7 +264,7 @@ class Survey:
 
     @contextmanager
     def _run_record(self):
-        command = " ".join([Path(sys.argv[0]).name or "python", *sys.argv[1:]])
+        command = printable(" ".join([Path(sys.argv[0]).name or "python", *sys.argv[1:]]))
         run_id = units.start_run(self.connection, command, pipeline.versions(), self.settings.as_dict())
         yield run_id
         units.finish_run(self.connection, run_id)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import duckdb
 
-from dbpipe.errors import CatalogError, SurveyBusy
+from dbpipe.errors import CatalogError, SurveyBusy, printable
 
 STORAGE_VERSION = "v1.5.0"
 """Format of new catalogue files: DuckDB 1.5 and 2.x both read and write it."""
@@ -168,7 +168,7 @@ def _is_alive(pid):
 
 
 def _command():
-    return " ".join([Path(sys.argv[0]).name or "python", *sys.argv[1:4]]).replace("\n", " ")
+    return printable(" ".join([Path(sys.argv[0]).name or "python", *sys.argv[1:4]])).replace("\n", " ")
 
 
 @contextmanager
