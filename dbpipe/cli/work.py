@@ -45,6 +45,8 @@ def ingest(
 
     Each file is opened and judged: used, or refused with the reason. Raw files stay where they are; the survey
     remembers path, size and hash. Repeat the command when new files have arrived: what is known is not read again.
+    Folders that are links are searched too. What is found and not taken is counted with an example: files not named
+    like FITS, links to nothing, pipes and devices, folders that cannot be read, names that are not UTF-8.
 
         dbpipe ingest my_survey /data/night1 /data/extra/lsst_e_840_f2.fits.gz
     """
