@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from dbpipe.catalog.failures import clean
 from dbpipe.catalog.request import place_of
 from dbpipe.disk.ledger import LEDGER
 from dbpipe.errors import ConfigError
@@ -31,7 +32,7 @@ class LeftAlone:
     def add(self, kind, path):
         """Put a path aside."""
         self.counts[kind] += 1
-        self.examples.setdefault(kind, _printable(path))
+        self.examples.setdefault(kind, clean(path))
 
     def __int__(self):
         return self.counts.total()
@@ -165,10 +166,5 @@ def _expand(name):
             return [path]
     matches = sorted(glob.glob(home, recursive=True))
     if not matches:
-        raise ConfigError(f"{_printable(name)} is not there")
+        raise ConfigError(f"{clean(name)} is not there")
     return matches
-
-
-def _printable(path):
-    """Return a path as text that can be stored and printed: bytes that are no UTF-8 are escaped."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -11,6 +11,7 @@ from pathlib import Path
 from dbpipe import opening, pipeline, templates
 from dbpipe.catalog import checks, files, units
 from dbpipe.catalog.cookbook import find_recipe
+from dbpipe.catalog.failures import clean
 from dbpipe.catalog.queries import fetch_table, load_named
 from dbpipe.catalog.questions import ask, check_new_name, find_relation
 from dbpipe.discover import find_raw_files, split_settled
@@ -299,7 +300,7 @@ class Survey:
 
     @contextmanager
     def _run_record(self):
-        command = " ".join([Path(sys.argv[0]).name or "python", *sys.argv[1:]])
+        command = clean(" ".join([Path(sys.argv[0]).name or "python", *sys.argv[1:]]))
         run_id = units.start_run(self.connection, command, pipeline.versions(), self.settings.as_dict())
         yield run_id
         units.finish_run(self.connection, run_id)

@@ -90,6 +90,18 @@ def test_a_wrong_path_is_not_called_the_disk(root, tmp_path, monkeypatch, capsys
     assert "disk" not in err and ("nothing" in err or "no" in err or "file" in err)
 
 
+def test_a_name_that_is_no_text_stops_nothing(root, tmp_path, monkeypatch, capsys):
+    """Named, or found in a folder: a file whose name is not UTF-8 is left alone, and shown escaped."""
+    name = os.fsencode(tmp_path) + b"/\xff\x1b.fits"
+    with open(name, "wb"):
+        pass
+    for argument in (os.fsdecode(name), tmp_path):
+        code, out, err = command(monkeypatch, capsys, "ingest", root, argument)
+        assert (code, err) == (0, "") and "name is not UTF-8" in out and "\\xff" in out
+    with dbpipe.open(root) as survey:
+        assert "\\xff" in survey.sql("SELECT command FROM run ORDER BY run_id").fetchall()[0][0]
+
+
 def test_text_like_numbers_everywhere(root, tmp_path):
     """Position, exposure time and gain as text in a header are what they say."""
     path = write_eimage(tmp_path, CRVAL1="53.0", EXPTIME="30.0", TAI="59580.25", AIRMASS="1.2")

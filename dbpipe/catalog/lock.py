@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dbpipe.catalog.connection import refuse_link
+from dbpipe.catalog.failures import clean
 from dbpipe.errors import CatalogError, ConfigError, SurveyBusy
 
 READER_PATIENCE_S = 600.0
@@ -162,4 +163,4 @@ def _is_alive(pid):
 
 
 def _command():
-    return " ".join([Path(sys.argv[0]).name or "python", *sys.argv[1:4]]).replace("\n", " ")
+    return clean(" ".join([Path(sys.argv[0]).name or "python", *sys.argv[1:4]])).replace("\n", " ")

@@ -148,7 +148,7 @@ def _take_back(connection, verdict, place, superseded):
         connection.execute(_query("delete_files"), identity)
         n_row += sum(_delete_rows(connection, table, key) for table in place.writes)
         if unit_key != verdict.unit_key:
-            connection.execute(_query("forget"), identity)
+            forget_verdict(connection, **identity)
     if n_row and verdict.status != "done":
         verdict = replace(verdict, numbers=verdict.numbers | {"n_row_taken_back": n_row})
     return old_files, verdict

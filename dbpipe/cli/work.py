@@ -58,6 +58,8 @@ def ingest(
     remembers path, size and hash. Repeat the command when new files have arrived: what is known is not read again.
     A file that was corrected, or every file if `instrument.toml` was, is read again and followed; one that was moved,
     renamed or compressed is known by what it holds: name its new place, and nothing is computed again.
+    Folders that are links are searched too. What is found and not taken is counted with an example: files not named
+    like FITS, links to nothing, pipes and devices, folders that cannot be read, names that are not UTF-8.
 
         dbpipe ingest my_survey /data/night1 /data/extra/lsst_e_840_f2.fits.gz
     """

@@ -71,7 +71,4 @@ def decompress(content, *, max_mib=MAX_FILE_MIB):
 
 def _check_size(size_byte, max_mib, what):
     if size_byte > max_mib * 2**20:
-        raise DataError(
-            f"{what} is too large", at_least_mib=round(size_byte / 2**20, 1), limit_mib=max_mib,
-            needed="a smaller file, or a larger max_file_mib in [ingest]",
-        )  # fmt: skip
+        raise DataError(f"{what} is too large", at_least_mib=round(size_byte / 2**20, 1), max_file_mib=max_mib)

@@ -73,12 +73,15 @@ def read_wcs(header, shape):
 def _checked_cards(header):
     """Return the cards of the first two axes that describe the sky, each one of the kind that it must be."""
     cards = {}
+    has_cd = any(keyword in header for keyword in _MATRICES["CD"].split())
     is_icrs = _text_of(header, "RADESYS") == "ICRS" or _text_of(header, "RADECSYS") == "ICRS"
     for keyword in header:
         if _TABLE.fullmatch(keyword) and keyword in header:
             raise DataError(f"WCS has a distortion in a table ({keyword}), which is not read", needed="SIP or TPV")
         if not (_TEXT.fullmatch(keyword) or _NUMBER.fullmatch(keyword)) or keyword not in header:
             continue
+        if has_cd and keyword.startswith(("CDELT", "CROTA")):
+            continue  # they say the same in an older way, and CD goes before them (Greisen & Calabretta 2002, 2.1.2)
         if keyword in ("EQUINOX", "EPOCH") and (is_icrs or keyword == "EPOCH" and "EQUINOX" in header):
             number = _equinox(header, keyword, is_needed=False)
             cards |= {keyword: number} if number is not None else {}

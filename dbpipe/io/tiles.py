@@ -27,6 +27,8 @@ _UNREADABLE = (
 """What astropy and the decoders raise for damaged tiles."""
 
 
+_MAX_COLUMN = 999
+"""FITS 4.0, section 7.3.1"""
 _WIDEST_BYTE = 8
 """Of a pixel in a tile: wider than any that FITS has a name for."""
 _IS_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
@@ -66,8 +68,10 @@ def _check_tiles(hdu, max_mib):
     if size_byte > max_mib * 2**20:
         raise DataError(
             "unpacked image is too large", axes=list(hdu.axes), unpacked_mib=round(size_byte / 2**20, 1),
-            limit_mib=max_mib, needed="a smaller image, or a larger max_file_mib in [ingest]",
+            max_file_mib=max_mib,
         )  # fmt: skip
+    if not 1 <= (n_column := read_size(hdu.header, "TFIELDS")) <= _MAX_COLUMN:
+        raise not_fits(f"TFIELDS must be 1 to {_MAX_COLUMN}", TFIELDS=n_column)
     n_tile, sides = 1, []
     for axis, length in enumerate(hdu.axes, 1):
         default = length if axis == 1 else 1

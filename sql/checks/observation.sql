@@ -19,7 +19,7 @@ SELECT visit, detector, gain_e_per_adu, read_noise_e, saturation_e FROM raw
 WHERE gain_e_per_adu <= 0 OR read_noise_e < 0 OR saturation_e <= 0
 
 -- name: raw_note
+-- There is nothing to be told of raw files that are used: no image left out, no header changed after its checksum.
 -- warning
--- Raw files that are used, but of which there is something to be told: images left out, a header changed after its checksum.
 SELECT raw.visit, raw.detector, raw.path, raw_note.note FROM raw_note JOIN raw USING (path)
 ORDER BY raw.visit, raw.detector, raw_note.note

@@ -92,7 +92,7 @@ def test_tnx_is_told_what_to_do():
 @pytest.mark.parametrize(
     "changes",
     [{"EQUINOX": "nonsense"}, {"EPOCH": "nonsense"}, {"EPOCH": 2022.03}, {"WCSAXES": 3}, {"DATE__OBS": "nonsense"},
-     {"CROTA2": 0.0, "CDELT1": 1.0, "CDELT2": 1.0}, {"CTYPE3": "STOKES"}, {"WAT0_001": "system=image"}],
+     {"CROTA2": "x", "CDELT1": 1.0, "CDELT2": "y"}, {"CTYPE3": "STOKES"}, {"WAT0_001": "system=image"}],
 )  # fmt: skip
 def test_cards_that_say_nothing_here_change_nothing(changes):
     """ICRS needs no equinox, two axes no third one, and a CD matrix no CDELT."""
