@@ -383,7 +383,12 @@ def log_failure(verdict):
 
 def _summarize(stage_name, verdicts, n_removed):
     status = Counter(verdict.status for verdict in verdicts)
-    reasons = Counter(f"{verdict.status}: {verdict.reason}" for verdict in verdicts if verdict.status != "done")
+    reasons = Counter(_reason(verdict) for verdict in verdicts if verdict.status != "done")
     kinds = Counter(verdict.kind for verdict in verdicts if verdict.status == "failed")
     counts = (len(verdicts), status["done"], status["skipped"], status["failed"], n_removed)
     return Summary(stage_name, *counts, dict(reasons), dict(kinds))
+
+
+def _reason(verdict):
+    kind = f" ({verdict.kind})" if verdict.status == "failed" and verdict.kind != DATA else ""
+    return f"{verdict.status}{kind}: {verdict.reason}"

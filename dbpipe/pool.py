@@ -173,7 +173,7 @@ class _Worker:
         started = time.monotonic()
         try:
             self._calls.send(call)
-            while not self._calls.poll(_LOOK_EVERY_S):
+            while not self._calls.poll(min(_LOOK_EVERY_S, limits.unit_time_limit_s)):
                 exceeded = self._exceeded(limits, time.monotonic() - started)
                 if exceeded is not None:
                     self.end(at_once=True)

@@ -50,6 +50,8 @@ class CannotWrite(Exception):
     """The survey's disk takes no product, of this unit or another."""
 
 
+_MAX_KEY = 40
+"""Characters of a key in the name of a file: a name has at most 255 bytes, and a band from a header may be long."""
 READY = "ready"
 """What a worker says when it has started well."""
 
@@ -170,7 +172,7 @@ def _write(stage, unit, fingerprint, done):
     for product, content in done.files:
         if product not in tables or tables[product].num_rows != 1:
             raise CatalogError(f"{stage.name} made a file {product}, so it must give one row of the table {product}")
-        key = "-".join(re.sub(r"[^\w.+-]", "_", str(unit[name])) for name in stage.key)
+        key = "-".join(re.sub(r"[^\w.+-]", "_", str(unit[name])) for name in stage.key)[:_MAX_KEY]
         path = f"{FOLDER}/{product}/{product}-{key}-{fingerprint[:8]}.fits"
         try:
             sha256, size = write_beside(product_path(".", path), content.write)

@@ -222,3 +222,18 @@ def test_a_run_publishes_once_at_its_end(root, raw, monkeypatch):
         assert published == []
         survey.run(to="calibrate", n_worker=1)
     assert len(published) == 1
+
+
+def test_a_unit_at_its_limit_is_told_and_tried_again(root, raw, monkeypatch, capsys):
+    """It is named in the line for cron, by the exit code and by status; with a better limit the next night does it."""
+    nightly = ("run", root, "--ingest", raw, "--to", "calibrate", "--workers", 1, "--quiet")
+    settings = (root / "survey.toml").read_text()
+    (root / "survey.toml").write_text(settings.replace("# unit_time_limit_s = 3600.0", "unit_time_limit_s = 1e-6"))
+    code, out, _ = command(monkeypatch, capsys, *nightly)
+    assert code == 3 and "1 failed (1 ran into the time limit)" in out and f"dbpipe status {root} --traceback" in out
+    assert "failed: time_limit" in command(monkeypatch, capsys, "status", root)[1]
+    found = command(monkeypatch, capsys, "status", root, "--traceback", "ingest path=")[1]
+    assert "run.unit_time_limit_s" in found and "limit_s = 1e-06" in found and "time_limit, runs: 1" in found
+    (root / "survey.toml").write_text(settings)
+    code, out, _ = command(monkeypatch, capsys, *nightly)
+    assert code == 0 and "1 new files, 2 units of work" in out

@@ -241,6 +241,22 @@ def test_values_that_no_table_takes_fail_their_unit_alone(tmp_path):
     assert content(root)[1] == []
 
 
+def test_inputs_that_cannot_be_had_fail_their_unit_alone(tmp_path):
+    """A value that an input query cannot convert is the verdict of its unit; a query that is wrong stops the run."""
+    root = make_survey(tmp_path / "s", [1, 2, 3])
+    faulty = "SELECT n, CASE WHEN $n = 1 THEN CAST('a' || n AS INTEGER) END AS value FROM sky"
+    summary = run_image(root, InlinePool(root), statements=IMAGE_SQL | {"neighbours": faulty})
+    assert (summary.n_done, summary.kinds) == (2, {"bug": 1})
+    assert change(root, "SELECT unit_key FROM unit_failure") == [("n=1",)]
+    with pytest.raises(CatalogError, match="inputs of image n=1 cannot be read"):
+        run_image(
+            root,
+            InlinePool(root),
+            statements=IMAGE_SQL | {"neighbours": "SELECT nothing FROM sky"},
+            options=replace(SHIFT, retry_failed=True),
+        )
+
+
 def test_where_limits_the_work_and_takes_nothing_back(tmp_path):
     """A condition chooses among the units due; units outside it, done before, stay."""
     root = make_survey(tmp_path / "s", [1, 2, 3])

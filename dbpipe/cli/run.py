@@ -198,8 +198,8 @@ def describe_run(record):
     if record["n_file_left"]:
         parts.append(f"{record['n_file_left']} still being copied")
     counts = ("n_unit", "units of work"), ("n_failed", "failed"), ("n_skipped", "skipped"), ("n_removed", "taken back")
-    parts += [f"{record[name]} {word}" for name, word in counts if record[name] or name == "n_unit"]
-    parts += _name_kinds(record["stages"].values())
+    kinds = {"n_failed": _name_kinds(record["stages"].values())}
+    parts += [f"{record[n]} {word}{kinds.get(n, '')}" for n, word in counts if record[n] or n == "n_unit"]
     parts.append(f"{record['n_dia_source']} DIASources ({record['n_dia_source_more']:+d})")
     how = " --traceback" if record["n_unexpected"] else ""
     why = f"; why: dbpipe status {record['survey']}{how}" if record["n_failed"] else ""
@@ -219,7 +219,7 @@ def _name_kinds(stages):
     """Say of which kinds the failures are, where it is not the data."""
     counts = {kind: sum(stage["kinds"].get(kind, 0) for stage in stages) for kind in _KINDS}
     found = [f"{n} {_KINDS[kind]}" for kind, n in counts.items() if n]
-    return [f"of the failed {' and '.join(found)}"] if found else []
+    return f" ({', '.join(found)})" if found else ""
 
 
 def _print_json(wanted, record):

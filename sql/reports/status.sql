@@ -36,7 +36,7 @@ SELECT stage, unit_key, failure.kind, failure.n_attempt, unit.reason, unit.numbe
 FROM unit_failure AS failure
 JOIN unit USING (stage, unit_key)
 WHERE (failure.kind NOT IN ('data', 'transient') OR failure.traceback IS NOT NULL)
-    AND contains(concat(stage, ' ', unit_key), $text)
+    AND contains(concat(stage, ' ', unit_key), CAST($text AS VARCHAR))
 ORDER BY unit.finished_at, stage, unit_key
 
 -- name: reasons_of_run
