@@ -55,7 +55,7 @@ class CalibrateConfig(Ranged):
     """Largest degree of the PSF's change across the image; fewer than 30 (10) stars allow 1 (0)."""
     psf_star_max: Annotated[int, Range(at_least=10, at_most=10000)] = 200
     """Most stars that make the PSF model."""
-    psf_size_min_fwhm: Annotated[float, Range(at_least=2.0, at_most=20.0)] = 4.0
+    psf_size_min_fwhm: Annotated[float, Range(at_least=3.0, at_most=20.0)] = 4.0
     """An exposure whose PSF image would be narrower than this many FWHM is refused."""
     max_ellipticity: Annotated[float, Range(above=0.0, at_most=1.0)] = 0.6
     """An exposure with a PSF ellipticity (a^2 - b^2) / (a^2 + b^2) above this is refused as trailed; 0.6: b = a / 2."""

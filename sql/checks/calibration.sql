@@ -54,7 +54,8 @@ ANTI JOIN unit ON unit.stage = 'calibrate' AND unit.stage_version < 7
 WHERE calexp.nx IS NULL OR calexp_residual.n_colour_star IS NULL
 
 -- name: total_flux_is_near_psf_flux
--- A PSF image holds most of the light of a star, and not much more than all.
+-- A PSF image holds most of the light of a star, and not much more than all (how much hangs on psf_size_min_fwhm).
+-- warning
 SELECT visit, detector, total_flux_ratio, total_flux_ratio_err FROM calexp_residual
 WHERE total_flux_ratio NOT BETWEEN 0.98 AND 1.15
 

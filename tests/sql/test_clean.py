@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbpipe.catalog.queries import directory
+from dbpipe.catalog.queries import directory, load
 from dbpipe.stages.detect_columns import SPOILING, is_clean
 
 FLAGS = (*SPOILING, "dipole", "fit_failed", "shape", "near_saturated", "bright_star", "template_rejected", "trail")
@@ -55,3 +55,21 @@ def test_the_list_of_flags_stands_once():
     macro = (directory("sql") / "views" / "is_spoiled.sql").read_text()
     assert f"({', '.join(('edge', 'saturated', 'bad', 'cosmic_ray', 'streak', 'no_template'))})" in macro
     assert set(SPOILING) == {"edge", "saturated", "bad", "cosmic_ray", "streak", "no_template"}
+
+
+@pytest.mark.parametrize("primary_score", [3.0, 5.0, 5.5, 20.0])
+def test_primary_is_judged_by_the_setting_in_force(primary_score):
+    """Whatever primary_score an image was measured with, a source that follows it breaks no rule, any other does."""
+    connection = duckdb.connect()
+    connection.execute("CREATE TABLE run (run_id INTEGER, settings JSON)")
+    connection.execute("INSERT INTO run VALUES (7, ?)", [f'{{"detect": {{"primary_score": {primary_score}}}}}'])
+    connection.execute("CREATE TABLE unit AS SELECT 'detect' AS stage, 'visit=1,detector=2' AS unit_key, 7 AS run_id")
+    connection.execute("CREATE TABLE diffim AS SELECT 1 AS visit, 2 AS detector")
+    connection.execute(
+        "CREATE TABLE dia_source AS SELECT i AS dia_source_id, 1 AS visit, 2 AS detector, i / 2.0 - 30 AS score, "
+        f"abs(score) >= {primary_score} AS is_primary FROM range(120) AS n(i)"
+    )
+    rule = load(directory("sql") / "checks" / "difference.sql")["primary_by_its_setting"]
+    assert connection.execute(rule).fetchall() == []
+    connection.execute("UPDATE dia_source SET is_primary = NOT is_primary WHERE dia_source_id = 3")
+    assert [row[0] for row in connection.execute(rule).fetchall()] == [3]
