@@ -9,7 +9,6 @@ import upgrades
 
 import dbpipe
 from dbpipe import pipeline
-from dbpipe.catalog import migrations
 from dbpipe.catalog.queries import directory
 from dbpipe.survey import LOCK, Survey
 
@@ -39,9 +38,10 @@ def later(tmp_path_factory):
 
 
 @pytest.fixture
-def in_future(later, monkeypatch):
+def in_future(later):
     """Let this test be of the later dbpipe."""
-    monkeypatch.setattr(migrations, "directory", lambda name: later if name == "migrations" else directory(name))
+    with upgrades.using(later):
+        yield
 
 
 def ask_everything(survey):
@@ -99,12 +99,11 @@ def test_an_upgrade_killed_at_any_statement_is_ended_by_the_next(old, later, tmp
         check_after_a_stop(root)
 
 
-def test_a_survey_of_a_later_version_is_one_line(old, later, tmp_path, monkeypatch):
+def test_a_survey_of_a_later_version_is_one_line(old, later, tmp_path):
     """An older dbpipe neither reads nor changes what a later one made, and says which it needs."""
     root = tmp_path / "survey"
     shutil.copytree(old, root)
-    with monkeypatch.context() as future:
-        future.setattr(migrations, "directory", lambda name: later if name == "migrations" else directory(name))
+    with upgrades.using(later):
         Survey.open(root, read_only=False).close()
     for read_only in (True, False):
         with pytest.raises(dbpipe.errors.CatalogError, match="use a newer dbpipe") as caught:

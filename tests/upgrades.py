@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -60,6 +61,16 @@ def make_migrations(folder, *later):
 def use(folder):
     """Let this process take a folder for that of the migrations."""
     migrations.directory = lambda name: Path(folder) if name == "migrations" else directory(name)
+
+
+@contextmanager
+def using(folder):
+    """Let this process take a folder for that of the migrations, within a block."""
+    use(folder)
+    try:
+        yield
+    finally:
+        migrations.directory = directory
 
 
 def upgrade(root, folder, n_statement=None):

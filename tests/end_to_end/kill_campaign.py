@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,12 +34,10 @@ from dbpipe.catalog import connection
 from dbpipe.simulate import write_survey
 from dbpipe.survey import CATALOG, Survey
 
-DBPIPE = [sys.executable, "-c", "from dbpipe.cli import main\nif __name__ == '__main__': main()"]
-PUBLISH = [
-    sys.executable,
-    "-c",
-    "import sys\nfrom dbpipe.survey import Survey\nwith Survey.open(sys.argv[1], read_only=False) as s: s.publish()",
-]
+MAIN = "from dbpipe.cli import main\nif __name__ == '__main__': main()"
+DBPIPE = [sys.executable, "-c", MAIN]
+LATER = [sys.executable, "-c", f"import sys, upgrades\nupgrades.use(sys.argv.pop(1))\n{MAIN}"]
+"""A dbpipe with the migrations of a folder."""
 N_VISIT = {"r": 4}
 N_FIRST_NIGHT = 3
 SIZE_PIX = 384
@@ -149,8 +148,8 @@ KINDS = {
     "inject": Kind(start_finished, ("inject", "{survey}", "--workers", "2")),
     "export": Kind(start_finished, ("export", "{survey}", "{place}/lake", "--layout", "night", "--layout", "hats")),
     "gc": Kind(start_with_garbage, ("gc", "{survey}")),
-    "migration": Kind(start_older, ("{survey}", "{place}/migrations"), (sys.executable, upgrades.__file__)),
-    "publish": Kind(start_years, ("{survey}",), tuple(PUBLISH)),
+    "migration": Kind(start_older, ("{place}/migrations", "gc", "{survey}"), tuple(LATER)),
+    "publish": Kind(start_years, ("gc", "{survey}")),  # who opens a survey to change it publishes what is not
 }
 
 
@@ -215,10 +214,10 @@ def _in_peace(kind, before, place, shared):
     """Return the outcome of an undisturbed command, and how long it takes."""
     shutil.copytree(before, place)
     started = time.monotonic()
-    text = _finish(kind, place, shared)
+    text, duration_s = _finish(kind, place, shared), time.monotonic() - started
     if text:
         raise RuntimeError(f"it does not work in peace: {text}")
-    return outcome(place), time.monotonic() - started
+    return outcome(place), duration_s
 
 
 def _start(kind, place, shared):
@@ -324,11 +323,12 @@ def outcome(place):
         for path in sorted(root.rglob("*")):
             name = path.relative_to(root)
             if path.is_file() and path.name not in NOT_COMPARED and name.parts[0] != "published":
-                digest = hashlib.sha256(path.read_bytes()).hexdigest()
-                found[f"file {root.name}/{name}"] = digest
-    with Survey.open(place / "survey") as survey:  # what readers see; the path does not say how it was published
-        ((n_table,),) = survey.sql("SELECT count(*) FROM duckdb_columns() WHERE NOT internal").fetchall()
-        found["snapshot"] = n_table > 0 and survey.sql("SELECT count(*) FROM dia_source").fetchall()
+                lines = path.read_bytes().split(b"\n")
+                bytes_ = b"\n".join(line for line in lines if not line.startswith(b"hats_creation_date"))
+                found[f"file {root.name}/{name}"] = hashlib.sha256(bytes_).hexdigest()
+    folder = place / "migrations"
+    with upgrades.using(folder) if folder.is_dir() else nullcontext(), Survey.open(place / "survey") as survey:
+        found["what readers see"] = survey.sql("SELECT count(*) FROM dia_source").fetchall()
         found["check"] = [finding.name for finding in survey.check() if finding.n_row]
     return found
 
