@@ -19,10 +19,12 @@ import zlib
 from collections import Counter
 from pathlib import Path
 
+import commands
 import numpy as np
 import targets
 
-SHARE = {"image": 0.4, "table": 0.2, "settings": 0.15, "instrument": 0.1, "sql": 0.15}
+TARGETS = targets.TARGETS | commands.TARGETS
+SHARE = {"image": 0.4, "table": 0.2, "settings": 0.14, "instrument": 0.1, "sql": 0.14, "night": 0.01, "survey": 0.01}
 """Part of the inputs that each kind gets."""
 START_LIMIT_S = 300.0
 """A process may take this long until it is ready: compilation, and a survey to ask."""
@@ -43,7 +45,7 @@ def peak_mib():
 
 def work(kind, seed, numbers, folder, pipe):
     """Work on inputs and tell of each: number, outcome, detail, peak memory [MiB]."""
-    target = targets.TARGETS[kind](folder)
+    target = TARGETS[kind](folder)
     peak_mib()
     pipe.send(None)
     for number in numbers:
@@ -101,7 +103,7 @@ def main():
     parser.add_argument("--n", type=int, default=2000, help="inputs in all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", type=int, help="this input of the kind alone, with its traceback")
-    parser.add_argument("--time-limit", type=float, default=20.0, metavar="S", help="of one input")
+    parser.add_argument("--time-limit", type=float, default=60.0, metavar="S", help="of one input")
     parser.add_argument("--memory", type=float, default=2048.0, metavar="MIB", help="cap of one process")
     options = parser.parse_args()
     kinds = options.kind or sorted(SHARE)
