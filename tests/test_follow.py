@@ -327,7 +327,8 @@ class Sky:
         os.utime(self.folder / dice.choice(sorted(self.names.values())), (1e9, dice.randrange(10**9)))
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.slow
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32))
 def test_any_history_of_the_files_gives_what_a_new_survey_would_have(tmp_path_factory, seed):
     """After corrections, moves, compressions and exchanges, in any order, no image is lost and every row is right."""
