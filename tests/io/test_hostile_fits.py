@@ -267,7 +267,7 @@ def test_blank_is_a_stored_number(tmp_path):
 
 @pytest.mark.parametrize("kind", ["plain", "unsigned", "extension", "tiles"])
 def test_checksums_tell_damaged_pixels_from_edited_headers(tmp_path, kind):
-    """A wrong DATASUM refuses the file; a wrong CHECKSUM alone is a note; without either there is nothing to say."""
+    """Other pixels under the same header are damage; a changed header, with or without other pixels, is a note."""
     with fits.open(io.BytesIO(plain(kind)), disable_image_compression=True) as hdus:
         hdus.writeto(tmp_path / NAME, checksum=True)
     good = (tmp_path / NAME).read_bytes()
@@ -278,3 +278,7 @@ def test_checksums_tell_damaged_pixels_from_edited_headers(tmp_path, kind):
     damaged[-4000] ^= 1  # among the pixels, not in the padding
     verdict = judge(tmp_path / NAME, bytes(damaged))
     assert "DATASUM" in verdict.message and verdict.numbers["found"] != verdict.numbers["DATASUM"]
+    both = judge(tmp_path / NAME, with_card(bytes(damaged), "AIRMASS", "1.3"))
+    assert "neither DATASUM nor CHECKSUM" in both.notes[0]
+    alone = with_card(bytes(damaged), "CHECKSUM", "''")
+    assert "DATASUM" in judge(tmp_path / NAME, alone).message
