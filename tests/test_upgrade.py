@@ -10,6 +10,8 @@ import upgrades
 import dbpipe
 from dbpipe import pipeline
 from dbpipe.catalog.queries import directory
+from dbpipe.cli.console import reading
+from dbpipe.errors import CatalogError
 from dbpipe.survey import LOCK, Survey
 
 
@@ -106,8 +108,23 @@ def test_a_survey_of_a_later_version_is_one_line(old, later, tmp_path):
     with upgrades.using(later):
         Survey.open(root, read_only=False).close()
     for read_only in (True, False):
-        with pytest.raises(dbpipe.errors.CatalogError, match="use a newer dbpipe") as caught:
+        with pytest.raises(CatalogError, match="use a newer dbpipe") as caught:
             Survey.open(root, read_only=read_only)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("in_future")
+def test_a_snapshot_of_an_older_version_says_why_it_lacks_something(old, tmp_path):
+    """While somebody writes, what was published before the upgrade is asked; what it does not have yet is one line."""
+    root = tmp_path / "survey"
+    shutil.copytree(old, root)
+    with open(root / LOCK, "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with (
+            pytest.raises(CatalogError, match="colour.*still as an older dbpipe left it") as caught,
+            reading(root) as survey,
+        ):
+            survey.fetch("SELECT colour FROM band")
         assert "\n" not in str(caught.value)
 
 
