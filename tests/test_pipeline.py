@@ -290,6 +290,22 @@ def test_a_bug_fails_its_unit_alone(tmp_path):
     assert (kind, n_attempt) == ("bug", 1) and "in make_image" in text and str(Path.home()) not in text
 
 
+def test_a_done_unit_that_cannot_be_done_again_now_keeps_what_it_left(tmp_path):
+    """Its rows and files stay, and it is due in every run until it can be done: nothing is lost to an absent disk."""
+    root = make_survey(tmp_path / "s", [1, 2])
+    run_image(root, InlinePool(root))
+    before, _ = content(root)
+    change(root, "UPDATE sky SET value = -5 WHERE n = 1")
+    for _ in range(2):
+        summary = run_image(root, InlinePool(root))
+        assert (summary.n_unit, summary.n_failed, summary.kinds) == (1, 1, {"transient": 1})
+        assert {table: content(root)[0][table] for table in ("image", "star")} == {
+            table: before[table] for table in ("image", "star")
+        }
+    change(root, "UPDATE sky SET value = 7 WHERE n = 1")
+    assert run_image(root, InlinePool(root)).n_done == 1
+
+
 def test_a_crash_fails_its_unit_alone(tmp_path):
     """A unit that crashes its worker twice is recorded; all others are done."""
     root = make_survey(tmp_path / "s", [1, 2, -4, 4, 5])

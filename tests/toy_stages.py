@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbpipe.errors import DataError
+from dbpipe.errors import DataError, TransientError
 from dbpipe.stage import Outputs, Skip, Stage
 
 SCHEMA = """
@@ -58,6 +58,8 @@ def make_image(unit, inputs, config):
     if value == -4:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.abort()
+    if value == -5:
+        raise TransientError("value is away")
     level = value * config.scale + unit["shift"] + inputs["neighbours"].num_rows
     stars = {"n": [unit["n"]] * 3, "star": [1, 2, 3], "flux": [level, float("nan"), 3.0]}
     return Outputs(

@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from dbpipe.catalog.connection import first_line, is_disk_failure, is_of_rows, transaction
-from dbpipe.catalog.failures import DATA, MAX_RUN, failure_of
+from dbpipe.catalog.failures import DATA, MAX_RUN, TRANSIENT, failure_of
 from dbpipe.catalog.judge import apply, ask, judge, new_rows
 from dbpipe.catalog.lent import execute_with, lent
 from dbpipe.catalog.queries import load_named
@@ -39,6 +39,11 @@ class Verdict:
     kind: str = DATA
     """Kind of a failure, see `dbpipe.catalog.failures`; a row of the table ``unit_failure``."""
     traceback: str | None = None
+
+    @property
+    def identity(self):
+        """Stage and unit_key."""
+        return {"stage": self.stage, "unit_key": self.unit_key}
 
     def failed(self, failure):
         """Return the verdict that this unit failed."""
@@ -92,6 +97,9 @@ def _over_offered(connection, name, offered, values):
 def commit_unit(connection, verdict, result, place):
     """Replace what a unit left behind, in one transaction.
 
+    But where a unit that is done cannot be done again now, and may be later (a disk that is away, say), what it left
+    stays. So does its old fingerprint, by which it is due in the next run.
+
     Returns
     -------
     (Verdict, list of str)
@@ -104,6 +112,9 @@ def commit_unit(connection, verdict, result, place):
         If the rows do not fit the schema. Nothing is changed then.
     """
     is_done = verdict.status == "done"
+    made = {file["path"] for file in result.files}
+    if verdict.kind == TRANSIENT and connection.execute(_query("is_done"), verdict.identity).fetchall():
+        return verdict, sorted(made)
     try:
         with new_rows(connection, result.rows, place) if is_done else nullcontext():
             verdict = judge(connection, verdict, place) if is_done else verdict
@@ -128,7 +139,6 @@ def commit_unit(connection, verdict, result, place):
         if is_of_rows(error) and verdict.status == "done":  # a value that no table takes: this unit's, and a bug
             return commit_unit(connection, verdict.failed(failure_of(error)), Result(files=result.files), place)
         raise CatalogError(f"{verdict.stage} {verdict.unit_key}: rows do not fit the catalogue: {error}") from error
-    made = {file["path"] for file in result.files}
     return verdict, sorted(old_files - made if is_done else old_files | made)
 
 

@@ -23,6 +23,10 @@ ANTI JOIN offered ON offered.unit_key = unit.unit_key
 WHERE unit.stage = $stage
 ORDER BY unit.unit_key
 
+-- name: is_done
+-- The unit, if it is done.
+SELECT unit_key FROM unit WHERE stage = $stage AND unit_key = $unit_key AND status = 'done'
+
 -- name: files_of_unit
 -- Files that a unit owns.
 SELECT path FROM file WHERE stage = $stage AND unit_key = $unit_key ORDER BY path
