@@ -101,10 +101,10 @@ class Lock:
     def _write(self, line):
         """Write down who has the lock; a writer takes the place of all before."""
         if self._file.writable():
-            if not self._shared:
-                self._file.truncate(0)
-            self._file.write(line)
-            self._file.flush()
+            with suppress(OSError):  # on a full disk nobody learns who has it, and it is had all the same
+                if not self._shared:
+                    os.ftruncate(self._file.fileno(), 0)
+                os.write(self._file.fileno(), line.encode(errors="replace"))
 
 
 def _try(file, kind):
