@@ -34,5 +34,6 @@ def read(root, stop):
 if __name__ == "__main__":
     stop = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+    dbpipe.open(sys.argv[1]).close()  # imports everything, which takes a while
     print("reading", flush=True)
     print(json.dumps(dict(zip(("n_read", "n_busy", "faults"), read(sys.argv[1], stop), strict=True))))
