@@ -14,7 +14,7 @@ from dbpipe import pipeline
 from dbpipe.errors import DataError, DbpipeError
 from dbpipe.io.instrument import load_instrument
 from dbpipe.io.refcat import read_refcat
-from dbpipe.io.tables import read_columns
+from dbpipe.io.tables import read_table
 from dbpipe.settings import read_settings
 from dbpipe.stages.ingest import INGEST
 from dbpipe.survey import Survey
@@ -37,8 +37,7 @@ class Images:
 
     def __init__(self, folder):
         os.chdir(folder)
-        source = make_inputs.directory("sql").parent / "dbpipe" / "instruments" / "phosim-eimage.toml"
-        Path("instrument.toml").write_bytes(source.read_bytes())
+        Path("instrument.toml").write_text(make_inputs.instrument_text(), encoding="utf-8")
         self.sha256 = load_instrument("instrument.toml").sha256
         self.good = make_inputs.good_images()
         self.config = pipeline.sections()["ingest"]()
@@ -53,6 +52,8 @@ class Images:
             "size_byte": state.st_size,
             "mtime_ns": state.st_mtime_ns,
             "instrument_sha256": self.sha256,
+            "known_file": None,
+            "known_made_from": None,
         }
         try:
             INGEST.run(unit, {}, self.config)
@@ -72,7 +73,7 @@ class Tables:
     def __call__(self, random):
         name, content = make_inputs.table(random, self.good)
         Path(name).write_bytes(content)
-        return judged(lambda: (read_refcat if random.random() < 0.7 else read_columns)(name))
+        return judged(lambda: (read_refcat if random.random() < 0.7 else read_table)(name))
 
 
 class Settings:
