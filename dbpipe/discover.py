@@ -60,7 +60,7 @@ def find_raw_files(names, *, leave_out=None):
         If something is not there.
     """
     left = LeftAlone()
-    seen = {_identity(leave_out)} if leave_out is not None else set()
+    seen = {_identity(leave_out)} if leave_out is not None and os.path.exists(leave_out) else set()
     found = {}
     for name in names:
         for path in _expand(os.fspath(name)):

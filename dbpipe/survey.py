@@ -37,6 +37,7 @@ class Survey:
         self.root = Path(root)
         self.connection = opened.connection
         self._opened = opened
+        self._is_closed = False
         self.kept = []
         """Names of files that were in the folder when the survey was made, and are not as it would have made them."""
 
@@ -94,7 +95,13 @@ class Survey:
         return survey
 
     def close(self):
-        """Write everything to the catalogue file, let readers see it if anything has changed, and let go of it."""
+        """Write everything to the catalogue file, let readers see it if anything has changed, and let go of it.
+
+        A survey that is closed already stays so.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
         try:
             if self._is_writing:
                 self._opened.publish_changes()

@@ -83,8 +83,8 @@ def test_names_are_taken_as_they_are(tmp_path):
     found, left_alone = find_raw_files([tmp_path])
     assert found == sorted(paths)
     assert left_alone.counts == {"name is not UTF-8": 1}
-    assert left_alone.examples["name is not UTF-8"].endswith("\\xff\\xfe.fits")
-    with pytest.raises(ConfigError, match="xff is not there"):
+    assert left_alone.examples["name is not UTF-8"].endswith("\\udcff\\udcfe.fits")
+    with pytest.raises(ConfigError, match="udcff is not there"):
         find_raw_files([os.fsdecode(b"\xff")])
     with pytest.raises(ConfigError, match="is not there"):
         find_raw_files(["~nobody_of_this_name/x.fits"])

@@ -97,9 +97,9 @@ def test_a_name_that_is_no_text_stops_nothing(root, tmp_path, monkeypatch, capsy
         pass
     for argument in (os.fsdecode(name), tmp_path):
         code, out, err = command(monkeypatch, capsys, "ingest", root, argument)
-        assert (code, err) == (0, "") and "name is not UTF-8" in out and "\\xff" in out
+        assert (code, err) == (0, "") and "name is not UTF-8" in out and "\\udcff" in out
     with dbpipe.open(root) as survey:
-        assert "\\xff" in survey.sql("SELECT command FROM run ORDER BY run_id").fetchall()[0][0]
+        assert "\\udcff" in survey.sql("SELECT command FROM run ORDER BY run_id").fetchall()[0][0]
 
 
 def test_text_like_numbers_everywhere(root, tmp_path):

@@ -128,7 +128,7 @@ def test_cutouts_have_north_up_and_east_to_the_left(monkeypatch, angle_deg, pari
     mask = np.zeros(image.shape, np.uint16)
     product = SimpleNamespace(science=image, template=image, difference=image, mask=mask, wcs=wcs)
     monkeypatch.setattr(light_curves, "read_difference", lambda path: product)
-    row = {"path": "d.fits", "science_noise_e": 1.0, "diff_noise_e": 1.4}
+    row = {"path": "files/diffim/d.fits", "science_noise_e": 1.0, "diff_noise_e": 1.4}
     cutout = light_curves._cut(epoch(0, 1.0), row, 61, 12.2)
     piece = cutout.images["difference"]
     (above, column), (line, left) = (np.argwhere(piece == value)[0] for value in (10.0, 20.0))

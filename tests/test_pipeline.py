@@ -264,7 +264,7 @@ def test_where_limits_the_work_and_takes_nothing_back(tmp_path):
     assert run_image(root, pool, options=replace(SHIFT, where="n >= 1")).n_done == 2
     summary = run_image(root, pool, options=replace(SHIFT, where="n < 1"))
     assert (summary.n_done, summary.n_removed) == (1, 0)
-    with pytest.raises(ConfigError, match="not SQL"):
+    with pytest.raises(ConfigError, match="not one condition"):
         run_image(root, pool, options=replace(SHIFT, where="n >>> ("))
 
 

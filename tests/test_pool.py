@@ -134,7 +134,7 @@ def test_an_exception_that_cannot_be_sent_is_told_in_words():
 def test_limits_are_positive_and_finite(limit):
     """A limit that nothing can keep, or that is none, is refused."""
     for name in ("unit_time_limit_s", "unit_memory_limit_mib"):
-        with pytest.raises(ValueError, match=f"{name} must be above 0"):
+        with pytest.raises(ConfigError, match=f"{name} = {limit}: must be a number, above 0"):
             RunConfig(**{name: limit})
 
 

@@ -16,7 +16,7 @@ from dbpipe.export import export
 from dbpipe.offer import find_where
 from dbpipe.survey import Survey
 
-CANARY = "the secret of somebody else"
+CANARY = "the-secret-of-somebody-else"
 READING = (
     *("read_text", "read_csv", "read_blob", "read_parquet", "read_json", "parquet_scan", "glob", "sniff_csv", "query"),
     *("parquet_metadata", "read_duckdb", "enable_logging", "checkpoint", "query_table", "arrow_scan", "getenv"),

@@ -65,8 +65,9 @@ class Nights:
         assert code == 0, f"check: {said}"
         with Survey.open(here / "s") as survey:
             (judged, bugs) = survey.sql(
-                "SELECT count(*), count(*) FILTER (reason LIKE 'unexpected%') FROM unit WHERE stage = 'ingest'"
-            ).fetchone()
+                "SELECT count(*), count(*) FILTER (kind = 'bug') "
+                "FROM unit LEFT JOIN unit_failure USING (stage, unit_key) WHERE stage = 'ingest'"
+            ).fetchall()[0]
         assert bugs == 0, "a file was met with an unexpected error"
         assert judged >= N_FILE // 2, f"{judged} of {N_FILE} files have a verdict"
         shutil.rmtree(here)

@@ -26,6 +26,8 @@ import targets
 TARGETS = targets.TARGETS | commands.TARGETS
 SHARE = {"image": 0.4, "table": 0.2, "settings": 0.14, "instrument": 0.1, "sql": 0.14, "night": 0.01, "survey": 0.01}
 """Part of the inputs that each kind gets."""
+COMMANDS_LIMIT = 5.0
+"""Times the limit of one input that whole commands may take: each starts Python and its workers."""
 START_LIMIT_S = 300.0
 """A process may take this long until it is ready: compilation, and a survey to ask."""
 
@@ -113,7 +115,8 @@ def main():
         n = round(options.n * SHARE[kind] / whole)
         numbers = [options.only] if options.only is not None else range(n)
         counts, slowest_s = Counter(), 0.0
-        found = run(kind, options.seed, numbers, time_limit_s=options.time_limit, memory_mib=options.memory)
+        limit_s = options.time_limit * (COMMANDS_LIMIT if kind in commands.TARGETS else 1.0)
+        found = run(kind, options.seed, numbers, time_limit_s=limit_s, memory_mib=options.memory)
         for number, outcome, detail, wall_s in found:
             counts[outcome] += 1
             slowest_s = max(slowest_s, wall_s)
