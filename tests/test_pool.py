@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from dbpipe.errors import ConfigError
 from dbpipe.pool import Died, RunConfig, WorkerPool
 
 
