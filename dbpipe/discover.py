@@ -46,7 +46,7 @@ def find_raw_files(names, *, leave_out=None):
     names : sequence of path
         Files, folders (searched to the bottom for FITS files, links to other folders included) or patterns with ``*``.
     leave_out : path, optional
-        Folder whose files are never taken: the survey itself.
+        Folder whose files are never taken: the survey itself, which need not be there yet.
 
     Returns
     -------

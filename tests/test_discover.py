@@ -56,6 +56,12 @@ def test_the_survey_is_left_out_by_whatever_way(tmp_path):
     assert find_raw_files([tmp_path / "raw", tmp_path], leave_out=tmp_path / "survey")[0] == [raw]
 
 
+def test_a_survey_that_is_not_there_yet_leaves_nothing_out(tmp_path):
+    """What a first run will take in is looked for before its survey is made."""
+    raw = touch(tmp_path / "raw/b.fits")
+    assert find_raw_files([tmp_path / "raw"], leave_out=tmp_path / "not_yet")[0] == [raw]
+
+
 def test_what_is_no_file_is_left_alone_and_told(tmp_path):
     """Pipes, sockets, links to nothing and folders named like FITS are never opened; each kind has an example."""
     good = touch(tmp_path / "good.fits")
