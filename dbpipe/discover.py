@@ -46,7 +46,7 @@ def find_raw_files(names, *, leave_out=None):
     names : sequence of path
         Files, folders (searched to the bottom for FITS files, links to other folders included) or patterns with ``*``.
     leave_out : path, optional
-        Folder whose files are never taken: the survey itself.
+        Folder whose files are never taken: the survey itself, which may not be there yet.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def find_raw_files(names, *, leave_out=None):
         If something is not there.
     """
     left = LeftAlone()
-    seen = {_identity(leave_out)} if leave_out is not None else set()
+    seen = {_identity(leave_out)} if leave_out is not None and os.path.exists(leave_out) else set()
     found = {}
     for name in names:
         for path in _expand(os.fspath(name)):
