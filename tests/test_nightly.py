@@ -88,7 +88,7 @@ def test_one_command_makes_the_survey_and_begins(tmp_path, raw, monkeypatch, cap
     [
         (("--to", "calibrat"), "did you mean 'calibrate'?"),
         (("--where", "visti > 3"), "no stage has the columns"),
-        (("--where", "visit >"), "is not SQL"),
+        (("--where", "visit >"), "is not one condition"),
         (("--refcat", "nowhere.csv"), "nowhere.csv"),
         (("--ingest", "nowhere"), "nowhere is not there"),
     ],
