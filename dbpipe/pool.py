@@ -28,8 +28,10 @@ _LOOK_AHEAD_PER_WORKER = 3
 _LOOK_EVERY_S = 0.2
 """How often time and memory of a unit are looked at: an array grows by less than 1 GiB in that time."""
 _MAX_CRASH, _MAX_DEATH = 2, 5
-"""Deaths of its workers after which a call is given up: a crash is its own, a SIGKILL may have come from anywhere, say
-from a system without memory, so that the last try is made with no other worker at work."""
+"""Deaths of its workers after which a call is given up: a crash is its own, a signal to end may have come from
+anywhere, say from a system without memory, so that the last try is made with no other worker at work."""
+_FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGHUP", "SIGQUIT")
+"""Signals that no computation brings upon itself."""
 _MAX_START = 10
 """Workers in a row that may be killed before they have started."""
 
@@ -116,7 +118,7 @@ class WorkerPool:
                 return outcome
             self._workers.discard(mine)
             n_death += 1
-            n_crash += outcome.numbers.get("signal") != "SIGKILL"
+            n_crash += outcome.numbers.get("signal") not in _FROM_OUTSIDE
             if outcome.kind != DIED or self._stopping:
                 return outcome
             if n_crash == _MAX_CRASH or n_death == _MAX_DEATH:
@@ -138,7 +140,7 @@ class WorkerPool:
             if mine.has_started():
                 return mine
             self._workers.discard(mine)
-            if self._stopping or mine.bury() != "SIGKILL" or n_start == _MAX_START:
+            if self._stopping or mine.bury() not in _FROM_OUTSIDE or n_start == _MAX_START:
                 raise DbpipeError(
                     "worker processes cannot start (in a script, put the calls under `if __name__ == '__main__':`)"
                 )
@@ -200,7 +202,7 @@ class _Worker:
 
     def _exceeded(self, limits, wall_s):
         if wall_s > limits.unit_time_limit_s:
-            numbers = {"limit_s": limits.unit_time_limit_s, "wall_s": round(wall_s, 1)}
+            numbers = {"limit_s": limits.unit_time_limit_s, "wall_s": round(wall_s, 3)}
             return Died(TIME_LIMIT, "took longer than a unit may (run.unit_time_limit_s)", numbers)
         resident_mib = _resident_mib(self._process.pid)
         if resident_mib > limits.unit_memory_limit_mib:

@@ -76,6 +76,13 @@ def test_ingest_is_a_stage_to_run_to(root, raw, monkeypatch, capsys):
     assert code == 0 and "1 new files, 1 units of work" in out and err == ""
 
 
+def test_one_command_makes_the_survey_and_begins(tmp_path, raw, monkeypatch, capsys):
+    """With `--instrument` a survey need not be there: it is made, and the files are taken in."""
+    arguments = ("run", tmp_path / "new", "--instrument", "phosim-eimage", "--ingest", raw, "--to", "ingest")
+    code, out, err = command(monkeypatch, capsys, *arguments, "--workers", 1)
+    assert (code, err) == (0, "") and "1 new files" in out
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

@@ -87,8 +87,9 @@ def test_a_call_that_leaves_the_process_is_named_by_its_exit_code():
     assert found == [Died("died", "worker died", {"signal": "exit code 0", "n_death": 2}), 9]
 
 
-def test_workers_killed_from_outside_cost_no_call():
-    """SIGKILL to workers at random moments, whatever they are doing: every call is done, in order."""
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_killed_from_outside_cost_no_call(how):
+    """A signal to end workers at random moments, whatever they are doing: every call is done, in order."""
     moments, n_killed = random.Random(3), 0
     with WorkerPool(".", 2) as pool:
         given = pool.run_ordered((square, x, 0.3) for x in range(8))
@@ -99,7 +100,7 @@ def test_workers_killed_from_outside_cost_no_call():
             nonlocal n_killed
             while n_killed < 4 and not stop.wait(moments.uniform(0.05, 0.4)):
                 for pid in children(os.getpid())[:1]:
-                    os.kill(pid, signal.SIGKILL)
+                    os.kill(pid, how)
                     n_killed += 1
 
         killer = threading.Thread(target=kill)
