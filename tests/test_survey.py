@@ -10,6 +10,7 @@ import pytest
 
 import dbpipe
 from dbpipe import cli, pipeline
+from dbpipe.discover import NOT_FITS
 from dbpipe.errors import ConfigError
 from dbpipe.settings import document
 from dbpipe.survey import Survey
@@ -41,8 +42,8 @@ def run_command(monkeypatch, capsys, *arguments):
 def test_ingest_judges_every_file_once(tmp_path, raw):
     """Good files are used, others refused with the reason; a second ingest has nothing to do; files stay in place."""
     with Survey.init(tmp_path / "s") as survey:
-        summary, n_other = survey.ingest([raw], n_worker=1)
-        assert (summary.n_done, summary.n_failed, n_other) == (2, 1, 1)
+        summary, left_alone = survey.ingest([raw], n_worker=1)
+        assert (summary.n_done, summary.n_failed, left_alone.counts) == (2, 1, {NOT_FITS: 1})
         assert survey.ingest([raw], n_worker=1)[0].n_unit == 0
         assert survey.sql("SELECT visit, path FROM raw ORDER BY visit").fetchall() == [
             (1234, str(raw / "lsst_e_1234_f2_R22_S11_E000.fits.gz")),
@@ -52,11 +53,13 @@ def test_ingest_judges_every_file_once(tmp_path, raw):
         assert survey.sql("SELECT count(*) FROM run WHERE finished_at IS NOT NULL").fetchall() == [(2,)]
 
 
-def test_a_second_file_of_the_same_exposure_is_refused(tmp_path, raw):
-    """The first file of a visit and detector stays; the other is a failure on record."""
+def test_a_second_file_of_the_same_exposure_is_left_out(tmp_path, raw):
+    """The first file of a visit and detector stays; a copy is skipped, and another image refused, on record."""
     with Survey.init(tmp_path / "s") as survey:
         survey.ingest([raw], n_worker=1)
         make_fits.write_eimage(raw, name="lsst_e_1234_f2_R22_S11_E001.fits")
+        assert survey.ingest([raw], n_worker=1)[0].n_skipped == 1
+        make_fits.write_eimage(raw, name="lsst_e_1234_f2_R22_S11_E002.fits", image=make_fits.sky_image(seed=2))
         assert survey.ingest([raw], n_worker=1)[0].n_failed == 1
         assert survey.sql("SELECT count(*) FROM raw WHERE visit = 1234").fetchall() == [(1,)]
 
@@ -169,7 +172,7 @@ def test_mistakes_are_one_line_without_a_traceback(tmp_path, monkeypatch, capsys
     for arguments, message in (
         (("status", tmp_path), "is not a survey"),
         (("sql", tmp_path / "s", "SELECT nonsense"), "nonsense"),
-        (("run", tmp_path / "s", "--to", "nowhere"), "the stages are calibrate, skymap"),
+        (("run", tmp_path / "s", "--to", "nowhere"), "the stages are ingest, calibrate, skymap"),
         (("run", tmp_path / "s", "--where", "colour = 'r'"), "no stage has the columns"),
         (("ingest", tmp_path / "s", tmp_path / "nothing"), "nothing is not there"),
         (("refcat", tmp_path / "s"), "either a catalogue file or"),
