@@ -69,6 +69,8 @@ def read_settings(path, sections):
 
 
 def _read_toml(path):
+    if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for
+        raise ConfigError(f"{path} is not a file")
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:

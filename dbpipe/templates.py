@@ -245,6 +245,8 @@ def propose(connection, config, *, band=None, max_psf_fwhm=None, quantile=None, 
 
 
 def _read_select(path):
+    if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for
+        raise ConfigError(f"the SELECT of the template cannot be read from {path}: it is not a file")
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

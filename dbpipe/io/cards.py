@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 
 from dbpipe.errors import DataError
+from dbpipe.io.names import nearest
 
 CARD_BYTE = 80
 """FITS 4.0, section 4.1"""
@@ -131,6 +132,13 @@ def read_number(header, keyword):
             needed="a finite number, no comma, no unit",
         )
     return number
+
+
+def missing_card(header, keyword):
+    """Return the verdict on a header without a keyword, or with one whose card has no value."""
+    if any(name == keyword for name in header):  # a Header lists its cards, and has only those with a value
+        return DataError(f"the card of keyword {keyword} has no value", keyword=keyword, needed=f"{keyword} = VALUE")
+    return DataError(f"keyword {keyword} is missing", missing=keyword, similar=nearest(keyword, header))
 
 
 def _keyword(card):

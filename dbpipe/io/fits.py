@@ -17,13 +17,13 @@ import numpy as np
 from astropy.wcs import WCS
 
 from dbpipe.errors import DataError
+from dbpipe.io.cards import missing_card
 from dbpipe.io.checksum import check_sums
 from dbpipe.io.content import DAMAGED, MAX_FILE_MIB, decompress, read_content
 from dbpipe.io.hdus import not_fits, read_hdus
 from dbpipe.io.header import HeaderFacts, read_facts
 from dbpipe.io.header_wcs import read_wcs
 from dbpipe.io.image_choice import choose_image
-from dbpipe.io.names import nearest
 from dbpipe.io.pixels import read_pixels
 
 _SECTION = re.compile(r"\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]", re.ASCII)
@@ -157,7 +157,7 @@ def _with_primary(hdu, primary):
 def _find_window(shape, header, trim):
     """Return the slices of a section ``[x1:x2,y1:y2]`` (first pixel 1, ends included), or of the keyword with it."""
     if not trim.startswith("[") and trim not in header:
-        raise DataError(f"keyword {trim} is missing", missing=trim, similar=nearest(trim, header))
+        raise missing_card(header, trim)
     section = trim if trim.startswith("[") else str(header[trim])
     match = _SECTION.fullmatch(section.strip())
     x1, x2, y1, y2 = map(int, match.groups()) if match else (0, 0, 0, 0)

@@ -91,7 +91,8 @@ def read_hdus(content):
         hdu = _read_hdu(content, start, len(hdus))
         hdus.append(hdu)
         start = hdu.data_start + -(-hdu.data_byte // BLOCK_BYTE) * BLOCK_BYTE
-    return hdus, len(bytes(content[start:]).strip(b"\0 "))
+    end = hdus[-1].data_start + hdus[-1].data_byte
+    return hdus, len(bytes(content[end:]).strip(b"\0 "))
 
 
 def read_size(header, keyword):

@@ -10,7 +10,7 @@ from astropy.time import Time
 
 from dbpipe.errors import DataError
 from dbpipe.ids import DETECTOR_LIMIT, VISIT_LIMIT
-from dbpipe.io.cards import exact_number, read_number
+from dbpipe.io.cards import exact_number, missing_card, read_number
 from dbpipe.io.names import nearest
 from dbpipe.io.times import SECOND_PER_DAY, read_midpoint
 
@@ -172,10 +172,12 @@ def _band(header, groups, rule):
     if "band" in groups:
         found["file name"] = groups["band"]
     if not found:
-        raise _missing(header, rule.keywords[0])
+        raise missing_card(header, rule.keywords[0])
     found = {where: rule.rename.get(_plain(value), _plain(value)) for where, value in found.items()}
     band = _agree("filter", found)
-    if not band or rule.allowed and band not in rule.allowed:
+    if not band:
+        raise DataError("filter has no name", found=found, needed="text that is not empty")
+    if rule.allowed and band not in rule.allowed:
         raise DataError("filter is not one of this instrument", band=band, allowed=list(rule.allowed))
     return band
 
@@ -220,13 +222,8 @@ def _positive(what, value):
 def _value(header, keyword):
     """Return a header value."""
     if keyword not in header:
-        raise _missing(header, keyword)
+        raise missing_card(header, keyword)
     return header[keyword]
-
-
-def _missing(header, keyword):
-    """Return the error that says which keyword is missing and which ones look like it."""
-    return DataError(f"keyword {keyword} is missing", missing=keyword, similar=nearest(keyword, header))
 
 
 def _number(header, keyword):

@@ -22,6 +22,8 @@ _NUMBER = re.compile(
     r"CRVAL[12]|CRPIX[12]|CDELT[12]|CROTA[12]|(?:CD|PC)[12]_[12]|PV[12]_\d+|LONPOLE|LATPOLE|EQUINOX|EPOCH"
     r"|[AB]P?_(?:ORDER|DMAX|\d_\d)"
 )
+_OF_WCSLIB = re.compile(r"ERROR \d+ in \w+\(\) at line \d+ of file \S+:\s*")
+"""Where in its own source wcslib found an error: nothing that a user could use."""
 _TABLE = re.compile(r"CPDIS[12]|D2IMDIS[12]|CQDIS[12]")
 _MATRICES = {"CD": "CD1_1 CD1_2 CD2_1 CD2_2", "PC": "PC1_1 PC1_2 PC2_1 PC2_2", "CROTA": "CROTA1 CROTA2"}
 _MAX_SIP_ORDER = 9
@@ -62,9 +64,11 @@ def read_wcs(header, shape):
         sky = wcs.all_pix2world(places, 0) if usable else np.array([np.nan])
     except (WcsError, NoConvergence, ValueError, TypeError, KeyError, ArithmeticError, MemoryError) as error:
         shown = {key: cards[key] for key in cards if _TEXT.fullmatch(key)}
-        raise DataError("WCS of the header cannot be used", problem=str(error).strip(), **shown) from error
+        problem = _OF_WCSLIB.sub("", str(error)).strip()
+        raise DataError("WCS of the header cannot be used", problem=problem, **shown) from error
     if not np.all(np.isfinite(sky[0])):
         raise DataError("header has no usable celestial WCS", **types)
+    _check_place(*map(float, wcs.wcs.crval))
     _check_scale(wcs, cards)
     _check_frame(wcs, types)
     return wcs
@@ -98,16 +102,22 @@ def _check_together(cards):
     for keyword in ("CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"):
         if keyword not in cards:
             raise DataError(f"header WCS has no {keyword}", missing=keyword, similar=nearest(keyword, cards))
-    if abs(cards["CRVAL1"]) > 720.0 or abs(cards["CRVAL2"]) > 90.0 and "CUNIT2" not in cards:
-        raise DataError(
-            "header WCS points to no place on the sky", CRVAL1=cards["CRVAL1"], CRVAL2=cards["CRVAL2"],
-            needed="degrees: right ascension, and declination within -90 and 90",
-        )  # fmt: skip
+    if all(cards.get(f"CUNIT{axis}", "deg").strip().lower() in ("", "deg") for axis in (1, 2)):
+        _check_place(cards["CRVAL1"], cards["CRVAL2"])
     given = [name for name, keys in _MATRICES.items() if any(key in cards for key in keys.split())]
     if "PC" in given and len(given) > 1:
         raise DataError(f"header WCS has both {given[0]} and {given[1]} cards, which exclude each other", found=given)
     for axis in (1, 2):
         _check_projection(f"CTYPE{axis}", cards[f"CTYPE{axis}"])
+
+
+def _check_place(ra_deg, dec_deg):
+    """Raise DataError for what wcslib would take for a place, or stumble over."""
+    if not (abs(ra_deg) <= 720.0 and abs(dec_deg) <= 90.0):
+        raise DataError(
+            "header WCS points to no place on the sky", CRVAL1_deg=ra_deg, CRVAL2_deg=dec_deg,
+            needed="right ascension, and declination within -90 and 90 degrees, in the unit of CUNIT1 and CUNIT2",
+        )  # fmt: skip
 
 
 def _check_projection(keyword, ctype):

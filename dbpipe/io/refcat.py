@@ -35,8 +35,8 @@ _MAGNITUDE_NAMES = ("{b}", "{b}mag", "mag_{b}", "{b}_mag", "mag{b}", "psfmag_{b}
 _GAIA_NAMES = {"phot_g_mean_mag": "G", "phot_bp_mean_mag": "BP", "phot_rp_mean_mag": "RP"}
 _ERROR_NAMES = ("{c}_err", "{c}err", "{c}_error", "e_{c}", "err_{c}", "sig_{c}", "sigma_{c}")
 _MOTION = units.mas / units.yr
-_EXACT = 2.0**53
-"""Whole numbers beyond it have lost digits in floating point."""
+_EXACT = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}
+"""Bits of floating point -> whole numbers beyond it have lost digits."""
 _FAINTEST, _BRIGHTEST = 40.0, -10.0
 """Magnitudes outside are the codes for "missing" of some catalogues: 99, 50, -9999."""
 
@@ -319,13 +319,15 @@ def _text(column, name):
     if pa.types.is_floating(column.type):
         values = column.to_numpy(zero_copy_only=False)
         known = values[np.isfinite(values)]
-        if np.any(np.abs(known) > _EXACT):
+        if np.any(np.abs(known) >= _EXACT[column.type.bit_width]):
             raise ConfigError(
-                f"column {name} is floating point, in which ids as large as {np.abs(known).max():g} have lost digits: "
+                f"column {name} is floating point of {column.type.bit_width} bits, in which ids as large as "
+                f"{np.abs(known).max():g} have lost digits: "
                 "say which column has them whole, or --map id=none"
             )
         if np.all(known == np.floor(known)):
-            column = column.cast(pa.int64())
+            whole = pa.array(np.where(np.isfinite(values), values, 0.0).astype(np.int64), mask=~np.isfinite(values))
+            column = pa.chunked_array([whole])
     if not is_text(column):
         column = column.cast(pa.string())
     column = pc.utf8_trim_whitespace(column)

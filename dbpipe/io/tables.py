@@ -4,6 +4,7 @@ Whole numbers stay whole, with or without gaps; what is missing (NaN, masked, TN
 """
 
 import io
+import math
 import re
 import zlib
 from pathlib import Path
@@ -14,10 +15,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 from astropy.io import ascii, fits, votable
 from astropy.table import Table
+from astropy.table.meta import YamlParseError, get_header_from_yaml
 from astropy.table.serialize import represent_mixins_as_columns
 
-from dbpipe.errors import ConfigError
-from dbpipe.io.fits import decompress, quiet
+from dbpipe.errors import ConfigError, DataError
+from dbpipe.io.content import decompress, read_content
+from dbpipe.io.fits import quiet
 from dbpipe.io.text_tables import parse_text
 
 _UNREADABLE = (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, IndexError, fits.VerifyError)
@@ -45,9 +48,11 @@ def read_table(path):
     if not path.exists() and (match := _EXTENSION.fullmatch(path.name)):
         path, wanted = path.with_name(match[1]), match[2]
     try:
-        content = decompress(path.read_bytes())
+        content = decompress(read_content(path, max_mib=math.inf), max_mib=math.inf)
         with quiet():
             table, units = _parse(content, wanted)
+    except DataError as error:
+        raise ConfigError(f"{path} cannot be read as a table: {error.numbers.get('problem', error.message)}") from error
     except (*_UNREADABLE, pa.ArrowException) as error:
         raise ConfigError(f"{path} cannot be read as a table: {type(error).__name__}: {error}") from error
     return pa.table([_without_nan(column) for column in table.columns], names=table.column_names), units
@@ -88,11 +93,34 @@ def _choose(tables, wanted):
 
 
 def _from_arrow(table):
-    """Enums become text; units are those that dbpipe and others hang on the fields."""
+    """Enums become text; units are those that dbpipe and others hang on the fields, or astropy on the table."""
     units = {f.name: f.metadata[b"unit"].decode() for f in table.schema if (f.metadata or {}).get(b"unit")}
+    units |= _units_of_astropy(table.schema.metadata or {})
+    table = _masked(table)
     columns = [c.cast(c.type.value_type) if pa.types.is_dictionary(c.type) else c for c in table.columns]
     columns = [c.cast(pa.float64()) if pa.types.is_null(c.type) else c for c in columns]
     return pa.table(columns, names=table.column_names), units
+
+
+def _units_of_astropy(metadata):
+    """Return the units that astropy writes into the footer of a Parquet file."""
+    text = metadata.get(b"table_meta_yaml", b"")
+    try:
+        described = get_header_from_yaml(text.decode("utf-8").splitlines())["datatype"] if text else []
+        return {column["name"]: str(column["unit"]) for column in described if column.get("unit")}
+    except (YamlParseError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError("what astropy has written about its columns is damaged") from error
+
+
+def _masked(table):
+    """Set the entries to NULL that astropy marks in columns of their own, ``NAME.mask``."""
+    for name in table.column_names:
+        at = table.schema.get_field_index(f"{name}.mask")
+        if at >= 0 and pa.types.is_boolean(table.schema.field(at).type):
+            column = table[name]
+            masked = pc.if_else(table.column(at), pa.scalar(None, column.type), column)
+            table = table.set_column(table.schema.get_field_index(name), name, masked).remove_column(at)
+    return table
 
 
 def _from_fits(content, wanted):

@@ -10,7 +10,7 @@ import re
 from astropy.time import Time, TimeDelta
 
 from dbpipe.errors import DataError
-from dbpipe.io.cards import exact_number, read_number
+from dbpipe.io.cards import exact_number, missing_card, read_number
 from dbpipe.io.names import nearest
 
 SECOND_PER_DAY = 86400.0
@@ -42,7 +42,7 @@ def read_midpoint(header, rules, exposure_s):
     rule = next((rule for rule in rules if all(keyword in header for keyword in rule.keywords)), None)
     if rule is None:
         missing = next(keyword for keyword in rules[0].keywords if keyword not in header)
-        raise DataError(f"keyword {missing} is missing", missing=missing, similar=nearest(missing, header))
+        raise missing_card(header, missing)
     scale = _scale(header, rule)
     if rule.format in ("mjd", "jd"):
         value = read_number(header, rule.keywords[0])

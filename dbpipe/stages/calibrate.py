@@ -155,6 +155,8 @@ def _check_psf(shape, config):
 
 def _reference_at_epoch(unit, refcat):
     """Return the reference stars as float columns, moved to the epoch of the exposure."""
+    if unit["n_catalogue_star"] == 0:
+        raise DataError("the survey has no reference catalogue", n_catalogue_star=0, needed="dbpipe refcat SURVEY FILE")
     if len(refcat) == 0:
         raise DataError(
             "no reference star in the field", n_reference=0, n_catalogue_star=unit["n_catalogue_star"],

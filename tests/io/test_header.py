@@ -114,6 +114,7 @@ def test_contradictions_are_refused_with_both_values(changes, what, found):
         ({"TAI": None, "MJD__OBS": None}, "keyword TAI is missing"),
         ({"FILTER": "clear", "FILTNM": None, "name": "a.fits"}, "filter is not one of this instrument"),
         ({"FILTER": None, "FILTNM": None, "name": "a.fits"}, "keyword FILTER is missing"),
+        ({"FILTER": " ", "FILTNM": None, "name": "a.fits"}, "filter has no name"),
         ({"CHIPID": "R22_S1", "name": "a.fits"}, "unknown detector"),
         ({"OBSID": "12x", "name": "a.fits"}, "visit id is not a whole number"),
         ({"OBSID": 12.5, "name": "a.fits"}, "visit id is not a whole number"),

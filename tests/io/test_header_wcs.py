@@ -70,6 +70,8 @@ def test_a_missing_card_is_not_taken_for_its_default(keyword):
         ({"CUNIT1": "hourangles"}, "WCS of the header cannot be used"),
         ({"CRVAL2": 97.0}, "no place on the sky"),
         ({"CRVAL1": 5e7}, "no place on the sky"),
+        ({"CUNIT1": "rad"}, "no place on the sky"),
+        ({"CTYPE1": "PIXEL"}, "WCS of the header cannot be used"),
         ({"CPDIS1": "LOOKUP"}, "distortion in a table"),
         ({"CTYPE1": "DEC--TAN", "CTYPE2": "RA---TAN"}, "axes are swapped"),
         ({"RADESYS": None, "EQUINOX": "B1950"}, "EQUINOX is not a year"),
@@ -81,7 +83,7 @@ def test_what_cannot_be_used_is_refused_for_its_true_reason(changes, message):
     """The words name the cause, not what wcslib makes of it."""
     error = refusal(**changes)
     assert message in error.message
-    assert "nternal error" not in str(error.numbers) and error.numbers
+    assert "nternal error" not in str(error.numbers) and "wcs.c" not in str(error.numbers) and error.numbers
 
 
 def test_tnx_is_told_what_to_do():

@@ -142,6 +142,22 @@ def test_a_value_indicator_in_the_wrong_place_is_no_missing_card(tmp_path, card)
     assert judge(tmp_path / NAME, changed).numbers["card"] == card
 
 
+@pytest.mark.parametrize("card", ["EXPTIME =", "EXPTIME =       / seconds", "EXPTIME   30.0"])
+def test_a_card_without_a_value_is_no_missing_card(tmp_path, card):
+    """The verdict says that there is no value, not that there is no such keyword."""
+    content = with_card(plain("plain"), "EXPTIME", "x")
+    at = content.index(b"EXPTIME = ")
+    changed = content[:at] + card.encode().ljust(CARD_BYTE) + content[at + CARD_BYTE :]
+    assert judge(tmp_path / NAME, changed).message == "the card of keyword EXPTIME has no value"
+
+
+def test_what_lies_behind_the_pixels_is_told(tmp_path):
+    """A size in the header that is too small for the data shows in the bytes that are left, padding included."""
+    content = with_card(plain("plain"), "NAXIS1", "63")
+    assert "bytes after the last HDU were not read" in judge(tmp_path / NAME, content).notes[0]
+    assert judge(tmp_path / NAME, plain("plain")).notes == ()
+
+
 def test_long_text_goes_on_and_other_words_are_commentary(tmp_path):
     """CONTINUE is put together; HIERARCH has a keyword of its own; cards after END are none."""
     cards = header()

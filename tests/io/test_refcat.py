@@ -223,6 +223,17 @@ def test_ids_that_have_lost_digits_are_refused(tmp_path):
     assert read_refcat(path, {"id": "none"})[0]["original_id"].to_pylist() == ["1", "2"]
     pyarrow.parquet.write_table(pa.table(stars | {"id": [5.0, None]}), path)
     assert read_refcat(path)[0]["original_id"].to_pylist() == ["5", None]
+    single = {"id": pa.array([2.0**24, 2.0**24 + 1], pa.float32())}  # one number twice
+    pyarrow.parquet.write_table(pa.table(stars | single), path)
+    with pytest.raises(ConfigError, match="floating point of 32 bits"):
+        read_refcat(path)
+
+
+def test_an_id_that_is_no_number_is_missing(tmp_path):
+    """Infinity in a column of ids is none."""
+    stars = {"id": [7.0, np.inf], "ra": [10.0, 11.0], "dec": [20.0, 21.0], "r": [15.0, 16.0]}
+    Table(stars).write(tmp_path / "a.fits")
+    assert read_refcat(tmp_path / "a.fits")[0]["original_id"].to_pylist() == ["7", None]
 
 
 @pytest.mark.parametrize(

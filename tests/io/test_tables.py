@@ -1,9 +1,11 @@
 """Tables from outside: exact, with their gaps, or refused with what was found."""
 
-import io
+import os
 
 import numpy as np
+import pyarrow.parquet
 import pytest
+from astropy import units
 from astropy.io import fits
 from astropy.table import MaskedColumn, Table
 
@@ -150,7 +152,7 @@ def test_one_of_several_tables_is_named_not_guessed(tmp_path):
         read_table(tmp_path / "image.fits")
 
 
-@pytest.mark.parametrize("format", ["votable", "ascii.ecsv", "fits"])
+@pytest.mark.parametrize("format", ["votable", "ascii.ecsv", "fits", "parquet"])
 def test_masked_values_are_missing(tmp_path, format):
     """Numbers, truth values and text that astropy masks are NULL."""
     mask = [False, True]
@@ -160,11 +162,28 @@ def test_masked_values_are_missing(tmp_path, format):
         "t": MaskedColumn(["é" if format != "fits" else "e", "b"], mask=mask),
         "ok": MaskedColumn([True, True], mask=mask if format != "fits" else [False, False]),
     })  # fmt: skip
-    buffer = io.StringIO() if format == "ascii.ecsv" else io.BytesIO()
-    table.write(buffer, format=format)
-    path = tmp_path / "a.dat"
-    content = buffer.getvalue()
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    found = read_table(path)[0].to_pydict()
+    table.write(tmp_path / "a.dat", format=format)
+    found = read_table(tmp_path / "a.dat")[0].to_pydict()
+    assert list(found) == ["n", "x", "t", "ok"]
     assert found["n"] == [2**62 + 1, None] and found["x"] == [1.5, None] and found["t"][1] is None
     assert found["ok"] == [True, None if format != "fits" else True]
+
+
+def test_units_that_astropy_writes_into_parquet_are_found(tmp_path):
+    """They stand in the footer of the table, and a damaged footer is refused, not ignored."""
+    path = tmp_path / "a.parquet"
+    Table({"ra": [1.0] * units.rad, "pmra": [2.0] * units.arcsec / units.yr, "n": [1]}).write(path)
+    assert read_table(path)[1] == {"ra": "rad", "pmra": "arcsec / yr"}
+    damaged = pyarrow.parquet.read_table(path).replace_schema_metadata({"table_meta_yaml": "- [ra"})
+    pyarrow.parquet.write_table(damaged, path)
+    with pytest.raises(ConfigError, match="what astropy has written about its columns is damaged"):
+        read_table(path)
+
+
+@pytest.mark.parametrize("name", ["pipe", "/dev/zero", "folder"])
+def test_only_regular_files_are_read(tmp_path, name):
+    """Nothing waits for a pipe or reads a device without end."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ConfigError, match="no regular file but a"):
+        read_table(tmp_path / name)

@@ -70,10 +70,10 @@ def scene():
     return _raw(image, _wcs(4.0 / 3600.0)), _refcat(ra, dec, 31.4 - 2.5 * np.log10(NJY_PER_E * truth["flux"]))
 
 
-def _run(monkeypatch, raw, refcat, **config):
+def _run(monkeypatch, raw, refcat, n_catalogue_star=70, **config):
     monkeypatch.setattr(stage, "load_instrument", lambda name: type("Instrument", (), {"bleed": "rows"}))
     monkeypatch.setattr(stage, "read_raw", lambda path, instrument, max_mib: raw)
-    return calibrate(_unit(len(refcat)), {"refcat": refcat}, CalibrateConfig(**config))
+    return calibrate(_unit(n_catalogue_star), {"refcat": refcat}, CalibrateConfig(**config))
 
 
 def test_a_field_across_ra_zero_is_calibrated(monkeypatch, scene):
@@ -177,8 +177,11 @@ def test_calibrating_twice_gives_the_same(monkeypatch, scene):
 
 
 def test_exposures_that_cannot_be_used_are_refused_with_numbers(monkeypatch, scene):
-    """No reference star, an empty frame, and a PSF too wide for its stamp each have their own verdict."""
+    """No catalogue, no star in the field, an empty frame and a PSF too wide for its stamp: each has its verdict."""
     raw, refcat = scene
+    with pytest.raises(DataError, match="no reference catalogue") as error:
+        _run(monkeypatch, raw, refcat.slice(0, 0), n_catalogue_star=0)
+    assert "dbpipe refcat" in error.value.numbers["needed"]
     with pytest.raises(DataError, match="no reference star in the field") as error:
         _run(monkeypatch, raw, refcat.slice(0, 0))
     assert error.value.numbers["n_reference"] == 0
