@@ -187,11 +187,6 @@ def parse_key(text, names):
     return {name: value.removeprefix(f"{name}=") for name, value in zip(names, values, strict=True)}
 
 
-def find_reasons(connection, run_id):
-    """Return (stage, status, reason, number of units, an example) of everything that a run did not do."""
-    return connection.execute(load_named("reports", "status")["reasons_of_run"], {"run_id": run_id}).fetchall()
-
-
 def start_run(connection, command, versions, settings):
     """Open the record of a command and return its run_id."""
     values = {

@@ -39,14 +39,6 @@ WHERE (failure.kind NOT IN ('data', 'transient') OR failure.traceback IS NOT NUL
     AND contains(concat(stage, ' ', unit_key), CAST($text AS VARCHAR))
 ORDER BY unit.finished_at, stage, unit_key
 
--- name: reasons_of_run
--- The same for one run.
-SELECT stage, status, reason, count(*) AS n_unit, min(unit_key) AS example
-FROM unit
-WHERE status <> 'done' AND run_id = $run_id
-GROUP BY stage, status, reason
-ORDER BY stage, status, n_unit DESC, reason
-
 -- name: by_version
 -- Units of each stage by the version of the stage that made them.
 SELECT stage, stage_version, count(*) AS n_unit
