@@ -166,8 +166,8 @@ def test_check_does_not_compare_files_while_somebody_writes(root, monkeypatch, c
     n_rule = int(out.split("Healthy: ")[1].split()[0])
     with start("-c", KILLED, root, "wait", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
         assert writer.stdout.readline() == "writing\n"
-        (root / "files").mkdir()
-        (root / "files" / "just_written.fits").touch()
+        (root / "files" / "calexp").mkdir(parents=True)
+        (root / "files" / "calexp" / "calexp-1-0-0123abcd.fits").touch()
         code, out, _ = command(monkeypatch, capsys, "check", root)
         assert code == 0 and f"Healthy: {n_rule - 2} rules" in out and "dbpipe gc" not in out
         assert out.count(f"process {writer.pid}") == 2 and "files.raw was not looked at" in out

@@ -10,7 +10,7 @@ from pathlib import Path
 import make_fits
 import pytest
 
-from dbpipe import cli, opening
+from dbpipe import cli, published
 from dbpipe.catalog import migrations, units
 from dbpipe.survey import Survey
 
@@ -72,8 +72,8 @@ def send_to_destructor(number):
 @pytest.mark.parametrize(
     ("place", "name", "how", "number"),
     [
-        (opening, "publish", send, signal.SIGINT),
-        (opening, "publish", send_to_destructor, signal.SIGTERM),
+        (published, "publish", send, signal.SIGINT),
+        (published, "publish", send_to_destructor, signal.SIGTERM),
         (migrations, "pending_migrations", send, signal.SIGTERM),
         (units, "start_run", send_and_swallow, signal.SIGTERM),
         (units, "start_run", send, signal.SIGHUP),
@@ -98,7 +98,7 @@ def test_clearing_up_is_not_disturbed(root, monkeypatch, capsys):
         finally:
             send(signal.SIGINT)
 
-    monkeypatch.setattr(opening, "publish", fail)
+    monkeypatch.setattr(published, "publish", fail)
     assert command(monkeypatch, capsys, "run", root, "--quiet") == (130, "", STOPPED)
 
 
