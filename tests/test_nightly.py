@@ -81,7 +81,10 @@ def test_ingest_is_a_stage_to_run_to(root, raw, monkeypatch, capsys):
     [
         (("--to", "calibrat"), "did you mean 'calibrate'?"),
         (("--where", "visti > 3"), "no stage has the columns"),
-        (("--where", "visit >"), "is not SQL"),
+        (("--where", "count(*) > 3"), "cannot contain aggregates"),
+        (("--where", "visit = [3]"), "the condition"),
+        (("--where", ""), "is not one condition"),
+        (("--where", "visit >"), "is not one condition"),
         (("--refcat", "nowhere.csv"), "nowhere.csv"),
         (("--ingest", "nowhere"), "nowhere is not there"),
     ],

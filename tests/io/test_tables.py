@@ -44,6 +44,12 @@ def test_text_is_read_however_it_is_written(tmp_path, text):
     assert read_text(tmp_path, text) in ({k: v[:1] for k, v in ROWS.items()}, ROWS)
 
 
+def test_truth_values_have_gaps(tmp_path):
+    """A column of true and false stays one where some are missing, as in what dbpipe itself writes."""
+    text = "a,b,c\nTrue,true,\n,nan,\nFalse,FALSE,\n"
+    assert read_text(tmp_path, text) == {"a": [True, None, False], "b": [True, None, False], "c": [None] * 3}
+
+
 def test_units_of_vizier_are_found(tmp_path):
     """The line under the names holds units, if a line of dashes follows."""
     path = tmp_path / "a.tsv"
