@@ -79,12 +79,12 @@ def test_ingest_is_a_stage_to_run_to(root, raw, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
+        (("--where", "count(*) > 3"), "cannot contain aggregates"),
+        (("--where", "visit + [3] = 1"), "the condition"),
+        (("--where", ""), "is not one condition"),
         (("--to", "calibrat"), "did you mean 'calibrate'?"),
         (("--where", "visti > 3"), "no stage has the columns"),
-        (("--where", "count(*) > 3"), "cannot contain aggregates"),
-        (("--where", "visit = [3]"), "the condition"),
-        (("--where", ""), "is not one condition"),
-        (("--where", "visit >"), "is not one condition"),
+        (("--where", "visit >"), "is not SQL"),
         (("--refcat", "nowhere.csv"), "nowhere.csv"),
         (("--ingest", "nowhere"), "nowhere is not there"),
     ],
