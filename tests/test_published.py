@@ -252,6 +252,6 @@ def test_nothing_is_published_through_a_link(long_root, tmp_path):
     victim.mkdir()
     shutil.rmtree(tables)
     tables.symlink_to(victim)
-    with Survey.open(long_root, read_only=False) as survey, pytest.raises(CatalogError, match="is a link"):
+    with Survey.open(long_root, read_only=False) as survey, pytest.raises(CatalogError, match="is a symbolic link"):
         survey.publish()
     assert list(victim.iterdir()) == []
