@@ -109,7 +109,7 @@ def export(connection, out, *, table, where=None, columns=None, order_by=None):
     selected = list(metadata) if columns is None else [_known_column(name, metadata, table) for name in columns]
     path = export_path(out, table)
     query = f"SELECT {', '.join(map(quote_name, selected))} FROM {find_relation(connection, table)}"
-    if where:
+    if where is not None:
         check_condition(connection, where)
         query += f" WHERE (\n{where}\n)"
     query += f" ORDER BY {order_by}" if order_by else ""

@@ -13,7 +13,7 @@ from dbpipe.catalog import queries, units
 from dbpipe.catalog.connection import only_reading
 from dbpipe.catalog.lent import lent
 from dbpipe.catalog.questions import check_condition
-from dbpipe.catalog.sql_errors import explain_refusal
+from dbpipe.catalog.sql_errors import explain_refusal, lacks_column
 from dbpipe.errors import CatalogError, ConfigError
 
 
@@ -75,7 +75,7 @@ def offer_work(connection, stage, config, *, options=None, statements=None):
         }
     )
     due = units.find_pending(connection, stage.name, offered, retry_failed=options.retry_failed)
-    if options.where:
+    if options.where is not None:
         chosen = find_where(connection, rows, options.where)
         due = [number for number in due if chosen is None or number in chosen]
     return Offer(offered, [tasks[number] for number in due])
@@ -133,7 +133,7 @@ def find_where(connection, rows, condition):
     try:
         with lent(connection, {"work_row": numbered}), only_reading(connection):
             return {n for (n,) in connection.execute(query).fetchall()}
-    except duckdb.BinderException:
-        return None
     except duckdb.Error as error:
+        if lacks_column(error):
+            return None
         raise ConfigError(f"the condition {condition!r}: {explain_refusal(connection, query, error)}") from error

@@ -266,7 +266,7 @@ def stage_names(to=None):
 def check_request(connection, *, to=None, where=None):
     """Refuse a stage that does not exist, or a condition that fits the work of none, before anything is done."""
     names = stage_names(to)
-    if where:
+    if where is not None:
         _check_where(connection, names, Options(where=where))
 
 

@@ -5,16 +5,17 @@ from functools import wraps
 import duckdb
 import pyarrow as pa
 
-from dbpipe.catalog.arrow import for_pandas, plain_type, to_json
+from dbpipe.catalog.arrow import for_pandas, plain_type, reader_for_pandas, to_json
 from dbpipe.catalog.dictionary import query_metadata
 from dbpipe.catalog.questions import asking
 from dbpipe.export import ROW_GROUP_ROWS, write_rows
 
 
 class Answer:
-    """A relation of DuckDB, with its methods, whose ``df()`` keeps whole numbers with gaps whole, and so exact.
+    """A relation of DuckDB, with its methods, from which whole numbers with gaps come whole, and so exact.
 
-    DuckDB before 2.0 makes them floating point, in which ids beyond 2^53 run together.
+    DuckDB before 2.0 makes them floating point in ``df()``, in which ids beyond 2^53 run together; so does pandas with
+    an Arrow table or stream that does not say otherwise.
     """
 
     def __init__(self, relation):
@@ -44,7 +45,7 @@ class Answer:
         return repr(self._relation)
 
     def __arrow_c_stream__(self, requested_schema=None):
-        return self._relation.__arrow_c_stream__(requested_schema)
+        return reader_for_pandas(self._relation.to_arrow_reader(ROW_GROUP_ROWS)).__arrow_c_stream__(requested_schema)
 
 
 def _as_number(column):
@@ -56,13 +57,17 @@ def _as_number(column):
 
 
 def _answering(method):
-    """A relation's method, which returns an Answer where it returns a relation."""
+    """A relation's method, which returns an Answer where it returns a relation, and tells pandas of whole numbers."""
 
     @wraps(method)
     def call(*arguments, **keywords):
         given = [a._relation if isinstance(a, Answer) else a for a in arguments]  # of a join, say
         result = method(*given, **keywords)
-        return Answer(result) if isinstance(result, duckdb.DuckDBPyRelation) else result
+        if isinstance(result, duckdb.DuckDBPyRelation):
+            return Answer(result)
+        if isinstance(result, pa.RecordBatchReader):
+            return reader_for_pandas(result)
+        return for_pandas(result) if isinstance(result, pa.Table) else result
 
     return call
 

@@ -413,7 +413,14 @@ class Survey:
         return files.find_strangers(self.connection, self.root)
 
     def delete_garbage(self):
-        """Delete products that the catalogue does not name and return them. Needs the survey open for writing."""
+        """Delete products that the catalogue does not name and return them. Needs the survey open for writing.
+
+        Raises
+        ------
+        CatalogError
+            If it names what cannot be a product: it does not know then which files are its own.
+        """
+        files.check_names(self.connection, self.root)
         garbage = self.find_garbage()
         files.delete(self.root, garbage)
         return garbage

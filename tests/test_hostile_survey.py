@@ -57,6 +57,7 @@ def commands(monkeypatch, capsys, root, *, names=("sql", "status", "check", "run
         "DROP TABLE IF EXISTS published",
         "CREATE OR REPLACE TABLE published AS SELECT NULL AS as_of, 'x' AS catalog_size_byte, 1.5 AS catalog_mtime_ns",
         'CREATE TABLE association."source_1/../../../../evil" AS SELECT 1 AS hpx29',
+        """CREATE TABLE "x"" LIMIT 0; COPY (SELECT 'evil') TO 'survey.toml'; --" AS SELECT 1 AS a""",
         "CREATE TABLE association.source_x AS SELECT 1 AS hpx29",
         "DROP TABLE file; CREATE TABLE file AS SELECT 1 AS path, 2 AS sha256, 'x' AS size_byte",
         "DROP TABLE unit",
@@ -75,6 +76,32 @@ def test_a_catalogue_made_to_harm(root, monkeypatch, capsys, place, statement):
     printed = commands(monkeypatch, capsys, root)
     assert not any(CANARY in text for text in printed)
     assert victim.read_text() == CANARY and sorted(p.name for p in root.parent.iterdir()) == ["s", "victim.txt"]
+
+
+def test_the_name_of_a_table_is_no_statement(root, monkeypatch):
+    """Publishing copies tables of any name, and does nothing that a name says."""
+    monkeypatch.chdir(root)
+    name = f"x\" LIMIT 0; COPY (SELECT 1) TO '{root / 'evil.csv'}'; --"
+    with connection.connect(root / CATALOG) as catalog:
+        catalog.execute(f"CREATE TABLE {connection.quote_name(name)} AS SELECT 1 AS a")
+    Survey.open(root, read_only=False).close()
+    assert not (root / "evil.csv").exists()
+    with dbpipe.open(root) as survey:
+        assert survey.count(name) == 1
+
+
+def test_garbage_is_not_known_where_a_table_says_anything(root):
+    """Nothing is deleted from a survey whose catalogue names files that cannot be its own."""
+    product = root / "files" / "calexp" / "calexp-2-0-0123abcd.fits"
+    product.parent.mkdir(parents=True)
+    product.write_text("an image")
+    with connection.connect(root / CATALOG) as catalog:
+        catalog.execute(
+            "INSERT INTO file VALUES ('../victim.txt', 'calexp', 'calibrate', 'visit=1', repeat('0', 64), 1)"
+        )
+    with Survey.open(root, read_only=False) as survey, pytest.raises(DbpipeError, match="cannot be"):
+        survey.delete_garbage()
+    assert product.exists()
 
 
 @pytest.mark.parametrize("name", [CATALOG, f"{CATALOG}.wal", LOCK, "dbpipe.log", SNAPSHOT])

@@ -86,6 +86,9 @@ def test_one_command_makes_the_survey_and_begins(tmp_path, raw, monkeypatch, cap
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
+        (("--where", "count(*) > 3"), "cannot contain aggregates"),
+        (("--where", "visit + [3] = 1"), "the condition"),
+        (("--where", ""), "is not one condition"),
         (("--to", "calibrat"), "did you mean 'calibrate'?"),
         (("--where", "visti > 3"), "no stage has the columns"),
         (("--where", "visit >"), "is not one condition"),

@@ -5,6 +5,7 @@ import sys
 
 import hand_made
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from astropy.table import Table
@@ -188,6 +189,10 @@ EXACT = [2**60 + 1, None, 2**63 - 1]
         lambda survey: survey.sql(QUERY).df(),
         lambda survey: survey.sql(QUERY).limit(3).to_df(),
         lambda survey: survey.sql(QUERY).filter("true").select("id").fetchdf(),
+        lambda survey: survey.sql(QUERY).to_arrow_table().to_pandas(),
+        lambda survey: survey.sql(QUERY).to_arrow_reader().read_all().to_pandas(),
+        lambda survey: pa.table(survey.sql(QUERY).limit(3).arrow()).to_pandas(),
+        lambda survey: pa.table(survey.sql(QUERY)).to_pandas(),
         lambda survey: survey.fetch(QUERY).to_pandas(),
         lambda survey: survey.fetch_head(QUERY, limit=5)[0].to_pandas(),
         lambda survey: survey.sql(f"SELECT id, id AS ID FROM ({QUERY})").df()[["ID_1"]].rename(columns={"ID_1": "id"}),

@@ -37,7 +37,7 @@ def find_due(connection, config, where=None, *, retry_failed=False):
     """Return the images to take out and those to link, two lists."""
     settings = json.dumps([VERSION, asdict(config)], sort_keys=True)
     rows = fetch_table(connection, query("due"), {"settings": settings, "retry_failed": retry_failed})
-    chosen = find_where(connection, rows, where) if where else None
+    chosen = find_where(connection, rows, where) if where is not None else None
     due = [
         Image(*(row[name] for name in ("visit", "detector", "unit_key", "fingerprint", "detect_fingerprint")))
         for number, row in enumerate(rows.to_pylist())

@@ -107,6 +107,16 @@ def for_pandas(table):
     return table.replace_schema_metadata((table.schema.metadata or {}) | pandas_keys(gaps))
 
 
+def reader_for_pandas(reader):
+    """Return a pyarrow.RecordBatchReader like another, for pandas as in `for_pandas`; any column can have gaps."""
+    schema = pa.schema(
+        [field.with_name(name) for field, name in zip(reader.schema, unique_names(reader.schema.names), strict=True)]
+    )
+    schema = schema.with_metadata((reader.schema.metadata or {}) | pandas_keys(schema))
+    batches = (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in reader)
+    return pa.RecordBatchReader.from_batches(schema, batches)
+
+
 def plain_type(kind):
     """Return the type in which a column leaves: no enums, decimal numbers or columns of nothing."""
     if pa.types.is_dictionary(kind):  # an enum, whose values may differ from batch to batch

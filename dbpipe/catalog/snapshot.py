@@ -96,15 +96,15 @@ def _copy_rows(connection, name, in_files, folder):
 
     Table by table: DuckDB 1.5 copies a whole database in an order that breaks foreign keys.
     """
-    connection.execute(f'COPY FROM DATABASE "{name}" TO next_snapshot (SCHEMA)')
+    connection.execute(f"COPY FROM DATABASE {quote_name(name)} TO next_snapshot (SCHEMA)")
     tables = connection.execute(
         "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = $name ORDER BY table_oid",
         {"name": name},
     ).fetchall()  # in the order of their making: a foreign key points back
     for schema, table in tables:
         if (schema, table) not in in_files:
-            target = ".".join(map(quote_name, ("next_snapshot", schema, table)))
-            connection.execute(f'INSERT INTO {target} SELECT * FROM "{name}"."{schema}"."{table}"')
+            source, target = (".".join(map(quote_name, (place, schema, table))) for place in (name, "next_snapshot"))
+            connection.execute(f"INSERT INTO {target} SELECT * FROM {source}")
     with chdir(folder):  # the views name their files from here, so that a survey can be moved
         for (schema, table), paths in in_files.items():
             _make_view(connection, name, (schema, table), paths)

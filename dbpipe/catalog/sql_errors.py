@@ -3,12 +3,15 @@
 import difflib
 import re
 
+import duckdb
+
 from dbpipe.catalog.queries import parameters
 
 LEND = "lend the file with --with NAME=FILE and ask FROM NAME"
 _KIND = re.compile(r"^(?:\w+ )*Error: ")
 _COLUMN = re.compile(r'(?:column|column named) "([^"]+)"')
 _RELATION = re.compile(r'(?:Table with name|[Rr]eferenced table) "?(\w+)"?')
+_LACKING = re.compile(r"(?:column|table) .* not found|does not have a column", re.IGNORECASE)
 _FILE = re.compile(r"Cannot access (?:file|directory) \"(.*)\" - file system operations are disabled")
 _FUNCTION = re.compile(r"Function with name \"?(\w+)\"?")
 _PARAMETER = re.compile(r"not provided for the following.*parameters: (.+)$")
@@ -41,6 +44,11 @@ def explain_refusal(connection, query, error):
     line = _LINE.search(message)
     where = f" (line {line[1]}: {line[2].strip()[:80]})" if line else ""
     return first + where + _suggest(connection, query, first)
+
+
+def lacks_column(error):
+    """Return whether DuckDB refused a query because a column in it is none of its tables'."""
+    return isinstance(error, duckdb.BinderException) and _LACKING.search(str(error)) is not None
 
 
 def _suggest(connection, query, text):

@@ -132,13 +132,29 @@ def _from_fits(content, wanted):
             if isinstance(hdu, kinds) and not isinstance(hdu, fits.CompImageHDU)
         }
         hdu = _choose(tables, wanted)
+        missing = _find_offset_nulls(hdu)
         table = Table.read(hdu, format="fits")
+        for name, mask in missing.items():
+            table[name] = np.ma.MaskedArray(table[name], mask=mask)
         for column in hdu.columns:
             if re.fullmatch(r"\d*L", column.format.strip()):
                 # astropy reads a truth value that is undefined as False
                 raw = np.recarray.field(hdu.data, column.name).reshape(table[column.name].shape)
                 table[column.name] = np.ma.MaskedArray(raw == ord("T"), mask=~np.isin(raw, [ord("T"), ord("F")]))
         return _from_astropy(table)
+
+
+def _find_offset_nulls(hdu):
+    """Return name -> what is missing, of the whole numbers that are stored with an offset, as unsigned ones are.
+
+    TNULL is the number that is stored. Astropy compares it with the number that is meant, or fails: it is taken away.
+    """
+    missing = {}
+    for column in hdu.columns if isinstance(hdu, fits.BinTableHDU) else ():
+        if column.null is not None and column.bzero and re.fullmatch(r"\d*[BIJK]", column.format.strip()):
+            missing[column.name] = np.recarray.field(hdu.data, column.name) == column.null
+            column.null = None
+    return missing
 
 
 def _from_astropy(table):

@@ -145,8 +145,9 @@ def _typed(column):
         for kind in (pa.float64(), pa.timestamp("us")):
             if (found := _cast(numbers, kind)) is not None:
                 return found
-    if pc.all(pc.is_in(lower, pa.array(["true", "false", *MISSING]))).as_py():
-        return pc.equal(_without(lower, lower, MISSING), "true")
+    truth = _without(lower, lower, MISSING)
+    if pc.all(pc.is_in(truth.drop_null(), pa.array(["true", "false"]))).as_py():
+        return pc.equal(truth, "true")
     return _without(text, lower, MISSING)
 
 

@@ -46,6 +46,21 @@ def test_text_is_read_however_it_is_written(tmp_path, text):
     assert read_text(tmp_path, text) in ({k: v[:1] for k, v in ROWS.items()}, ROWS)
 
 
+@pytest.mark.parametrize(("form", "bits"), [("I", 16), ("J", 32), ("K", 64)])
+def test_unsigned_numbers_of_fits_have_gaps(tmp_path, form, bits):
+    """TNULL is the number that is stored, before the offset that makes it unsigned; the others keep all digits."""
+    given = np.array([0, 7, 2**bits - 1], f"u{bits // 8}")
+    column = fits.Column("id", form, null=-(2 ** (bits - 1)), bzero=2 ** (bits - 1), array=given)
+    fits.BinTableHDU.from_columns([column]).writeto(tmp_path / "a.fits")
+    assert read_table(tmp_path / "a.fits")[0].to_pydict() == {"id": [None, 7, 2**bits - 1]}
+
+
+def test_truth_values_have_gaps(tmp_path):
+    """A column of true and false stays one where some are missing, as in what dbpipe itself writes."""
+    text = "a,b,c\nTrue,true,\n,nan,\nFalse,FALSE,\n"
+    assert read_text(tmp_path, text) == {"a": [True, None, False], "b": [True, None, False], "c": [None] * 3}
+
+
 def test_units_of_vizier_are_found(tmp_path):
     """The line under the names holds units, if a line of dashes follows."""
     path = tmp_path / "a.tsv"
