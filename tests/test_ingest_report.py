@@ -112,3 +112,28 @@ def test_text_like_numbers_everywhere(root, tmp_path):
         ]
     with dbpipe.open(root) as survey:
         assert survey.count("raw") == 1
+
+
+def test_a_description_that_changed_since_is_told(root, tmp_path, monkeypatch, capsys):
+    """Until the files are ingested again, status and run say that they were read by another description."""
+    write_eimage(tmp_path)
+    command(monkeypatch, capsys, "ingest", root, tmp_path / "*.fits")
+    assert "has changed since" not in command(monkeypatch, capsys, "status", root)[1]
+    with open(root / "instrument.toml", "a", encoding="utf-8") as file:
+        file.write("# corrected\n")
+    told = "instrument.toml has changed since 1 raw images were read"
+    assert told in command(monkeypatch, capsys, "status", root)[1]
+    assert told in command(monkeypatch, capsys, "run", root, "--to", "ingest")[1]
+    command(monkeypatch, capsys, "ingest", root, tmp_path / "*.fits")
+    assert "has changed since" not in command(monkeypatch, capsys, "status", root)[1]
+
+
+def test_a_catalogue_of_another_place_is_told(root, tmp_path, monkeypatch, capsys):
+    """Stars that are in no exposure are taken, since others may come, but not in silence."""
+    write_eimage(tmp_path)
+    command(monkeypatch, capsys, "ingest", root, tmp_path / "*.fits")
+    head = header()
+    for place, is_told in (((head["CRVAL1"], head["CRVAL2"]), False), ((head["CRVAL1"] + 90.0, 12.0), True)):
+        (tmp_path / "stars.csv").write_text("id,ra,dec,r\n7,{},{},15.0\n".format(*place))
+        code, out, _ = command(monkeypatch, capsys, "refcat", root, tmp_path / "stars.csv")
+        assert code == 0 and ("In 1 of 1 exposures looked at there is none of these stars" in out) == is_told

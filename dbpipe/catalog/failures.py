@@ -58,12 +58,8 @@ def failure_of(error):
 
 
 def clean(text):
-    """Return a text that can be stored: bytes of file names that are no UTF-8 are written as ``\\xff``."""
-    try:
-        content = str(text).encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half of a pair, which no file name has
-        content = str(text).encode("utf-8", "backslashreplace")
-    return content.decode("utf-8", "backslashreplace")
+    """Return a text that can be stored: what is no Unicode (parts of file names) is written as ``\\udcff``."""
+    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _trace(error):

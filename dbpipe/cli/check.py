@@ -9,7 +9,7 @@ import typer
 from dbpipe.catalog.checks import write_example
 from dbpipe.catalog.failures import DATA
 from dbpipe.catalog.queries import load_named
-from dbpipe.cli.console import console, describe, print_outdated, print_table, reading, writing
+from dbpipe.cli.console import console, describe, print_outdated, print_stale_description, print_table, reading, writing
 from dbpipe.cli.work import SurveyArgument
 from dbpipe.errors import ConfigError, SurveyBusy
 from dbpipe.pipeline import ON_REQUEST, STAGES
@@ -55,6 +55,7 @@ def status(
         _print_report(opened, "status", "bands", "Observed")
         _print_stages(opened)
         print_outdated(console(), survey, opened.find_outdated())
+        print_stale_description(console(), opened)
         reasons = opened.fetch(load_named("reports", "status")["reasons"]).to_pylist()
         distrusted = len({(r["visit"], r["detector"]) for r in _distrusted(opened)})
         notes = opened.fetch(load_named("reports", "status")["notes"])

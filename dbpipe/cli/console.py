@@ -4,6 +4,7 @@ What is printed comes from headers, file names and tables of others. Nothing of 
 reaches a terminal or a log that `dbpipe.cli.text` has not seen.
 """
 
+import hashlib
 import logging
 import math
 import sys
@@ -24,6 +25,7 @@ from dbpipe.catalog.failures import DATA
 from dbpipe.catalog.migrations import is_older
 from dbpipe.cli.text import printable, printable_lines
 from dbpipe.errors import CatalogError, SurveyBusy
+from dbpipe.opening import INSTRUMENT
 from dbpipe.pipeline import Report
 from dbpipe.survey import Survey
 
@@ -275,6 +277,16 @@ def print_outdated(out, root, found):
             f"{outdated.stage}: {outdated.n_unit} units of version {outdated.made_by} {what.format(root=root)}: "
             f"results changed in version {outdated.version}"
         )
+
+
+def print_stale_description(out, opened):
+    """Print how many images were read by another description of the instrument than the survey has now."""
+    path = opened.root / INSTRUMENT
+    now = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    query = "SELECT count(*) AS n FROM raw WHERE instrument_sha256 NOT IN ('', $now)"
+    (found,) = opened.fetch(query, now=now).to_pylist()
+    if now and found["n"]:
+        out.print(f"{INSTRUMENT} has changed since {found['n']} raw images were read: `dbpipe ingest` them again")
 
 
 def print_summary(out, summary, wall_s):

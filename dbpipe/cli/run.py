@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from dbpipe.catalog.failures import BUG, DIED, MEMORY_LIMIT, TIME_LIMIT, TRANSIENT
-from dbpipe.cli.console import Progressing, console, finite, print_outdated, reading, writing
+from dbpipe.cli.console import Progressing, console, finite, print_outdated, print_stale_description, reading, writing
 from dbpipe.cli.work import (
     EXIT_FAILED_UNITS,
     Debug,
@@ -170,6 +170,7 @@ def _work(opened, out, ingest_files, settle, refcat_file, limits, options):
         print_ingest(out, opened, summary, left_alone, len(growing))
         summaries.append(summary)
         record = {"n_file_left": len(growing), "n_file_other": int(left_alone)}
+    print_stale_description(out, opened)
     if refcat_file:
         print_refcat(out, opened, *opened.set_reference_catalog(refcat_file))
     summaries += opened.run(**limits, **options)

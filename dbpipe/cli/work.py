@@ -146,6 +146,12 @@ def print_refcat(out, opened, n_star, n_magnitude):
     ).to_pylist()
     out.print(f"{n_star} reference stars with {n_magnitude} magnitudes ({text}),")
     out.print("RA {ra_min:.4f} to {ra_max:.4f}, Dec {dec_min:.4f} to {dec_max:.4f} degrees.".format(**sky))
+    (fields,) = opened.fetch(load_named("catalog", "refcat")["uncovered"]).to_pylist()
+    if fields["n_uncovered"]:
+        out.print(
+            f"In {fields['n_uncovered']} of {fields['n_field']} exposures looked at there is none of these stars: "
+            "are the columns and the unit right? (`--map`)"
+        )
     if motion["n_known"]:
         out.print(f"{motion['n_moved']} of them are moved to the epoch of each exposure.")
     if motion["n_known"] > motion["n_moved"]:

@@ -5,6 +5,21 @@ FROM raw JOIN visit USING (visit)
 WHERE raw.visit = $visit
 ORDER BY raw.detector
 
+-- name: uncovered
+-- How many of some exposures have no star of the catalogue in their field.
+WITH field AS (SELECT ra, dec, radius_deg FROM raw ORDER BY visit, detector LIMIT 50)
+SELECT
+    count(*) AS n_field,
+    count(*) FILTER (
+        NOT EXISTS (
+            SELECT 1
+            FROM reference_star AS star
+            WHERE abs(star.dec - field.dec) <= field.radius_deg
+                AND separation_arcsec(star.ra, star.dec, field.ra, field.dec) <= 3600 * field.radius_deg
+        )
+    ) AS n_uncovered
+FROM field;
+
 -- name: fields
 -- Where the exposures are, for a catalogue that does not say in which unit its positions are.
 SELECT DISTINCT ra, dec, radius_deg
