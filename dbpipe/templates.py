@@ -8,6 +8,7 @@ are matched to.
 
 import logging
 import math
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -157,7 +158,8 @@ def propose(connection, config, *, band=None, max_psf_fwhm=None, quantile=None, 
     replace(config, **{name: value for name, value in limits.items() if value is not None})  # refuses what is no limit
     if sql is not None:
         how, value = "sql", _read_select(sql)
-        check_select(connection, value)
+        with _naming_select():
+            check_select(connection, value)
     elif max_psf_fwhm is not None:
         how, value = "max_psf_fwhm_pix", max_psf_fwhm
     elif quantile is not None:
@@ -165,6 +167,15 @@ def propose(connection, config, *, band=None, max_psf_fwhm=None, quantile=None, 
     else:
         how, value = "auto", None
     return [_propose(connection, config, target, how, value) for target in _targets(connection, band)]
+
+
+@contextmanager
+def _naming_select():
+    """Say of what is wrong with a SELECT what it is for."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"the template needs one SELECT of visit and detector: {error}") from error
 
 
 def _read_select(path):
@@ -281,11 +292,8 @@ def _chosen_by_cut(candidates, cut):
 
 
 def _chosen_by_sql(connection, candidates, select):
-    try:
-        with asking(connection, select) as relation:
-            wanted = set(relation.select("visit", "detector").fetchall())
-    except ConfigError as error:
-        raise ConfigError(f"the template needs one SELECT of visit and detector: {error}") from error
+    with _naming_select(), asking(connection, select) as relation:
+        wanted = set(relation.select("visit", "detector").fetchall())
     exposures = []
     for row in candidates:
         selected = (row["visit"], row["detector"]) in wanted
