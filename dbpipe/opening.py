@@ -37,6 +37,7 @@ SNAPSHOT = "published/survey.duckdb"
 LOCK = "survey.lock"
 SETTINGS = "survey.toml"
 INSTRUMENT = "instrument.toml"
+LOG = "dbpipe.log"
 
 _HEADING = """Settings of this survey. Every setting stands here with its default, commented out;
 take away the "# " before a name to change it. `dbpipe config SURVEY` shows what is in force.
@@ -153,7 +154,7 @@ def _require_room(root):
         root.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(root / CATALOG):
             raise ConfigError(f"{root} is a survey already")
-        in_the_way = [name for name in (f"{CATALOG}.wal", "files", "published", "dbpipe.log") if (root / name).exists()]
+        in_the_way = [name for name in (f"{CATALOG}.wal", "files", "published", LOG) if (root / name).exists()]
     if in_the_way:
         raise ConfigError(f"{root / in_the_way[0]} is there, where a survey has its own: give another folder")
 

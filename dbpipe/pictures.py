@@ -167,7 +167,7 @@ def draw_template_curve(path, decisions, depths):
 
     Parameters
     ----------
-    decisions : list of `dbpipe.templates.Decision`
+    decisions : list of `dbpipe.template_decision.Decision`
     depths : list of dict, rows of the view template_depth
 
     Returns

@@ -49,7 +49,7 @@ def sections():
     found = {}
     for name in STAGES + ON_REQUEST:
         if name == "template":
-            found[name] = importlib.import_module("dbpipe.templates").TemplateConfig
+            found[name] = importlib.import_module("dbpipe.template_decision").TemplateConfig
         elif name == "associate":
             found[name] = importlib.import_module("dbpipe.association").AssociateConfig
         else:

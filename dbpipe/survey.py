@@ -289,7 +289,7 @@ class Survey:
         return WorkerPool(self.root, n_worker, limits=self.settings["run"])
 
     def templates(self, *, band=None):
-        """Return the template decisions in force, a list of `dbpipe.templates.Decision`."""
+        """Return the template decisions in force, a list of `dbpipe.template_decision.Decision`."""
         return templates.in_force(self.connection, band=band)
 
     def template_depth(self, *, band=None):

@@ -13,6 +13,7 @@ import pytest
 
 from dbpipe import cli
 from dbpipe.cli import console
+from dbpipe.cli.run import describe_run
 from dbpipe.discover import split_settled
 from dbpipe.survey import Survey
 
@@ -74,6 +75,16 @@ def test_ingest_is_a_stage_to_run_to(root, raw, monkeypatch, capsys):
     """`--to ingest` takes files in and ends."""
     code, out, err = command(monkeypatch, capsys, "run", root, "--ingest", raw, "--to", "ingest", "--workers", 1)
     assert code == 0 and "1 new files, 1 units of work" in out and err == ""
+
+
+def test_what_cannot_be_done_now_is_said_to_be_in_the_log():
+    """In the catalogue a unit that was done stays done, so that its status gives no reason."""
+    stage = {"n_unit": 1, "kinds": {"transient": 1}}
+    record = {"survey": "s", "stages": {"calibrate": stage}, "n_file_left": 0, "n_unit": 1, "n_failed": 1}
+    record |= {"n_skipped": 0, "n_removed": 0, "n_unexpected": 0, "n_dia_source": 5, "n_dia_source_more": 0}
+    line = describe_run(record | {"wall_s": 1.0})
+    assert "1 failed (1 to be tried again by the next run)" in line
+    assert line.endswith("; why: dbpipe status s, s/dbpipe.log")
 
 
 def test_one_command_makes_the_survey_and_begins(tmp_path, raw, monkeypatch, capsys):

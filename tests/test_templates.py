@@ -9,7 +9,7 @@ from dbpipe.catalog.migrations import migrate
 from dbpipe.catalog.rekey import put_back, rekeying
 from dbpipe.errors import ConfigError
 from dbpipe.export import apply_views
-from dbpipe.templates import TemplateConfig
+from dbpipe.template_decision import TemplateConfig
 
 FWHM = [5.6, 3.4, 4.1, 3.5, 3.8, 4.85, 3.6, 4.5]
 """Of visits 0 to 7, native pixels."""

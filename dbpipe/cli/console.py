@@ -25,7 +25,7 @@ from dbpipe.catalog.failures import DATA
 from dbpipe.catalog.migrations import is_older
 from dbpipe.cli.text import printable, printable_lines
 from dbpipe.errors import CatalogError, SurveyBusy
-from dbpipe.opening import INSTRUMENT
+from dbpipe.opening import INSTRUMENT, LOG
 from dbpipe.pipeline import Report
 from dbpipe.survey import Survey
 
@@ -179,7 +179,7 @@ class _Log(RotatingFileHandler):
     """The log of a survey: a new file when it is full, and some old ones; a symbolic link is not followed."""
 
     def __init__(self, root):
-        path = Path(root) / "dbpipe.log"
+        path = Path(root) / LOG
         super().__init__(path, maxBytes=LOG_SIZE_BYTE, backupCount=N_OLD_LOG, encoding="utf-8")
         self.setFormatter(_Lines("%(asctime)s %(levelname)s %(message)s"))
 

@@ -27,7 +27,7 @@ from dbpipe.cli.work import (
 from dbpipe.discover import find_raw_files
 from dbpipe.errors import ConfigError, DbpipeError, SurveyBusy
 from dbpipe.export import check_export
-from dbpipe.opening import empty_catalog
+from dbpipe.opening import LOG, empty_catalog
 from dbpipe.pipeline import check_request, stage_names
 from dbpipe.survey import CATALOG, Survey
 
@@ -204,6 +204,8 @@ def describe_run(record):
     parts.append(f"{record['n_dia_source']} DIASources ({record['n_dia_source_more']:+d})")
     how = " --traceback" if record["n_unexpected"] else ""
     why = f"; why: dbpipe status {record['survey']}{how}" if record["n_failed"] else ""
+    if any(TRANSIENT in stage["kinds"] for stage in record["stages"].values()):
+        why += f", {Path(record['survey']) / LOG}"  # a unit that was done before stays so in the catalogue
     return f"{record['survey']}: {', '.join(parts)} in {record['wall_s']:.0f} s{why}"
 
 

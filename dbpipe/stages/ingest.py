@@ -90,16 +90,15 @@ def ingest(unit, inputs, config):
         ],
     }
     if instrument.site_longitude_deg is not None and instrument.site_latitude_deg is not None:
-        altitude_deg, angle_deg = zenith_direction(
-            footprint["ra"],
-            footprint["dec"],
-            raw.midpoint_mjd_tai,
-            longitude_deg=instrument.site_longitude_deg,
-            latitude_deg=instrument.site_latitude_deg,
-        )
-        zenith = {"visit": raw.visit, "altitude_deg": altitude_deg, "parallactic_angle_deg": angle_deg}
-        rows["visit_zenith"] = [zenith]
+        rows["visit_zenith"] = [_zenith(raw, footprint, instrument)]
     return Outputs(rows=rows, n_pix=raw.image.size)
+
+
+def _zenith(raw, footprint, instrument):
+    """Return the row of visit_zenith: where the zenith is, seen from the middle of the image."""
+    site = {"longitude_deg": instrument.site_longitude_deg, "latitude_deg": instrument.site_latitude_deg}
+    altitude_deg, angle_deg = zenith_direction(footprint["ra"], footprint["dec"], raw.midpoint_mjd_tai, **site)
+    return {"visit": raw.visit, "altitude_deg": altitude_deg, "parallactic_angle_deg": angle_deg}
 
 
 def hash_content(raw, instrument):
