@@ -1,8 +1,16 @@
 """What all tests share."""
 
+import signal
 from pathlib import Path
 
 import pytest
+
+
+def pytest_configure():
+    """Have the signals as in a terminal: what a script starts in the background ignores some of them."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -161,11 +161,14 @@ def test_no_worker_outlives_its_parent(tmp_path, how):
     script.write_text(PARENT)
     command = [sys.executable, str(script), str(Path(__file__).parent), "hang"]
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert parent.stdout.readline() == "under way\n"
-    workers = children(parent.pid)
-    time.sleep(0.2)
-    parent.send_signal(how)
-    _, err = parent.communicate(timeout=60.0)
+    try:
+        assert parent.stdout.readline() == "under way\n"
+        workers = children(parent.pid)
+        time.sleep(0.2)
+        parent.send_signal(how)
+        _, err = parent.communicate(timeout=60.0)
+    finally:
+        parent.kill()
     assert workers and err.count("Traceback") == (how == signal.SIGINT)  # the parent's own
     give_up = time.monotonic() + 5.0
     while any(Path(f"/proc/{pid}").exists() for pid in workers):

@@ -367,6 +367,7 @@ def _main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kind", action="append", choices=KINDS, help="only this one; repeatable")
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background, by children too
     kinds = tuple(options.kind or KINDS)
     tally = campaign(options.scratch, n_kill=options.kills, seed=options.seed, kinds=kinds)
     print_tally(tally, kinds)
