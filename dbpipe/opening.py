@@ -13,6 +13,7 @@ Readers never hold the catalogue: they have the copy, which every command that c
 """
 
 import os
+import re
 import shutil
 import tempfile
 from contextlib import ExitStack, closing
@@ -38,6 +39,9 @@ LOCK = "survey.lock"
 SETTINGS = "survey.toml"
 INSTRUMENT = "instrument.toml"
 LOG = "dbpipe.log"
+
+_LEFTOVER = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}[0-9]+-{re.escape(CATALOG)}(\.wal)?")
+"""A catalogue that was being made."""
 
 _HEADING = """Settings of this survey. Every setting stands here with its default, commented out;
 take away the "# " before a name to change it. `dbpipe config SURVEY` shows what is in force.
@@ -139,13 +143,22 @@ def create(root, instrument):
             load_instrument(root / INSTRUMENT)
         for name in texts.keys() - set(kept):
             write_output(root / name, partial(Path.write_bytes, data=texts[name]))
-        temporary = root / f"{TEMPORARY_PREFIX}{os.getpid()}-{CATALOG}"
-        try:
-            catalog_connection.create(temporary)
-            replace_file(temporary, root / CATALOG)
-        finally:
-            temporary.unlink(missing_ok=True)
+        _make_catalog(root)
     return [name for name in kept if (root / name).read_bytes() != texts[name]]
+
+
+def _make_catalog(root):
+    """Make the catalogue with all its tables beside its place, so that a survey is whole or not there."""
+    for leftover in filter(_LEFTOVER.fullmatch, os.listdir(root)):  # of one who was killed here: we have the lock
+        os.unlink(root / leftover)
+    temporary = root / f"{TEMPORARY_PREFIX}{os.getpid()}-{CATALOG}"
+    try:
+        catalog_connection.create(temporary)
+        with closing(catalog_connection.connect(temporary)) as connection:
+            bring_up_to_date(connection)
+        replace_file(temporary, root / CATALOG)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _require_room(root):

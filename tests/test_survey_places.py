@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dbpipe import demo
+from dbpipe import demo, opening
 from dbpipe.cli.app import app
 from dbpipe.disk.ledger import LEDGER
 from dbpipe.errors import ConfigError
@@ -165,3 +165,21 @@ def test_gc_leaves_what_is_not_a_product(root, capsys):
         assert all(f"not made by dbpipe: {name}\n" in said for name in links)
     assert sorted(p for p in os.listdir(folder)) == sorted([*mine[:4], "a", "calexp-2-0-0123abcd.fits"])
     assert (folder / mine[4]).read_text() == "thesis"
+
+
+def test_an_init_that_is_killed_leaves_no_survey(tmp_path, monkeypatch):
+    """A survey is there with all its tables, or not at all; what was being made is gone after the next init."""
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    root = tmp_path / "s"
+    with monkeypatch.context() as patch:
+        patch.setattr(opening, "replace_file", die)
+        patch.setattr("pathlib.Path.unlink", lambda *_, **__: None)  # as if the process were gone
+        with pytest.raises(KeyboardInterrupt):
+            Survey.init(root)
+    assert not (root / CATALOG).exists() and len(list(root.glob(f".tmp-*{CATALOG}"))) == 1
+    with Survey.init(root) as survey:
+        assert not opening.is_outdated(survey.connection)
+    assert list(root.glob(".tmp-*")) == []
