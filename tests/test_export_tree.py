@@ -8,6 +8,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 import synthetic_sources
+from astropy.io.registry import get_formats
 from astropy.table import Table
 
 from dbpipe import export_tree as module
@@ -165,11 +166,13 @@ def test_units_travel_with_every_file(connection, tmp_path):
     schema = pq.read_schema(path)
     assert schema.field("ra").metadata[b"unit"] == b"deg" and b"dbpipe.columns" in schema.metadata
     assert schema.field("_healpix_29").metadata[b"description"]
+    night = next((tmp_path / "current/dia_source/by_night").rglob("*.parquet"))
+    assert pq.read_schema(night).field("dia_object_id").metadata[b"description"].startswith(b"object it belongs to")
+    if "parquet.votable" not in get_formats(Table, readwrite="Read")["Format"]:
+        pytest.skip("this astropy does not read VOParquet")
     table = Table.read(path, format="parquet.votable")
     assert table["first_mjd_tai"].unit == "d" and table["ra"].meta["ucd"] == "pos.eq.ra"
     assert table["max_score"].description.startswith("largest signed score")
-    night = next((tmp_path / "current/dia_source/by_night").rglob("*.parquet"))
-    assert pq.read_schema(night).field("dia_object_id").metadata[b"description"].startswith(b"object it belongs to")
 
 
 def test_one_night_is_read_from_one_file(connection, tmp_path):

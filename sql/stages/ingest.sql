@@ -204,7 +204,7 @@ WHERE stage = 'ingest'
 WITH other AS MATERIALIZED (
     SELECT unit.unit_key, unit.fingerprint, unit.numbers ->> 'other_path' AS path
     FROM unit
-    WHERE stage = 'ingest' AND status <> 'done' AND numbers ->> 'other_path' IS NOT NULL
+    WHERE stage = 'ingest' AND status <> 'done' AND (numbers ->> 'other_path') IS NOT NULL
 )
 SELECT substr(unit_key, 6) AS path
 FROM other
