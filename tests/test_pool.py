@@ -2,7 +2,6 @@
 
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -11,52 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from pool_calls import crash, grow, hang, leave, refuse, square
 
 from dbpipe.errors import ConfigError
 from dbpipe.pool import Died, RunConfig, WorkerPool
-
-
-def square(x, delay_s=0.0):
-    """Take some time."""
-    time.sleep(delay_s)
-    return x * x
-
-
-def crash(how):
-    """Die in one of the ways of compiled code."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.kill(os.getpid(), how)
-    time.sleep(60.0)
-
-
-def leave(code):
-    """Leave the process, as a library might."""
-    os._exit(code)
-
-
-def hang():
-    """Hold the interpreter for ever, as compiled code can: no signal handler and no thread of Python gets a turn."""
-    text = "a" * 40
-    import re
-
-    return re.match(r"(a|a)*b", text)
-
-
-def grow(mib):
-    """Hold so much memory."""
-    block = bytearray(mib << 20)
-    for start in range(0, len(block), 4096):
-        block[start] = 1
-    time.sleep(60.0)
-
-
-def refuse(message):
-    """Raise what cannot be sent as it is."""
-
-    class Local(Exception):
-        pass
-
-    raise Local(message)
 
 
 def children(pid):
@@ -143,11 +100,11 @@ def test_limits_are_positive_and_finite(limit):
 PARENT = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-import test_pool
+import pool_calls
 from dbpipe.pool import WorkerPool
 if __name__ == "__main__":
     with WorkerPool(".", 2) as pool:
-        given = pool.run_ordered([(test_pool.square, 1), *[(getattr(test_pool, sys.argv[2]),)] * 2])
+        given = pool.run_ordered([(pool_calls.square, 1), *[(getattr(pool_calls, sys.argv[2]),)] * 2])
         next(given)
         print("under way", flush=True)
         list(given)
