@@ -1,7 +1,8 @@
 """What a stage is: a pure function on one unit of work, with the tables that it fills.
 
-The runner (`dbpipe.pipeline`) asks the database for units with the query ``work`` of ``sql/stages/<name>.sql``, calls
-``run(unit, inputs, config)`` in a worker process whose directory is the survey, and commits what comes back.
+The runner (`dbpipe.runner.pipeline`) asks the database for units with the query ``work`` of
+``sql/stages/<name>.sql``, calls ``run(unit, inputs, config)`` in a worker process whose directory is the survey, and
+commits what comes back.
 """
 
 from collections.abc import Callable
@@ -26,7 +27,7 @@ class Stage:
     """Frozen dataclass with the settings; all of it goes into the fingerprint."""
     inserts: tuple[str, ...] = ()
     """Tables that several units share: a row that is there already stays as it is, but for what the stage's own
-    statements change (see `dbpipe.catalog.judge`)."""
+    statements change (see `dbpipe.catalog.work.judge`)."""
     address: tuple[str, ...] = ()
     """Columns of the work row that only say where something is, or what was known of it: no part of the fingerprint."""
     reads_raw: bool = False

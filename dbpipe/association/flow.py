@@ -10,10 +10,10 @@ from dbpipe.association.neighbourhood import fetch_new, fetch_of_images, find_ne
 from dbpipe.association.sources import NONE, Change, no_sources
 from dbpipe.association.tracks import find_tracks, nights_to_search
 from dbpipe.association.write import write_history, write_objects, write_sources, write_tracklets
-from dbpipe.catalog.connection import is_disk_failure, transaction
-from dbpipe.catalog.failures import failure_of, stops_run
-from dbpipe.catalog.tiles import Tiles
-from dbpipe.sky.objects import link
+from dbpipe.catalog.sky_shards import Tiles
+from dbpipe.catalog.store.connection import is_disk_failure, transaction
+from dbpipe.failures import failure_of, stops_run
+from dbpipe.sky.linking.objects import link
 
 BATCH_SOURCES = 200_000
 """Detections that are linked in one transaction; a run that is killed loses at most that."""
@@ -28,7 +28,7 @@ def associate(connection, config, *, run_id, report, where=None, retry_failed=Fa
         The only writer of the survey.
     config : AssociateConfig
     run_id : int
-    report : dbpipe.pipeline.Report
+    report : dbpipe.runner.pipeline.Report
     where : str, optional
         SQL condition on visit, detector, band, night.
     retry_failed : bool
@@ -36,7 +36,7 @@ def associate(connection, config, *, run_id, report, where=None, retry_failed=Fa
 
     Returns
     -------
-    (list of dbpipe.catalog.units.Verdict, int)
+    (list of dbpipe.catalog.work.units.Verdict, int)
         The verdicts on the images, and how many images were taken out.
     """
     stale, due = find_due(connection, config, where, retry_failed=retry_failed)

@@ -9,12 +9,12 @@ import pyarrow as pa
 
 from dbpipe.association.config import VERSION
 from dbpipe.association.sources import query
-from dbpipe.catalog import units
-from dbpipe.catalog.connection import transaction
-from dbpipe.catalog.lent import execute_with, fetch_with
-from dbpipe.catalog.queries import fetch_table
-from dbpipe.catalog.tiles import tile_of
-from dbpipe.offer import find_where
+from dbpipe.catalog.sky_shards import tile_of
+from dbpipe.catalog.sql.queries import fetch_table
+from dbpipe.catalog.store.connection import transaction
+from dbpipe.catalog.store.lent import execute_with, fetch_with
+from dbpipe.catalog.work import units
+from dbpipe.runner.offer import find_where
 
 
 @dataclass(frozen=True)

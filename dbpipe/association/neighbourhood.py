@@ -5,11 +5,11 @@ import pyarrow as pa
 
 from dbpipe.association.images import image_table, visit_range
 from dbpipe.association.sources import join, join_in_time, no_sources, query, take, to_columns
-from dbpipe.catalog.lent import fetch_with
-from dbpipe.catalog.tiles import TILE_SHIFT
-from dbpipe.sky.grouping import connect
+from dbpipe.catalog.sky_shards import TILE_SHIFT
+from dbpipe.catalog.store.lent import fetch_with
+from dbpipe.constants import ARCSEC_PER_DEG
 from dbpipe.sky.healpix import ORDER, cell_order, with_neighbours
-from dbpipe.units import ARCSEC_PER_DEG
+from dbpipe.sky.linking.grouping import connect
 
 _VAGUE_ARCSEC = 0.3
 """Error of a position that has none."""

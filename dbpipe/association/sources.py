@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from dbpipe.catalog.queries import load_named
-from dbpipe.sky.objects import NONE
+from dbpipe.catalog.sql.queries import load_named
+from dbpipe.sky.linking.objects import NONE
 
 LINKED = ("dia_object_id", "tracklet_id")
 """What association says of a detection."""

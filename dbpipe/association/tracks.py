@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 
 from dbpipe.association.sources import LINKED, NONE, Change, join_in_time, no_sources, query, take, to_columns
-from dbpipe.catalog.lent import fetch_with
-from dbpipe.sky.tracklets import Moving, find_tracklets
+from dbpipe.catalog.store.lent import fetch_with
+from dbpipe.sky.linking.tracklets import Moving, find_tracklets
 
 
 def nights_to_search(change):

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 
 from dbpipe.association.sources import LINKED, NONE, join_in_time, query, take, to_rows
-from dbpipe.catalog.arrow import to_table
-from dbpipe.catalog.lent import execute_with
-from dbpipe.catalog.tiles import tile_of
-from dbpipe.sky.objects import find_changes, object_rows
+from dbpipe.catalog.sky_shards import tile_of
+from dbpipe.catalog.store.arrow import to_table
+from dbpipe.catalog.store.lent import execute_with
+from dbpipe.sky.linking.objects import find_changes, object_rows
 
 
 def write_sources(tiles, change):

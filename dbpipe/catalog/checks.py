@@ -12,11 +12,11 @@ from pathlib import Path
 
 import duckdb
 
-from dbpipe.catalog.connection import first_line, only_reading
 from dbpipe.catalog.files import find_missing, find_missing_raw
-from dbpipe.catalog.queries import directory, load
-from dbpipe.catalog.questions import check_select
-from dbpipe.catalog.sql_errors import explain_refusal
+from dbpipe.catalog.sql.errors import explain_refusal
+from dbpipe.catalog.sql.queries import directory, load
+from dbpipe.catalog.sql.questions import check_select
+from dbpipe.catalog.store.connection import first_line, only_reading
 from dbpipe.disk.ledger import plain_errors
 from dbpipe.errors import CatalogError, ConfigError
 from dbpipe.ranges import Ranged

@@ -2,7 +2,7 @@
 
 Each has a transaction of its own, for DuckDB 1.5 cannot commit rows of a table and its columns changed together. An
 upgrade that is killed on the way is thus half done: readers go on with what was published, and the next writer does the
-rest (`dbpipe.opening.bring_up_to_date`).
+rest (`dbpipe.survey.opening.bring_up_to_date`).
 """
 
 import hashlib
@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 import duckdb
 
 import dbpipe
-from dbpipe.catalog.connection import transaction
-from dbpipe.catalog.queries import directory
-from dbpipe.catalog.tiles import check_tiles, spread
+from dbpipe.catalog.sky_shards import check_tiles, spread
+from dbpipe.catalog.sql.queries import directory
+from dbpipe.catalog.store.connection import transaction
 from dbpipe.errors import CatalogError
 
 _LEDGER = """

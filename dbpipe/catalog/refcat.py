@@ -1,8 +1,8 @@
 """Storing the reference catalogue."""
 
-from dbpipe.catalog.arrow import check_columns, to_table
-from dbpipe.catalog.connection import transaction
-from dbpipe.catalog.lent import execute_with
+from dbpipe.catalog.store.arrow import check_columns, to_table
+from dbpipe.catalog.store.connection import transaction
+from dbpipe.catalog.store.lent import execute_with
 
 
 def replace_reference_catalog(connection, stars, magnitudes):

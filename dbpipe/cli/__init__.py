@@ -74,7 +74,7 @@ def _flush(code):
 
 def _disk_error(error):
     """Return what to say of a full disk, a catalogue that is damaged, or a path that is wrong; else None."""
-    from dbpipe.catalog.connection import first_line, is_disk_failure  # worker processes have no use for DuckDB
+    from dbpipe.catalog.store.connection import first_line, is_disk_failure  # worker processes have no use for DuckDB
 
     if is_disk_failure(error):
         line = first_line(error)
@@ -92,7 +92,7 @@ def _catalog_error(error):
     """Return what to say of a catalogue that refuses what every one that dbpipe made answers; else None."""
     import duckdb
 
-    from dbpipe.catalog.connection import first_line
+    from dbpipe.catalog.store.connection import first_line
     from dbpipe.errors import CatalogError
 
     if not isinstance(error, duckdb.Error):

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import dbpipe
-from dbpipe.cli import ask, check, inject, lightcurve, make, query, run, work
+from dbpipe.cli.commands import ask, check, inject, lightcurve, make, query, run, work
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -20,14 +20,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dbpipe.catalog.connection import first_line, refuse_link
-from dbpipe.catalog.failures import DATA
 from dbpipe.catalog.migrations import is_older
+from dbpipe.catalog.store.connection import first_line, refuse_link
 from dbpipe.cli.text import printable, printable_lines
 from dbpipe.errors import CatalogError, SurveyBusy
-from dbpipe.opening import INSTRUMENT, LOG
-from dbpipe.pipeline import Report
+from dbpipe.failures import DATA
+from dbpipe.runner.pipeline import Report
 from dbpipe.survey import Survey
+from dbpipe.survey.opening import INSTRUMENT, LOG
 
 LOG_SIZE_BYTE = 10 << 20
 N_OLD_LOG = 5

@@ -9,7 +9,7 @@ from astropy.wcs import WCS
 from dbpipe.disk.places import find_below
 from dbpipe.errors import DataError
 from dbpipe.imaging.convolve import KernelField
-from dbpipe.imaging.psf import PsfModel
+from dbpipe.imaging.psf.model import PsfModel
 from dbpipe.io.exposure import read_exposure
 from dbpipe.io.planes import Planes, read_planes
 

@@ -19,8 +19,8 @@ from astropy.wcs import WCS
 
 from dbpipe.errors import DataError
 from dbpipe.imaging import mask as mask_planes
-from dbpipe.imaging.psf import PsfModel
-from dbpipe.io.fits import quiet
+from dbpipe.imaging.psf.model import PsfModel
+from dbpipe.io.raw.image import quiet
 from dbpipe.io.wcs_text import exact_card, wcs_cards, wcs_from_header, wcs_from_text, wcs_to_text
 
 __all__ = ["Exposure", "read_exposure", "wcs_from_text", "wcs_to_text"]

@@ -10,10 +10,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from dbpipe.constants import ARCSEC_PER_DEG
 from dbpipe.errors import ConfigError
 from dbpipe.sky.healpix import hpx29
 from dbpipe.sky.sphere import directions, local_axes, project, unit_vectors
-from dbpipe.units import ARCSEC_PER_DEG
 
 BANDS = "ugrizy"
 DETECTOR = 0

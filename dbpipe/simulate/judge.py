@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 
-from dbpipe.units import ARCSEC_PER_DEG, MAD_TO_SIGMA, flux_njy
+from dbpipe.constants import ARCSEC_PER_DEG, MAD_TO_SIGMA, flux_njy
 
 MATCH_ARCSEC = 1.0
 SAME_PLACE_ARCSEC = 0.5

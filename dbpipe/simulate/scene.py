@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from dbpipe.constants import JULIAN_YEAR_DAY
 from dbpipe.errors import ConfigError
-from dbpipe.simulate.light_curves import light_curves
-from dbpipe.simulate.sky import (
+from dbpipe.simulate.camera.visits import DITHER_ARCSEC, PIXEL_SCALE_ARCSEC, plan_visits
+from dbpipe.simulate.sky.fixed import (
     PM_REFERENCE_YEARS_BEFORE,
     Field,
     make_bright_star,
@@ -15,9 +16,8 @@ from dbpipe.simulate.sky import (
     make_nebula,
     make_stars,
 )
-from dbpipe.simulate.variables import make_objects
-from dbpipe.simulate.visits import DITHER_ARCSEC, PIXEL_SCALE_ARCSEC, plan_visits
-from dbpipe.units import JULIAN_YEAR_DAY
+from dbpipe.simulate.sky.light_curves import light_curves
+from dbpipe.simulate.sky.variables import make_objects
 
 SKY_SCENES = {
     "static": "stars and galaxies, but nothing changes",

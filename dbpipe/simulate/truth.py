@@ -11,10 +11,10 @@ from functools import partial
 import pandas as pd
 
 from dbpipe.disk.ledger import write_output
-from dbpipe.simulate import bands
+from dbpipe.simulate.camera.visits import CCD, EXPOSURE_S, FULL_WELL_E, PIXEL_SCALE_ARCSEC, READ_NOISE_E
 from dbpipe.simulate.scene import VISIT_TROUBLE
-from dbpipe.simulate.sky import offset_position
-from dbpipe.simulate.visits import CCD, EXPOSURE_S, FULL_WELL_E, PIXEL_SCALE_ARCSEC, READ_NOISE_E
+from dbpipe.simulate.sky import bands
+from dbpipe.simulate.sky.fixed import offset_position
 
 VARIABLE_COLUMNS = [
     "obj_id", "kind", "obsid", "ccd", "filter", "mjd_mid", "ra", "dec", "x", "y", "mag", "flux_njy", "flux_e",

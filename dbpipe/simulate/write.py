@@ -14,13 +14,13 @@ from dbpipe.disk.beside import TEMPORARY_PREFIX
 from dbpipe.disk.ledger import LEDGER, is_own, plain_errors, write_output
 from dbpipe.disk.places import find_files, is_folder
 from dbpipe.errors import ConfigError
-from dbpipe.simulate import bands as filters
 from dbpipe.simulate import truth
-from dbpipe.simulate.detector import dead_lines
-from dbpipe.simulate.exposure import simulate_exposure
+from dbpipe.simulate.camera.detector import dead_lines
+from dbpipe.simulate.camera.exposure import simulate_exposure
+from dbpipe.simulate.camera.visits import CCD, EXPOSURE_S, PIXEL_SCALE_ARCSEC
 from dbpipe.simulate.scene import Density, make_survey
-from dbpipe.simulate.sky import offset_position
-from dbpipe.simulate.visits import CCD, EXPOSURE_S, PIXEL_SCALE_ARCSEC
+from dbpipe.simulate.sky import bands as filters
+from dbpipe.simulate.sky.fixed import offset_position
 
 FIELD_RA, FIELD_DEC = 53.0091, -27.4389
 """The Twinkles field [deg]."""

@@ -1,0 +1,5 @@
+"""Geometry of the sky, without pixels.
+
+`sphere`, `wcs`, `healpix`, `skymap`, `window`, `matching`, `zenith`, `hats_tiles`; the rooms are `astrometry`
+(fitting a WCS) and `linking` (which detections are one object).
+"""

@@ -3,7 +3,7 @@
 import hpgeom
 import numpy as np
 
-from dbpipe.units import ARCSEC_PER_DEG
+from dbpipe.constants import ARCSEC_PER_DEG
 
 ORDER = 29
 PLACE_ORDER = 23

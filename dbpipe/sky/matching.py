@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.spatial import KDTree
 
+from dbpipe.constants import ARCSEC_PER_DEG
 from dbpipe.sky.sphere import unit_vectors
-from dbpipe.units import ARCSEC_PER_DEG
 
 
 def match_points(a, b, *, radius):

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
+from dbpipe.constants import ARCSEC_PER_DEG
 from dbpipe.errors import DataError
 from dbpipe.sky.sphere import bounding_cap, directions, separation_deg, unit_vectors
 from dbpipe.sky.wcs import pixel_to_sky, sky_to_pixel, tan_wcs
-from dbpipe.units import ARCSEC_PER_DEG
 
 MAX_RADIUS_DEG = 5.0
 """Farthest that a corner of an exposure may lie from the tangent point."""

@@ -6,7 +6,7 @@ through unit vectors.
 
 import numpy as np
 
-from dbpipe.units import ARCSEC_PER_DEG, JULIAN_YEAR_DAY
+from dbpipe.constants import ARCSEC_PER_DEG, JULIAN_YEAR_DAY
 
 MAS_PER_DEG = 1000.0 * ARCSEC_PER_DEG
 

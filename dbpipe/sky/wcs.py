@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.wcs import WCS
 
+from dbpipe.constants import ARCSEC_PER_DEG
 from dbpipe.errors import DataError
 from dbpipe.sky.sphere import unit_vectors
-from dbpipe.units import ARCSEC_PER_DEG
 
 INVERSE_TOLERANCE_PIX = 1e-8
 MAX_INVERSE_STEPS = 40

@@ -9,7 +9,8 @@ from scipy import ndimage
 
 from dbpipe.errors import ConfigError
 from dbpipe.imaging import mask as planes
-from dbpipe.imaging.coadd import (
+from dbpipe.imaging.clean.sky_structure import follow_structure, structure_image
+from dbpipe.imaging.stack.coadd import (
     RejectionLimits,
     background_offset,
     find_deviant,
@@ -19,7 +20,6 @@ from dbpipe.imaging.coadd import (
     pack_used,
     weighted_mean,
 )
-from dbpipe.imaging.sky_structure import follow_structure, structure_image
 from dbpipe.io.planes import Planes, read_planes
 from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.skymap import Tract, patch_wcs

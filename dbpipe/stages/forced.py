@@ -15,16 +15,16 @@ import numpy as np
 import pyarrow as pa
 
 from dbpipe.imaging import mask as bit
-from dbpipe.imaging.dia import psf_size
-from dbpipe.imaging.forced_fit import find_groups, joint_flux
-from dbpipe.imaging.psf_spline import spline_coefficients
+from dbpipe.imaging.psf.spline import spline_coefficients
+from dbpipe.imaging.sources.forced_fit import find_groups, joint_flux
+from dbpipe.imaging.sources.verdicts import psf_size
 from dbpipe.io.difference import read_difference
 from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.healpix import hpx29, place_centres, place_pixels
 from dbpipe.sky.wcs import sky_to_pixel
 from dbpipe.stage import Outputs, Stage
-from dbpipe.stages.detect import psf_stamps
-from dbpipe.stages.detect_columns import mask_columns, sides
+from dbpipe.stages.detect.columns import mask_columns, sides
+from dbpipe.stages.detect.stage import psf_stamps
 
 _VERSION = 1
 

@@ -8,14 +8,14 @@ from typing import Annotated
 import numpy as np
 import pyarrow as pa
 
+from dbpipe.constants import ARCSEC_PER_DEG
 from dbpipe.errors import DataError
 from dbpipe.io.content import MAX_FILE_MIB
-from dbpipe.io.fits import quiet, read_raw
-from dbpipe.io.instrument import load_instrument
+from dbpipe.io.raw.image import quiet, read_raw
+from dbpipe.io.raw.instrument import load_instrument
 from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.zenith import zenith_direction
 from dbpipe.stage import Outputs, Stage
-from dbpipe.units import ARCSEC_PER_DEG
 
 INSTRUMENT_FILE = "instrument.toml"
 """The survey's copy of its instrument description."""

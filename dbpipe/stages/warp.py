@@ -11,11 +11,11 @@ import numpy as np
 from dbpipe.errors import DataError
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging import noise
+from dbpipe.imaging.clean.thin_lines import fill_thin_lines
 from dbpipe.imaging.convolve import KernelField, block_centres, convolve, core_radius_pix
-from dbpipe.imaging.decorrelate import spread
-from dbpipe.imaging.homogenise import match_psf, moffat_psf
+from dbpipe.imaging.difference.decorrelate import spread
+from dbpipe.imaging.psf.homogenize import match_psf, moffat_psf
 from dbpipe.imaging.resample import fill_bleeds, fill_gaps, warp, warp_stamp
-from dbpipe.imaging.thin_lines import fill_thin_lines
 from dbpipe.io.exposure import read_exposure
 from dbpipe.io.planes import Planes
 from dbpipe.ranges import Range, Ranged

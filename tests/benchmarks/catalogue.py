@@ -1,6 +1,6 @@
 """What questions cost, and what a new visit costs, in catalogues of 1, 10 and 100 million DIASources.
 
-    PYTHONPATH=.:tests python tests/benchmarks/catalogue.py --work /tmp/catalogues --n-source 1e6 1e7 1e8
+    PYTHONPATH=.:tests/helpers python tests/benchmarks/catalogue.py --work /tmp/catalogues --n-source 1e6 1e7 1e8
 
 Makes the catalogues that are not there (`dbpipe simulate --catalog`; 100 million take 13 GB) and asks each question in
 a process of its own, of several objects or nights, twice in a row. Printed and written are wall clock and CPU time of
@@ -23,11 +23,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from dbpipe import association, synthetic
-from dbpipe.catalog import units
-from dbpipe.pipeline import Report
+from dbpipe import association
+from dbpipe.catalog.work import units
+from dbpipe.runner.pipeline import Report
 from dbpipe.simulate import detections
-from dbpipe.survey import Survey
+from dbpipe.survey import Survey, synthetic
 
 N_REPEAT = 7
 GOAL_MS = {"cone 1'": 100, "light curve": 50, "night S/N > 10": 150}

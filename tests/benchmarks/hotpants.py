@@ -7,7 +7,7 @@ HOTPANTS (Becker 2015, ascl:1504.004) is not part of dbpipe.  Build it from its 
 
 with cfitsio's development files (libcfitsio-dev), and from the root of this repository run
 
-    PYTHONPATH=.:tests python tests/benchmarks/hotpants.py --hotpants ../hotpants/hotpants
+    PYTHONPATH=.:tests/helpers python tests/benchmarks/hotpants.py --hotpants ../hotpants/hotpants
 
 Both codes see the same pixels and are searched by the same peak finder, with the same masks and the same PSF model. A
 quarter of the stars is kept from both; of the others each code takes its own choice. HOTPANTS has the noise image
@@ -42,16 +42,16 @@ from scipy.optimize import minimize
 from scipy.special import ndtr
 from scipy.stats import norm
 
+from dbpipe.constants import FWHM_PER_SIGMA, MAD_TO_SIGMA
 from dbpipe.imaging import mask as bits
 from dbpipe.imaging.convolve import KernelField, block_centres
+from dbpipe.imaging.difference.score import blank_statistics, score_image
 from dbpipe.imaging.noise import kernel_transfer
-from dbpipe.imaging.peaks import find_peaks, score_response
-from dbpipe.imaging.score import blank_statistics, score_image
-from dbpipe.simulate.exposure import simulate_exposure
+from dbpipe.imaging.sources.peaks import find_peaks, score_response
+from dbpipe.simulate.camera.exposure import simulate_exposure
+from dbpipe.simulate.camera.visits import FULL_WELL_E, PIXEL_SCALE_ARCSEC, READ_NOISE_E
 from dbpipe.simulate.scene import Density, make_survey
-from dbpipe.simulate.sky import offset_position
-from dbpipe.simulate.visits import FULL_WELL_E, PIXEL_SCALE_ARCSEC, READ_NOISE_E
-from dbpipe.units import FWHM_PER_SIGMA, MAD_TO_SIGMA
+from dbpipe.simulate.sky.fixed import offset_position
 
 SKY_E = 700.0
 SPACING_PIX = 56

@@ -1,6 +1,6 @@
 """What dbpipe finds where there is nothing: simulated blank sky through the whole pipeline.
 
-    PYTHONPATH=.:tests python tests/benchmarks/noise_only.py --work /tmp/noise --size 2048
+    PYTHONPATH=.:tests/helpers python tests/benchmarks/noise_only.py --work /tmp/noise --size 2048
 
 Exposures of different seeing, sky, dither, rotation and parity, with dead lines and a sparse grid of stars to
 calibrate on; what is further than 45 pixels from any star counts. They are calibrated once and subtracted with several
@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from noise_survey import THRESHOLDS, calibrate, measure_noise, simulate_noise, subtract_template_of
 
-from dbpipe.simulate.visits import PIXEL_SCALE_ARCSEC
+from dbpipe.simulate.camera.visits import PIXEL_SCALE_ARCSEC
 from dbpipe.survey import Survey
 
 FWHM_PIX = (3.2, 3.6, 4.0, 4.4, 4.9, 5.5)

@@ -2,9 +2,10 @@
 
 import pytest
 
-from dbpipe.catalog import checks, connection, migrations
+from dbpipe.catalog import checks, migrations
+from dbpipe.catalog.store import connection
 from dbpipe.errors import ConfigError
-from dbpipe.export import apply_views
+from dbpipe.publish.write import apply_views
 
 
 @pytest.fixture

@@ -2,8 +2,9 @@
 
 import pytest
 
-from dbpipe.catalog import connection, migrations
-from dbpipe.export import apply_views
+from dbpipe.catalog import migrations
+from dbpipe.catalog.store import connection
+from dbpipe.publish.write import apply_views
 
 HEALTHY = {
     "score_std": 1.0,
@@ -126,7 +127,7 @@ def test_dipoles_that_point_one_way_are_named(catalog):
 
 def test_cells_and_registrations_belong_to_images(catalog):
     """The rules of consistency find cells without an image, and an image with too few of them."""
-    from dbpipe.catalog import queries
+    from dbpipe.catalog.sql import queries
 
     rules = queries.load(queries.directory("sql") / "checks" / "difference.sql")
     names = ("sample_has_diffim", "registration_has_diffim")

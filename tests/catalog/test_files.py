@@ -2,7 +2,8 @@
 
 import pytest
 
-from dbpipe.catalog import connection, files, migrations
+from dbpipe.catalog import files, migrations
+from dbpipe.catalog.store import connection
 from dbpipe.disk.beside import write_beside
 from dbpipe.errors import CatalogError
 

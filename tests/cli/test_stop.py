@@ -10,8 +10,10 @@ from pathlib import Path
 import make_fits
 import pytest
 
-from dbpipe import cli, published
-from dbpipe.catalog import migrations, units
+from dbpipe import cli
+from dbpipe.catalog import migrations
+from dbpipe.catalog.work import units
+from dbpipe.publish import readers
 from dbpipe.survey import Survey
 
 STOPPED = "dbpipe: stopped; what was committed is kept, run again to resume\n"
@@ -72,8 +74,8 @@ def send_to_destructor(number):
 @pytest.mark.parametrize(
     ("place", "name", "how", "number"),
     [
-        (published, "publish", send, signal.SIGINT),
-        (published, "publish", send_to_destructor, signal.SIGTERM),
+        (readers, "publish", send, signal.SIGINT),
+        (readers, "publish", send_to_destructor, signal.SIGTERM),
         (migrations, "pending_migrations", send, signal.SIGTERM),
         (units, "start_run", send_and_swallow, signal.SIGTERM),
         (units, "start_run", send, signal.SIGHUP),
@@ -98,7 +100,7 @@ def test_clearing_up_is_not_disturbed(root, monkeypatch, capsys):
         finally:
             send(signal.SIGINT)
 
-    monkeypatch.setattr(published, "publish", fail)
+    monkeypatch.setattr(readers, "publish", fail)
     assert command(monkeypatch, capsys, "run", root, "--quiet") == (130, "", STOPPED)
 
 

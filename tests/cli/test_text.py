@@ -12,11 +12,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dbpipe import cli
-from dbpipe.catalog import units
-from dbpipe.catalog.failures import failure_of
+from dbpipe.catalog.work import units
 from dbpipe.cli import console
 from dbpipe.cli.text import printable, printable_lines
 from dbpipe.errors import DataError
+from dbpipe.failures import failure_of
 from dbpipe.survey import Survey
 
 NASTY = (

@@ -25,12 +25,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for who starts this file as a program
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))  # for who starts this file as a program
 
 import small_survey
 import upgrades
 
-from dbpipe.catalog import connection
+from dbpipe.catalog.store import connection
 from dbpipe.simulate import write_survey
 from dbpipe.survey import CATALOG, Survey
 

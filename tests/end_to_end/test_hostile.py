@@ -8,7 +8,7 @@ import pytest
 import small_survey
 
 import dbpipe
-from dbpipe.catalog.queries import load_named
+from dbpipe.catalog.sql.queries import load_named
 from dbpipe.imaging import mask as planes
 from dbpipe.io.planes import read_planes
 from dbpipe.simulate import write_survey

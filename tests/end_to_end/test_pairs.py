@@ -14,13 +14,13 @@ from scipy.signal import fftconvolve
 from scipy.spatial import cKDTree
 
 from dbpipe.imaging import mask as bits
-from dbpipe.imaging.decorrelate import FFT_SIZE
+from dbpipe.imaging.difference.decorrelate import FFT_SIZE
+from dbpipe.imaging.difference.score import blank_statistics
 from dbpipe.imaging.noise import kernel_power
-from dbpipe.imaging.score import blank_statistics
 from dbpipe.io.difference import Difference
 from dbpipe.io.exposure import Exposure
 from dbpipe.io.wcs_text import wcs_from_header
-from dbpipe.stages.detect import DetectConfig, detect
+from dbpipe.stages.detect.stage import DetectConfig, detect
 
 pytestmark = pytest.mark.slow
 

@@ -15,10 +15,10 @@ import pytest
 import synthetic_sources
 
 from dbpipe.catalog import migrations
-from dbpipe.export import apply_views
-from dbpipe.export_tree import export_tree
+from dbpipe.publish.tree import export_tree
+from dbpipe.publish.write import apply_views
 
-HERE = Path(__file__).parent
+HELPERS = Path(synthetic_sources.__file__).parent
 N_VISIT = 6
 PER_VISIT = 2000
 CENTRE = (45.0, 0.05)
@@ -43,7 +43,7 @@ def read_with(module, script, *arguments):
     """Run a reader in an environment that has the module, or skip."""
     for python in (sys.executable, os.environ.get("DBPIPE_READERS_PYTHON")):
         if python and subprocess.run([python, "-c", f"import {module}"], capture_output=True).returncode == 0:
-            done = subprocess.run([python, HERE / script, *map(str, arguments)], capture_output=True, text=True)
+            done = subprocess.run([python, HELPERS / script, *map(str, arguments)], capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
             return json.loads(done.stdout.strip().splitlines()[-1])
     pytest.skip(f"{module} is not installed (DBPIPE_READERS_PYTHON can name a Python that has it)")

@@ -27,7 +27,7 @@ NOT_HERE = {
     "pip install": "installing, the tests and the demo have steps of their own in .ci/run",
     "dbpipe run s --instrument phosim-eimage --ingest sim_small/raw": "frames of another simulator",
     "python score.py": "a judge that is not part of the repository",
-    "PYTHONPATH=.:tests python tests/benchmarks/": "benchmarks take their time",
+    "PYTHONPATH=.:tests/helpers python tests/benchmarks/": "benchmarks take their time",
 }
 """Beginning of a command -> why it is not run."""
 FIGURES = ("ingest > calibrate > skymap",)

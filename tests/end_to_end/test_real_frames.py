@@ -7,8 +7,8 @@ import pytest
 from astropy.io import fits
 
 import dbpipe
-from dbpipe.imaging.dia_fit import forced_flux
-from dbpipe.imaging.psf_spline import spline_coefficients
+from dbpipe.imaging.psf.spline import spline_coefficients
+from dbpipe.imaging.sources.point_fit import forced_flux
 from dbpipe.io.difference import read_difference
 from dbpipe.io.exposure import read_exposure
 from dbpipe.sky.wcs import sky_to_pixel

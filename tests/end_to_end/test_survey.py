@@ -9,8 +9,8 @@ import small_survey
 
 import dbpipe
 from dbpipe import cli
-from dbpipe.catalog.queries import load_named
-from dbpipe.export import export
+from dbpipe.catalog.sql.queries import load_named
+from dbpipe.publish.write import export
 from dbpipe.simulate.judge import judge, read_truth
 
 

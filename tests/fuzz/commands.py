@@ -15,7 +15,7 @@ import make_inputs
 from mutate import TEXTS, pick
 
 from dbpipe.survey import Survey
-from dbpipe.synthetic import make_survey
+from dbpipe.survey.synthetic import make_survey
 
 EXIT_CODES = (0, 1, 2, 3)
 PATIENCE_S = 300.0

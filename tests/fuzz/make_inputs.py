@@ -12,9 +12,9 @@ from astropy.io import fits
 from astropy.table import Table
 from mutate import NUMBERS, TEXTS, mutate_bytes, nasty, pick
 
-from dbpipe import pipeline
-from dbpipe.catalog.cookbook import read_recipes
-from dbpipe.settings import document, format_value
+from dbpipe.catalog.sql.cookbook import read_recipes
+from dbpipe.runner import pipeline
+from dbpipe.survey.settings import document, format_value
 
 SHAPE = (32, 40)
 _CARDS = {

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import make_inputs
 
-from dbpipe import pipeline
 from dbpipe.errors import DataError, DbpipeError
-from dbpipe.io.instrument import load_instrument
-from dbpipe.io.refcat import read_refcat
-from dbpipe.io.tables import read_table
-from dbpipe.settings import read_settings
+from dbpipe.io.raw.instrument import load_instrument
+from dbpipe.io.tables.refcat import read_refcat
+from dbpipe.io.tables.table import read_table
+from dbpipe.runner import pipeline
 from dbpipe.stages.ingest import INGEST
 from dbpipe.survey import Survey
-from dbpipe.synthetic import make_survey
+from dbpipe.survey.settings import read_settings
+from dbpipe.survey.synthetic import make_survey
 
 
 def judged(act):

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from imaging.test_resample import affine_warp, turned
 from scipy.signal import fftconvolve
+from warps import affine_warp, turned
 
 from dbpipe.imaging import noise, resample
-from dbpipe.imaging.homogenise import moffat_psf
+from dbpipe.imaging.psf.homogenize import moffat_psf
 
 
 def measured_autocovariance(image, half):

@@ -5,7 +5,7 @@ import pytest
 
 from dbpipe.errors import DataError
 from dbpipe.imaging.convolve import KernelField
-from dbpipe.imaging.psf import PsfModel
+from dbpipe.imaging.psf.model import PsfModel
 from dbpipe.io.difference import Difference, read_difference
 from dbpipe.io.exposure import Exposure
 from dbpipe.sky.wcs import pixel_to_sky, tan_wcs

@@ -9,7 +9,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from dbpipe.errors import DataError
-from dbpipe.imaging.psf import PsfModel
+from dbpipe.imaging.psf.model import PsfModel
 from dbpipe.io.exposure import Exposure, read_exposure, wcs_from_text, wcs_to_text
 
 METADATA = {

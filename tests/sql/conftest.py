@@ -3,7 +3,7 @@
 import hand_made
 import pytest
 
-from dbpipe.catalog import connection
+from dbpipe.catalog.store import connection
 
 
 @pytest.fixture(scope="session")

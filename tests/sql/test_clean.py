@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbpipe.catalog.queries import directory, load
-from dbpipe.stages.detect_columns import SPOILING, is_clean
+from dbpipe.catalog.sql.queries import directory, load
+from dbpipe.stages.detect.columns import SPOILING, is_clean
 
 FLAGS = (*SPOILING, "dipole", "fit_failed", "shape", "near_saturated", "bright_star", "template_rejected", "trail")
 ROW = st.tuples(

@@ -4,8 +4,8 @@ import hand_made
 import pyarrow as pa
 import pytest
 
-from dbpipe.catalog.cookbook import find_recipe, parse_value, read_recipes
-from dbpipe.catalog.queries import parameters
+from dbpipe.catalog.sql.cookbook import find_recipe, parse_value, read_recipes
+from dbpipe.catalog.sql.queries import parameters
 from dbpipe.errors import ConfigError
 
 S, V, L, R, ONCE = hand_made.SUPERNOVA, hand_made.VARIABLE, hand_made.LEFT, hand_made.RIGHT, hand_made.ONCE

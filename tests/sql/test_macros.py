@@ -8,11 +8,12 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 
-from dbpipe.catalog import connection, migrations
-from dbpipe.export import apply_views
-from dbpipe.io.header import local_night
+from dbpipe.catalog import migrations
+from dbpipe.catalog.store import connection
+from dbpipe.constants import ab_magnitude
+from dbpipe.io.raw.header import local_night
+from dbpipe.publish.write import apply_views
 from dbpipe.sky.healpix import hpx29
-from dbpipe.units import ab_magnitude
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import hand_made
 import pytest
 
+from dbpipe.ask.provenance import explain
 from dbpipe.errors import ConfigError
-from dbpipe.provenance import explain
 
 SOURCE = 10501
 """The supernova in the third night in r."""

@@ -10,14 +10,14 @@ import pyarrow as pa
 import pytest
 from starfield import moffat_stamp, star_field
 
+from dbpipe.constants import flux_njy
 from dbpipe.errors import DataError
-from dbpipe.imaging.psf import measure_psf
-from dbpipe.io.fits import RawImage
+from dbpipe.imaging.psf.model import measure_psf
+from dbpipe.io.raw.image import RawImage
 from dbpipe.sky.wcs import pixel_to_sky, tan_wcs
-from dbpipe.stages import calibrate as stage
-from dbpipe.stages.calibrate import CALIBRATE, CalibrateConfig, calibrate
-from dbpipe.stages.selfref import NOMINAL_ZERO_POINT_MAG, reference_from_raw
-from dbpipe.units import flux_njy
+from dbpipe.stages.calibrate import stage
+from dbpipe.stages.calibrate.selfref import NOMINAL_ZERO_POINT_MAG, reference_from_raw
+from dbpipe.stages.calibrate.stage import CALIBRATE, CalibrateConfig, calibrate
 
 ROOT = Path(__file__).resolve().parents[2]
 NJY_PER_E = 0.6

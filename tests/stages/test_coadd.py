@@ -3,10 +3,10 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from stages.sky_patch import NJY_PER_E, PATCH, SKY_E, TARGET, TRACT, TRACT_COLUMNS, coadd_warps
+from sky_patch import NJY_PER_E, PATCH, SKY_E, TARGET, TRACT, TRACT_COLUMNS, coadd_warps
 
-from dbpipe.imaging.coadd import unpack_used
 from dbpipe.imaging.mask import DETECTED, NEAR_SATURATED, NO_DATA, REJECTED, SATURATED
+from dbpipe.imaging.stack.coadd import unpack_used
 from dbpipe.io.planes import Planes, read_planes
 from dbpipe.sky.skymap import patch_wcs
 from dbpipe.stage import Skip

@@ -6,17 +6,17 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from imaging.point_sources import add_source, flux_of_snr, gaussian_psf, noise_image
+from point_sources import add_source, flux_of_snr, gaussian_psf, noise_image
 
-from dbpipe.catalog.queries import directory, load_named
+from dbpipe.catalog.sql.queries import directory, load_named
 from dbpipe.ids import unpack_source_id
 from dbpipe.imaging.convolve import KernelField
+from dbpipe.imaging.difference.score import score_image
 from dbpipe.imaging.mask import BAD, COSMIC_RAY, NEAR_SATURATED, NO_DATA, REJECTED, STREAK
-from dbpipe.imaging.psf import PsfModel
-from dbpipe.imaging.score import score_image
+from dbpipe.imaging.psf.model import PsfModel
 from dbpipe.sky.healpix import hpx29
 from dbpipe.sky.wcs import pixel_to_sky, tan_wcs
-from dbpipe.stages import detect as stage
+from dbpipe.stages.detect import stage
 
 FWHM, SIGMA, SHAPE = 4.0, 10.0, (300, 400)
 UNIT = {

@@ -6,14 +6,14 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from imaging.pair import blank_pixels, make_pair, subtract_pair
-from imaging.point_sources import add_source, flux_of_snr, gaussian_psf, grid_positions, noise_image
+from pair import blank_pixels, make_pair, subtract_pair
+from point_sources import add_source, flux_of_snr, gaussian_psf, grid_positions, noise_image
 
-from dbpipe.catalog.arrow import to_table
-from dbpipe.catalog.queries import directory, fetch_table, load_named
+from dbpipe.catalog.sql.queries import directory, fetch_table, load_named
+from dbpipe.catalog.store.arrow import to_table
 from dbpipe.imaging.convolve import KernelField
 from dbpipe.imaging.mask import BAD, NO_DATA, SATURATED
-from dbpipe.imaging.psf import PsfModel
+from dbpipe.imaging.psf.model import PsfModel
 from dbpipe.sky.healpix import hpx29, place_centres, place_pixels
 from dbpipe.sky.sphere import separation_deg
 from dbpipe.sky.wcs import pixel_to_sky, sky_to_pixel, tan_wcs

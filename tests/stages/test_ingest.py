@@ -12,10 +12,10 @@ import pytest
 from astropy.coordinates import SkyCoord
 from make_fits import sky_image, write_eimage
 
-from dbpipe.catalog.request import seeing_files
+from dbpipe.catalog.work.request import seeing_files
 from dbpipe.errors import DataError
-from dbpipe.io.fits import read_raw
-from dbpipe.io.instrument import load_instrument
+from dbpipe.io.raw.image import read_raw
+from dbpipe.io.raw.instrument import load_instrument
 from dbpipe.stages.ingest import INGEST, IngestConfig, ingest, measure_footprint
 
 ROOT = Path(__file__).resolve().parents[2]

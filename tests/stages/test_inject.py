@@ -7,16 +7,16 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from stages.sky_patch import NJY_PER_E, coadd_warps, difference_inputs, make_exposure, warp_unit
+from sky_patch import NJY_PER_E, coadd_warps, difference_inputs, make_exposure, warp_unit
 
-from dbpipe.catalog.queries import directory
+from dbpipe.catalog.sql.queries import directory
 from dbpipe.io.difference import read_difference
-from dbpipe.offer import stage_queries
+from dbpipe.runner.offer import stage_queries
 from dbpipe.stage import Skip
-from dbpipe.stages.calibrate import CalibrateConfig
-from dbpipe.stages.detect import DETECT, DetectConfig, detect
-from dbpipe.stages.difference import DIFFERENCE, DifferenceConfig, difference
-from dbpipe.stages.inject import INJECT, InjectConfig, inject
+from dbpipe.stages.calibrate.stage import CalibrateConfig
+from dbpipe.stages.detect.stage import DETECT, DetectConfig, detect
+from dbpipe.stages.difference.stage import DIFFERENCE, DifferenceConfig, difference
+from dbpipe.stages.inject.stage import INJECT, InjectConfig, inject
 
 FWHM = [4.6, 4.0, 4.3]
 CONFIG = InjectConfig(rounds=2, spacing_fwhm=15.0, snr=(4.0, 40.0), dense_snr=(10.0, 30.0), kernel_star_fraction=0.5)

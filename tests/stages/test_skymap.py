@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dbpipe.catalog.queries import fetch_table, load_named
+from dbpipe.catalog.sql.queries import fetch_table, load_named
 from dbpipe.errors import DataError
 from dbpipe.sky.sphere import separation_deg
 from dbpipe.sky.wcs import corners, tan_wcs

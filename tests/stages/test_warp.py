@@ -4,19 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from imaging.point_sources import gaussian_psf
-from stages.sky_patch import NJY_PER_E, PATCH, SHAPE, SKY_E, TARGET, TRACT, make_exposure, star_catalogue, warp_unit
+from point_sources import gaussian_psf
+from sky_patch import NJY_PER_E, PATCH, SHAPE, SKY_E, TARGET, TRACT, make_exposure, star_catalogue, warp_unit
 
+from dbpipe.constants import FWHM_PER_SIGMA
 from dbpipe.errors import DataError
 from dbpipe.imaging.mask import NO_DATA, UNUSABLE
-from dbpipe.imaging.psf import PsfModel
+from dbpipe.imaging.psf.model import PsfModel
 from dbpipe.io.exposure import read_exposure
 from dbpipe.io.planes import read_planes
 from dbpipe.sky.skymap import patch_wcs
 from dbpipe.sky.wcs import sky_to_pixel
 from dbpipe.stage import Skip
 from dbpipe.stages.warp import WarpConfig, warp_exposure
-from dbpipe.units import FWHM_PER_SIGMA
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,43 @@
+"""The DIASources of one object, read from the few places where they can be: a table of billions is left alone."""
+
+from dbpipe.catalog.sky_shards import TILE_ORDER, Tiles
+from dbpipe.catalog.sql.queries import fetch_table, load_named
+from dbpipe.catalog.store.arrow import for_pandas
+from dbpipe.errors import ConfigError
+from dbpipe.ids import unpack_source_id
+from dbpipe.sky.healpix import ORDER, cell_order, with_neighbours
+
+_REACH_ARCSEC = 120.0
+"""Farther than any two sources of an object are from each other."""
+
+
+def find_detections(connection, dia_object_id):
+    """Return positions and fluxes of the DIASources of an object, in time, a pyarrow.Table.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such object.
+    """
+    near = tiles_around(connection, dia_object_id)
+    linked = Tiles(connection).fetch(_query("linked"), near, parameters={"dia_object_id": dia_object_id})
+    numbers = linked["dia_source_id"].to_pylist()
+    if not numbers:
+        raise ConfigError(f"there is no object {dia_object_id} (a former id? resolve_object says what became of it)")
+    # numbers in the text: of a list that comes otherwise, DuckDB looks at smallest and largest only
+    listed = f"({', '.join(map(str, numbers))})"
+    return for_pandas(connection.sql(_query("detections").replace("(SELECT NULL)", listed)).to_arrow_table())
+
+
+def tiles_around(connection, dia_object_id):
+    """Return the tiles in which the sources of an object can be; its id is that of the first of them."""
+    visit, detector, _ = unpack_source_id(dia_object_id)
+    values = {"dia_source_id": dia_object_id, "visit": visit, "detector": detector}
+    place = fetch_table(connection, _query("place"), values)["hpx29"].to_pylist()
+    order = cell_order(_REACH_ARCSEC)
+    cells = with_neighbours([number >> 2 * (ORDER - order) for number in place], order)
+    return sorted({int(cell) >> 2 * (order - TILE_ORDER) for cell in cells})
+
+
+def _query(name):
+    return load_named("catalog", "lookup")[name]

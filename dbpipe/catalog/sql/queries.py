@@ -1,0 +1,59 @@
+"""Named queries: every SQL statement of some size stands in a file under ``sql/``, where analysts can try it."""
+
+import re
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from dbpipe.catalog.store.arrow import for_pandas
+from dbpipe.errors import CatalogError
+
+_PARAMETER = re.compile(r"(?<![\w$])\$([A-Za-z_]\w*)")
+_COMMENT_OR_TEXT = re.compile(r"--[^\n]*|'(?:[^']|'')*'")
+
+
+def directory(name):
+    """Return the folder ``sql`` or ``migrations``: the packaged one if there is one, else that of the checkout."""
+    packaged = Path(str(files("dbpipe"))) / f"_{name}"
+    return packaged if packaged.is_dir() else packaged.parent.parent / name
+
+
+def load(path):
+    """Return the queries of a file, name -> text; each starts with a line ``-- name: x``."""
+    parts = re.split(r"^-- name: *(\w+) *$", Path(path).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    queries = dict(zip(parts[1::2], (text.strip().rstrip(";") for text in parts[2::2]), strict=True))
+    if len(queries) != len(parts) // 2:
+        raise CatalogError(f"{path} gives one query name twice: {', '.join(parts[1::2])}")
+    return queries
+
+
+@cache
+def load_named(group, stem):
+    """Return the queries of ``sql/<group>/<stem>.sql``."""
+    return load(directory("sql") / group / f"{stem}.sql")
+
+
+def parameters(query):
+    """Return the names of the $parameters that a query mentions, outside comments and quoted text."""
+    return set(_PARAMETER.findall(_COMMENT_OR_TEXT.sub(" ", query)))
+
+
+def select_parameters(query, values):
+    """Return those of ``values`` that the query mentions; DuckDB refuses parameters that it does not need.
+
+    Raises
+    ------
+    CatalogError
+        If the query mentions a parameter that is not among them.
+    """
+    wanted = parameters(query)
+    missing = wanted - set(values)
+    if missing:
+        known = ", ".join(sorted(values)) or "none"
+        raise CatalogError(f"a query needs ${', $'.join(sorted(missing))}; its parameters are: {known}")
+    return {name: values[name] for name in wanted}
+
+
+def fetch_table(connection, query, values):
+    """Run a query with those of ``values`` that it mentions and return a pyarrow.Table."""
+    return for_pandas(connection.sql(query, params=select_parameters(query, values)).to_arrow_table())

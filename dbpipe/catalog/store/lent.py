@@ -1,0 +1,33 @@
+"""Statements over tables that Python holds: lent to DuckDB under a name for as long as the statement runs."""
+
+from contextlib import contextmanager, suppress
+
+import duckdb
+
+from dbpipe.catalog.store.arrow import for_pandas
+
+
+def fetch_with(connection, query, tables, parameters=None):
+    """Return the answer to a query that mentions pyarrow.Tables: name -> table, and $parameters."""
+    with lent(connection, tables):
+        return for_pandas(connection.sql(query, params=parameters or None).to_arrow_table())
+
+
+def execute_with(connection, query, tables, parameters=None):
+    """Run a statement that mentions pyarrow.Tables."""
+    with lent(connection, tables):
+        connection.execute(query, parameters or None)
+
+
+@contextmanager
+def lent(connection, tables):
+    """Let statements within the block see pyarrow.Tables, name -> table."""
+    for name, table in tables.items():
+        connection.register(name, table)
+    try:
+        yield
+    finally:
+        for name in tables:
+            # after an error in a transaction nothing but ROLLBACK is allowed, which takes the name back too
+            with suppress(duckdb.TransactionException):
+                connection.unregister(name)

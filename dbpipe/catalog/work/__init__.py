@@ -1,0 +1,3 @@
+"""Units of work: `units` (which are due, what became of them), `judge` (what is said to their rows before they go in),
+`request` (which raw files are asked for).
+"""

@@ -1,0 +1,106 @@
+"""Which raw files ingest is asked for, where they are, and what becomes of the images in use."""
+
+import os
+from contextlib import contextmanager, suppress
+
+import duckdb
+import pyarrow as pa
+
+from dbpipe.catalog.sql.queries import fetch_table, load_named
+from dbpipe.catalog.store.lent import execute_with
+
+_FUNCTION = "real_path"
+
+
+def place_of(path):
+    """Return the one absolute path of a file: its own name in the folder behind all links.
+
+    The name itself may mean something (a description can read visit and band from it), so a link to a file stays a
+    name of its own.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    return os.path.join(os.path.realpath(folder), name)
+
+
+def request_ingest(connection, paths):
+    """Make the table ``ingest_request`` of this connection: what the work query of ingest reads."""
+    states = [_state(path) for path in paths]
+    request = pa.table(
+        {
+            "path": pa.array(paths, pa.string()),
+            "size_byte": pa.array([size_byte for size_byte, _ in states], pa.int64()),
+            "mtime_ns": pa.array([mtime_ns for _, mtime_ns in states], pa.int64()),
+        }
+    )
+    query = "CREATE OR REPLACE TEMP TABLE ingest_request AS SELECT * FROM requested"
+    execute_with(connection, query, {"requested": request})
+
+
+def _state(path):
+    """Return size and time of change; zeros for a file that went away meanwhile, which the verdict on it will say."""
+    try:
+        state = os.stat(path)
+    except OSError:
+        return 0, 0
+    return state.st_size, state.st_mtime_ns
+
+
+@contextmanager
+def seeing_files(connection):
+    """Let queries in the block ask ``real_path(path)``: `place_of` a file, NULL if it is not there."""
+    known = connection.execute("SELECT 1 FROM duckdb_functions() WHERE function_name = ?", [_FUNCTION]).fetchall()
+    if not known:
+        connection.create_function(_FUNCTION, _find, ["VARCHAR"], "VARCHAR", null_handling="special", side_effects=True)
+    try:
+        yield
+    finally:
+        with suppress(duckdb.Error):  # after an error in the middle of a query; it can stay then
+            connection.remove_function(_FUNCTION)
+
+
+def _find(path):
+    return place_of(path) if path is not None and os.path.exists(path) else None
+
+
+def find_waiting(connection):
+    """Return the files that are to be looked at again though nobody named them, and are there.
+
+    They were refused, or left out, because of another file that has changed or gone since.
+    """
+    rows = connection.execute(_query("waiting")).fetchall()
+    paths = [path for (path,) in rows if os.path.isfile(path)]
+    for path in paths:
+        connection.execute(_query("retry"), {"path": path})
+    return paths
+
+
+def remember_images(connection):
+    """Keep in mind which images are in use now, for `find_changes`."""
+    connection.execute(_query("remember_images"))
+
+
+def find_changes(connection, run_id):
+    """Return what has become of the images since: dictionaries of path, path_before, change, reason, numbers."""
+    return fetch_table(connection, _query("changes"), {"run_id": run_id}).to_pylist()
+
+
+def count_verdicts(connection, run_id):
+    """Return (status, reason, number) of the files that a run of ingest looked at."""
+    return connection.execute(_query("verdicts"), {"run_id": run_id}).fetchall()
+
+
+def count_kinds(connection, run_id):
+    """Return kind of failure -> number of the files that a run of ingest could not take in."""
+    return dict(connection.execute(_query("kinds"), {"run_id": run_id}).fetchall())
+
+
+def forget_unused_visits(connection):
+    """Forget visits that no image is of any more, as far as nothing on record refers to them."""
+    for (visit,) in connection.execute(_query("unused_visits")).fetchall():
+        connection.execute(_query("forget_zenith"), {"visit": visit})
+        with suppress(duckdb.ConstraintException):  # a template decision of long ago, or what the next run takes back
+            connection.execute(_query("forget_visit"), {"visit": visit})
+
+
+def _query(name):
+    return load_named("stages", "ingest")[name]

@@ -1,0 +1,3 @@
+"""From raw pixels to sky-subtracted ones: `background`, `cosmic_rays`, `defects`, `thin_lines`, `streaks` (by `radon`),
+`plateau` (where stars are cut off), `variance`, `sky_structure` (what two backgrounds took differently).
+"""

@@ -1,0 +1,5 @@
+"""The difference of two images.
+
+`subtract` (the whole of it), `decorrelate` (white noise), `score` (signal to noise at every pixel), `wings` and
+`star_noise` (what bright stars leave), `registration`, `cells`, `residual_sky`.
+"""

@@ -1,0 +1,5 @@
+"""The point spread function.
+
+`model`, `fit` (to stars), `spline` (moving it), `stars` (which sources are stars), `centroids`, `shapes`, `growth`
+(light beyond the stamp), `homogenize` (to one model PSF).
+"""

@@ -1,0 +1,65 @@
+"""How much the data want each source of a blend: the fall of chi2 that it causes, the others fitted again without it.
+
+The score of an isolated source is the square root of just that, with the position where it is largest: so the root
+continues the score into blends, where peaks of the score image are sums. The fitted flux over its error is smaller
+there, because it also knows that the shares of the neighbours are uncertain.
+"""
+
+import numpy as np
+from numba import njit
+from scipy.spatial import cKDTree
+
+from dbpipe.imaging.psf.spline import render
+from dbpipe.imaging.sources.blend_fit import cut_group, minimize
+
+_MAX_MEMBERS = 5
+
+
+def blend_scores(image, variance, mask, *, psf_spline, fit, chosen, radius_pix, blend_pix):
+    """Return the score of sources that share their light.
+
+    Parameters
+    ----------
+    image, variance, mask : (ny, nx) arrays
+    psf_spline : (n, size, size) float32 array
+    fit : PointSourceFit of n sources
+    chosen : (n,) bool, whose score is wanted
+    radius_pix : float
+    blend_pix : float
+        Neighbours within this distance are fitted again; others keep their place and flux.
+
+    Returns
+    -------
+    (n,) float64 array, signed; flux over its error for sources that were not chosen, or have no converged neighbour.
+    """
+    score = np.nan_to_num(fit.flux / fit.flux_err)
+    if not chosen.any():
+        return score
+    state = np.nan_to_num(np.column_stack([fit.flux, fit.x, fit.y]))
+    tree = cKDTree(state[:, 1:])
+    for i in np.flatnonzero(chosen & fit.converged):
+        near = np.array(tree.query_ball_point(state[i, 1:], 2.0 * radius_pix), np.int64)
+        distance = np.hypot(*(state[near, 1:] - state[i, 1:]).T)
+        near = near[np.lexsort((near, distance))]
+        close = near[(np.sort(distance) < blend_pix) & fit.converged[near]][:_MAX_MEMBERS]
+        close = np.concatenate([[i], close[close != i]])
+        if len(close) > 1:
+            others = near[~np.isin(near, close)]
+            gain = _fall_of_chi2(image, variance, mask, psf_spline, state, close, others, float(radius_pix))
+            score[i] = np.sign(state[i, 0]) * np.sqrt(gain) if gain >= 0.0 else score[i]
+    return score
+
+
+@njit(cache=True, error_model="numpy")
+def _fall_of_chi2(image, variance, mask, spline, state, members, others, radius):
+    """Return chi2 without the first member minus chi2 with it; -1 where a fit fails."""
+    left, bottom, data, weight = cut_group(image, variance, mask, state[members, 1], state[members, 2], radius)
+    for k in others:
+        data -= state[k, 0] * render(spline[k], state[k, 1], state[k, 2], left, bottom, data.shape[0])[0]
+    root = np.sqrt(weight)
+    target = (root * data).ravel()
+    held = np.zeros(len(members), np.bool_)
+    current, without = state[members].copy(), state[members[1:]].copy()
+    good, chi2, _ = minimize(root, target, spline[members], left, bottom, held, current)
+    good_without, chi2_without, _ = minimize(root, target, spline[members[1:]], left, bottom, held[1:], without)
+    return max(chi2_without - chi2, 0.0) if good and good_without else -1.0

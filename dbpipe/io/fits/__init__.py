@@ -1,0 +1,1 @@
+"""The parts of a FITS file, read with distrust: `hdus`, `cards`, `pixels`, `compressed`, `checksum`."""

@@ -1,0 +1,5 @@
+"""What leaves a survey.
+
+`write` (tables and views as files), `answers` (of queries), `tree` (a folder that is kept up to date), `layouts` (by
+night, by sky), `partitions`, `hats`, `votable`, and `readers` (what these have while others write).
+"""

@@ -1,0 +1,124 @@
+"""Answers of queries as files: Parquet, CSV, ECSV, VOTable and JSON, with what the catalogue says of the columns."""
+
+from functools import wraps
+
+import duckdb
+import pyarrow as pa
+
+from dbpipe.catalog.sql.dictionary import query_metadata
+from dbpipe.catalog.sql.questions import asking
+from dbpipe.catalog.store.arrow import for_pandas, plain_type, reader_for_pandas, to_json
+from dbpipe.publish.write import ROW_GROUP_ROWS, write_rows
+
+
+class Answer:
+    """A relation of DuckDB, with its methods, from which whole numbers with gaps come whole, and so exact.
+
+    DuckDB before 2.0 makes them floating point in ``df()``, in which ids beyond 2^53 run together; so does pandas with
+    an Arrow table or stream that does not say otherwise.
+    """
+
+    def __init__(self, relation):
+        self._relation = relation
+
+    def df(self):
+        """Return all rows as a pandas.DataFrame; decimal numbers, sums of whole ones too, become numbers of pandas."""
+        table = for_pandas(self._relation.to_arrow_table())
+        for k, field in enumerate(table.schema):
+            if pa.types.is_decimal(field.type):
+                table = table.set_column(k, field.name, _as_number(table.column(k)))
+        return for_pandas(table).to_pandas()
+
+    to_df = fetchdf = df
+
+    def __getattr__(self, name):
+        value = getattr(self._relation, name)
+        return _answering(value) if callable(value) else value
+
+    def __getitem__(self, name):
+        return Answer(self._relation[name])
+
+    def __len__(self):
+        return len(self._relation)
+
+    def __repr__(self):
+        return repr(self._relation)
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return reader_for_pandas(self._relation.to_arrow_reader(ROW_GROUP_ROWS)).__arrow_c_stream__(requested_schema)
+
+
+def _as_number(column):
+    """Decimal numbers as whole or floating-point ones: those of more than 64 bits lose digits, as no id has them."""
+    try:
+        return column.cast(plain_type(column.type))
+    except pa.ArrowInvalid:
+        return column.cast(pa.float64())
+
+
+def _answering(method):
+    """A relation's method, which returns an Answer where it returns a relation, and tells pandas of whole numbers."""
+
+    @wraps(method)
+    def call(*arguments, **keywords):
+        given = [a._relation if isinstance(a, Answer) else a for a in arguments]  # of a join, say
+        result = method(*given, **keywords)
+        if isinstance(result, duckdb.DuckDBPyRelation):
+            return Answer(result)
+        if isinstance(result, pa.RecordBatchReader):
+            return reader_for_pandas(result)
+        return for_pandas(result) if isinstance(result, pa.Table) else result
+
+    return call
+
+
+def fetch_answer(connection, query, parameters=None):
+    """Return the answer to a query as a pyarrow.Table; ConfigError if DuckDB refuses it."""
+    with asking(connection, query, parameters) as relation:
+        return for_pandas(relation.to_arrow_table())
+
+
+def fetch_head(connection, query, parameters=None, *, limit):
+    """Return the first rows of an answer, a pyarrow.Table, and the number of all; the others are not kept."""
+    with asking(connection, query, parameters) as relation:
+        kept, n_row = [], 0
+        with relation.to_arrow_reader(max(limit, 1000)) as reader:
+            for batch in reader:
+                kept += [batch.slice(0, limit - n_row)] if n_row < limit else []
+                n_row += batch.num_rows
+        return for_pandas(pa.Table.from_batches(kept, schema=reader.schema)), n_row
+
+
+def write_answer(connection, path, query, parameters=None):
+    """Write the answer to a query to a file whose ending says the format; returns the number of rows.
+
+    Columns that are those of a table, untouched, keep its unit, meaning and UCD, where the format has a place for them.
+    """
+    with asking(connection, query, parameters) as relation:
+        metadata = query_metadata(connection, query, relation.columns)
+        writers = {".json": write_json, ".jsonl": write_json_lines}
+        # a reader that an error leaves open keeps the file in use: the next connection to it would wait for ever
+        with relation.to_arrow_reader(ROW_GROUP_ROWS) as reader:
+            return write_rows(path, reader, metadata, writers=writers)
+
+
+def write_json(path, schema, batches):
+    """Write one JSON array, an object a line."""
+    with open(path, "w", encoding="utf-8") as file:
+        separator = "[\n"
+        for line in _json_lines(batches):
+            file.write(separator + line)
+            separator = ",\n"
+        file.write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def write_json_lines(path, schema, batches):
+    """Write one JSON object a line."""
+    with open(path, "w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in _json_lines(batches))
+
+
+def _json_lines(batches):
+    for batch in batches:
+        for row in batch.to_pylist():
+            yield to_json(row)

@@ -1,0 +1,293 @@
+"""Tables and views as files, with the unit and the meaning of every column inside.
+
+Parquet keeps them in the metadata of each field (``unit``, ``description``, ``ucd``) and in the footer, as one JSON
+text under ``dbpipe.columns`` and as VOParquet 1.0. ECSV and VOTable keep them in their headers; CSV has no place.
+"""
+
+import csv
+import hashlib
+import json
+import re
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from dbpipe.catalog.sky_shards import make_views
+from dbpipe.catalog.sql.dictionary import column_metadata
+from dbpipe.catalog.sql.queries import directory
+from dbpipe.catalog.sql.questions import asking, check_condition, find_relation
+from dbpipe.catalog.store.arrow import pandas_keys, plain_type, to_text, unique_names
+from dbpipe.catalog.store.connection import quote_name, transaction
+from dbpipe.disk.ledger import adopt, check_output, write_output
+from dbpipe.errors import ConfigError
+from dbpipe.publish import votable
+
+ROW_GROUP_ROWS = 100_000
+"""Rows per group: some 10 MB, read as a whole or skipped as a whole by its minimum and maximum."""
+_LABEL = """
+CREATE OR REPLACE TABLE schema_view (sha256 VARCHAR NOT NULL);
+COMMENT ON TABLE schema_view IS 'Which views and macros stand in this catalogue: one row';
+COMMENT ON COLUMN schema_view.sha256 IS '[] hash of their texts';
+"""
+FOOTER_VERSION = 2
+"""Of what `describe_schema` writes into Parquet files: an export in parts writes files with an older one anew."""
+_ECSV_TYPE = {"halffloat": "float16", "float": "float32", "double": "float64", "bool": "bool"}
+
+
+def apply_views(connection):
+    """Create or replace every view of ``sql/views/`` and macro of ``sql/macros/``; all or, on an error, none.
+
+    A view that mentions another file's name comes after it.
+    """
+    texts, macros = _texts("views"), _texts("macros")
+    mentions = {
+        name: [other for other in texts if other != name and re.search(rf"\b{other}\b", text)]
+        for name, text in texts.items()
+    }
+    with transaction(connection):
+        make_views(connection)
+        for name in TopologicalSorter(mentions).static_order():
+            connection.execute(texts[name])
+        for text in macros.values():
+            connection.execute(text)
+        if not has_current_views(connection):
+            connection.execute(_LABEL)
+            connection.execute("INSERT INTO schema_view VALUES (?)", [_fingerprint()])
+
+
+def has_current_views(connection):
+    """Return whether a catalogue has the views and macros of this dbpipe, as `apply_views` left them."""
+    tables = "SELECT 1 FROM duckdb_tables() WHERE table_name = 'schema_view' AND database_name = current_database()"
+    if not connection.execute(tables).fetchall():
+        return False
+    return connection.execute("SELECT sha256 FROM schema_view").fetchall() == [(_fingerprint(),)]
+
+
+@cache
+def _texts(folder):
+    """Name -> text of the files of ``sql/<folder>/``."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted((directory("sql") / folder).glob("*.sql"))}
+
+
+def _fingerprint():
+    return hashlib.sha256(json.dumps([_texts("views"), _texts("macros")]).encode()).hexdigest()
+
+
+def export(connection, out, *, table, where=None, columns=None, order_by=None):
+    """Write a table or view to a file.
+
+    Parameters
+    ----------
+    connection : duckdb connection
+    out : path
+        A file named ``*.parquet``, ``*.csv``, ``*.ecsv`` or ``*.vot`` (or ``*.xml``: VOTable), or a folder, in which
+        ``<table>.parquet`` is written. The file appears whole or not at all, and never in the place of one that
+        dbpipe did not make.
+    table : str
+    where : str, optional
+        SQL condition on its rows.
+    columns : sequence of str, optional
+        Default: all.
+    order_by : str, optional
+        SQL; without it the order is that of the table.
+
+    Returns
+    -------
+    path of the file, number of rows
+
+    Raises
+    ------
+    ConfigError
+        If the table, a column or the kind of file is not known.
+    """
+    metadata = column_metadata(connection, table)
+    selected = list(metadata) if columns is None else [_known_column(name, metadata, table) for name in columns]
+    path = export_path(out, table)
+    query = f"SELECT {', '.join(map(quote_name, selected))} FROM {find_relation(connection, table)}"
+    if where is not None:
+        check_condition(connection, where)
+        query += f" WHERE (\n{where}\n)"
+    query += f" ORDER BY {order_by}" if order_by else ""
+    with asking(connection, query) as relation, relation.to_arrow_reader(ROW_GROUP_ROWS) as reader:
+        return path, write_rows(path, reader, {name: metadata[name] for name in selected})
+
+
+def export_path(out, table):
+    """Return the file that `export` writes.
+
+    Raises
+    ------
+    ConfigError
+        If the name of the table cannot be that of a file.
+    """
+    path = Path(out)
+    if path.is_dir() or not path.suffix:
+        if not re.fullmatch(r"\w+", table):
+            raise ConfigError(f"{table!r} cannot be the name of a file: say one, e.g. {path / 'rows.parquet'}")
+        path = path / f"{table}.parquet"
+    return path
+
+
+def check_export(out, tables, *, overwrite=False):
+    """Return the files of an export of tables to a folder, or of one table to a file; ConfigError if one cannot be.
+
+    ``overwrite``: files that dbpipe did not make are replaced, too.
+    """
+    is_new_folder = len(tables) > 1 and not Path(out).is_dir()  # whatever its name
+    paths = [export_path(Path(out) / f"{name}.parquet" if is_new_folder else out, name) for name in tables]
+    for path in paths:
+        if overwrite:
+            adopt(path)
+        check_output(path)
+    return paths
+
+
+def write_rows(path, reader, metadata, *, writers=None):
+    """Write record batches to a file whose ending says the format; it appears whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+    reader : pyarrow.RecordBatchReader
+    metadata : dict
+        Column name -> {"unit", "description", "ucd"}, see `column_metadata`.
+    writers : dict, optional
+        More formats: ending -> ``write(path, schema, batches)``.
+
+    Returns
+    -------
+    int
+        Number of rows.
+    """
+    path = Path(path)
+    writers = _WRITERS | (writers or {})
+    if path.suffix not in writers:
+        raise ConfigError(f"cannot write {path.name}: the name must end with {', '.join(writers)}")
+    check_output(path)  # before the first row is fetched
+    schema = describe_schema(reader.schema, metadata)
+    n_row = 0
+
+    def counted():
+        nonlocal n_row
+        for batch in reader:
+            n_row += batch.num_rows
+            yield to_schema(batch, schema)
+
+    write_output(path, lambda temporary: writers[path.suffix](temporary, schema, counted()))
+    return n_row
+
+
+def _known_column(name, metadata, table):
+    for known in metadata:
+        if known.lower() == name.lower():
+            return known
+    raise ConfigError(f"{table} has no column {name!r}; it has: {', '.join(metadata)}")
+
+
+def describe_schema(schema, metadata):
+    """Return the schema in which rows leave: plain types, a name for each column, and what is known of them.
+
+    Unit, description and UCD hang on the fields, and all of it on the footer: as JSON, and as VOParquet 1.0. Enums
+    become text; decimal numbers double precision, those without decimals (sums of whole numbers) whole numbers of 64
+    bits. The footer tells pandas which columns are whole numbers.
+    """
+    known = dict(zip(unique_names(schema.names), (metadata[name] for name in schema.names), strict=True))
+    fields = [
+        pa.field(name, plain_type(field.type), field.nullable, about)
+        for (name, about), field in zip(known.items(), schema, strict=True)
+    ]
+    described = pa.schema(fields)
+    keys = {"dbpipe.columns": json.dumps(known)} | votable.parquet_keys(described) | pandas_keys(described)
+    return described.with_metadata(keys)
+
+
+def to_schema(batch, schema):
+    """Return a batch with the types of a schema and its descriptions.
+
+    Raises
+    ------
+    ConfigError
+        If a whole number has more than 64 bits.
+    """
+    arrays = []
+    for field, array in zip(schema, batch.columns, strict=True):
+        try:
+            arrays.append(array.cast(field.type))
+        except pa.ArrowInvalid as error:
+            raise ConfigError(
+                f"{field.name} has values that {field.type} does not hold ({error}); cast it in the query, "
+                f"as in {field.name}::VARCHAR"
+            ) from error
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def write_parquet(path, schema, batches, *, row_group_rows=ROW_GROUP_ROWS):
+    """Write batches of a schema as one Parquet file and return its footer."""
+    footers = []
+    options = {"compression": "zstd", "compression_level": 1, "metadata_collector": footers}
+    with pq.ParquetWriter(path, schema, **options) as writer:
+        for batch in batches:
+            writer.write_batch(batch, row_group_size=row_group_rows)
+    return footers[0]
+
+
+def _write_csv(path, schema, batches):
+    _write_delimited(path, schema, batches, header=b"")
+
+
+def _write_ecsv(path, schema, batches):
+    """Enhanced CSV 1.0 (astropy APE 6)."""
+    lines = ["%ECSV 1.0", "---", "delimiter: ','", "datatype:"]
+    for field in schema:
+        known = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+        kind = _ECSV_TYPE.get(str(field.type), "string" if _is_text(field.type) else str(field.type))
+        entry = {"name": field.name, "datatype": kind}
+        if pa.types.is_nested(field.type):
+            entry["subtype"] = "json"
+        if known.get("unit"):
+            entry["unit"] = known["unit"]
+        if known.get("description"):
+            entry["description"] = known["description"]
+        lines.append(f"- {json.dumps(entry)}")  # JSON is YAML
+    lines += ["schema: astropy-2.0"]
+    header = "".join(f"# {line}\n" for line in lines).encode()
+    _write_delimited(path, schema, batches, header=header)
+
+
+def _write_delimited(path, schema, batches, *, header):
+    """Write comma-separated text; see `dbpipe.catalog.store.arrow.to_text` for what has no text of its own.
+
+    Missing values are empty; an empty text is a pair of quotes.
+    """
+    text = pa.schema([pa.field(f.name, pa.string() if _is_text(f.type) else f.type) for f in schema])
+    options = pa_csv.WriteOptions(include_header=False)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        file.write(header.decode())
+        csv.writer(file, lineterminator="\n").writerow(schema.names)
+    with open(path, "ab") as file, pa_csv.CSVWriter(file, text, write_options=options) as writer:
+        for batch in batches:
+            writer.write_batch(pa.RecordBatch.from_arrays([_as_text(a) for a in batch.columns], schema=text))
+
+
+def _is_text(kind):
+    return not (pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _as_text(array):
+    if pa.types.is_boolean(array.type):
+        return pc.if_else(array, "True", "False")  # ECSV knows no other spelling
+    return to_text(array) if _is_text(array.type) else array
+
+
+_WRITERS = {
+    ".parquet": write_parquet,
+    ".csv": _write_csv,
+    ".ecsv": _write_ecsv,
+    ".vot": votable.write_votable,
+    ".xml": votable.write_votable,
+}

@@ -1,0 +1,1 @@
+"""The camera: `visits`, `psf`, `detector`, `render`, `exposure`."""

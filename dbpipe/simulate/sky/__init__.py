@@ -1,0 +1,1 @@
+"""The sky: `fixed` (stars and galaxies), `light_curves`, `variables`, `bands`."""

@@ -1,0 +1,1 @@
+"""Which detections are one object: `grouping`, `objects` (as rows), `tracklets` (what moves)."""

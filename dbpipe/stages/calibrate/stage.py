@@ -1,0 +1,262 @@
+"""Calibrate one exposure: sky, noise, defects, PSF, sources, WCS and zero point."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import numpy as np
+
+from dbpipe.errors import DataError
+from dbpipe.imaging import mask as bits
+from dbpipe.imaging.measure.characterize import characterize, is_clean, is_inside, touches
+from dbpipe.imaging.measure.detection import detect_sources
+from dbpipe.imaging.measure.photometry import aperture_fluxes, fit_zero_point
+from dbpipe.imaging.measure.trends import fit_colour_term
+from dbpipe.imaging.psf.model import measure_psf
+from dbpipe.io.exposure import Exposure
+from dbpipe.io.raw.image import read_raw
+from dbpipe.io.raw.instrument import load_instrument
+from dbpipe.ranges import Range, Ranged
+from dbpipe.sky.astrometry.fit import solve_astrometry
+from dbpipe.sky.matching import match_sky
+from dbpipe.sky.sphere import apply_proper_motion
+from dbpipe.sky.wcs import pixel_scale_arcsec, pixel_to_sky
+from dbpipe.stage import Outputs, Stage
+from dbpipe.stages.calibrate.pixels import clean_pixels, flag_after_detection
+from dbpipe.stages.calibrate.residuals import measure_residuals, reference_colours
+from dbpipe.stages.calibrate.rows import header_cards, saturation_row, source_rows, streak_rows, summarize
+from dbpipe.stages.ingest import INSTRUMENT_FILE
+
+
+@dataclass(frozen=True)
+class CalibrateConfig(Ranged):
+    """Settings of the calibrate stage."""
+
+    background_bin_pix: Annotated[int, Range(at_least=16, at_most=4096)] = 128
+    """Side of the bins in which the sky is averaged [pix]."""
+    detection_sigma: Annotated[float, Range(at_least=3.0, at_most=100.0)] = 5.0
+    """Threshold of the source detection, in standard deviations of the lightly smoothed image."""
+    find_cosmic_rays: bool = True
+    """Look for cosmic rays; not needed where another program took them out, or a simulation has none."""
+    cosmic_ray_sigma: Annotated[float, Range(at_least=3.0, at_most=1000.0)] = 5.0
+    """Threshold of the cosmic-ray search, in standard deviations."""
+    find_streaks: bool = True
+    """Look for satellites."""
+    halo_scale: Annotated[float, Range(at_least=0.0, at_most=10.0)] = 0.5
+    """Radius of a saturated star's halo beyond two FWHM, in square roots of the saturated area."""
+    psf_size_pix: Annotated[int, Range(odd=True, at_least=11, at_most=151)] = 41
+    """Side of the PSF images, odd [pix]."""
+    psf_degree_max: Annotated[int, Range(at_least=0, at_most=2)] = 2
+    """Largest degree of the PSF's change across the image; fewer than 30 (10) stars allow 1 (0)."""
+    psf_star_max: Annotated[int, Range(at_least=10, at_most=10000)] = 200
+    """Most stars that make the PSF model."""
+    psf_size_min_fwhm: Annotated[float, Range(at_least=3.0, at_most=20.0)] = 4.0
+    """An exposure whose PSF image would be narrower than this many FWHM is refused."""
+    max_ellipticity: Annotated[float, Range(above=0.0, at_most=1.0)] = 0.6
+    """An exposure with a PSF ellipticity (a^2 - b^2) / (a^2 + b^2) above this is refused as trailed; 0.6: b = a / 2."""
+    min_source: Annotated[int, Range(at_least=3, at_most=10000)] = 8
+    """An exposure with fewer sources is refused as empty."""
+    max_pointing_error_arcsec: Annotated[float, Range(at_least=1.0, at_most=600.0)] = 60.0
+    """How far the header's WCS may be off; the reference stars are fetched with a margin of 72 arcsec."""
+    sip_order_max: Annotated[int, Range(at_least=1, at_most=5)] = 3
+    """Largest degree of the fitted distortion."""
+    aperture_radius_fwhm: Annotated[float, Range(at_least=0.5, at_most=5.0)] = 1.5
+    """Radius of the aperture flux, in FWHM."""
+    zero_point_min_signal_to_noise: Annotated[float, Range(at_least=3.0, at_most=1000.0)] = 20.0
+    """Fainter stars do not enter the zero point."""
+    colour_terms: dict[str, Annotated[float, Range(at_least=-5.0, at_most=5.0)]] = field(default_factory=dict)
+    """Known colour terms by band [mag/mag]: catalogue minus instrumental magnitude = zero point + term (colour -
+    reference colour), the colour being bluer band minus the band; others are measured and used where significant."""
+    reference_colours: dict[str, Annotated[float, Range(at_least=-10.0, at_most=10.0)]] = field(default_factory=dict)
+    """By band, the colour at which zero points and fluxes hold [mag]; others: the median of the field's catalogue."""
+
+
+def calibrate(unit, inputs, config):
+    """Calibrate one raw exposure against the reference catalogue.
+
+    Parameters
+    ----------
+    unit : visit, detector, path, sha256, band, midpoint_mjd_tai, parallactic_angle_deg or None, ra, dec, radius_deg,
+        n_catalogue_star
+    inputs : refcat, reference stars of the field with the magnitude of the band, and all their bands and magnitudes
+    """
+    reference = _reference_at_epoch(unit, inputs["refcat"])
+    _check_band(reference, inputs["refcat"], unit["band"])
+    instrument = load_instrument(INSTRUMENT_FILE)
+    raw = read_raw(unit["path"], instrument, max_mib=math.inf)  # ingest has judged its size
+    if raw.sha256 != unit["sha256"]:
+        raise DataError("raw file has changed since it was ingested: `dbpipe ingest` it again", path=unit["path"])
+    pixels = clean_pixels(raw, instrument.bleed, config)
+    detections = detect_sources(pixels.image, pixels.variance, pixels.is_bad, threshold_sigma=config.detection_sigma)
+    if len(detections) < config.min_source:
+        raise DataError(
+            "exposure is nearly empty",
+            n_source=len(detections), n_required=config.min_source, detection_sigma=config.detection_sigma,
+        )  # fmt: skip
+    pixels, candidates = flag_after_detection(pixels, detections, config)
+    measured = characterize(
+        pixels.image, pixels.variance, pixels.unusable,
+        candidates=candidates, size=config.psf_size_pix,
+        degree_max=config.psf_degree_max, n_star_max=config.psf_star_max,
+    )  # fmt: skip
+    ny, nx = pixels.image.shape
+    shape = measure_psf(measured.psf.at((nx - 1) / 2, (ny - 1) / 2))
+    _check_psf(shape, config)
+    solution = _solve(raw, measured, candidates, reference, config)
+    sources = _measure_sources(pixels, detections, candidates, measured, shape, config)
+    sources["ra"], sources["dec"] = pixel_to_sky(solution.wcs, sources["x"], sources["y"])
+    pairs = _match_sources(sources, reference, solution, shape, pixels)
+    zero_point, colour_term = _fit_zero_point(sources, reference, pairs, unit["band"], config)
+    calexp = summarize(pixels, measured, shape, solution, zero_point, sources)
+    exposure = Exposure(
+        pixels.image, pixels.variance, pixels.mask, solution.wcs, measured.psf, header_cards(unit, raw, calexp)
+    )
+    key = {"visit": unit["visit"], "detector": unit["detector"]}
+    residuals = measure_residuals(
+        unit, pixels, measured, candidates=candidates, solution=solution, reference=reference,
+        colour_term=colour_term, zero_point=zero_point, shape=shape,
+    )  # fmt: skip
+    rows = {
+        "calexp": [{**key, **calexp}],
+        "calexp_residual": [{**key, **residuals}],
+        "source": source_rows(key, sources, reference, pairs, calexp),
+    }
+    if pixels.streaks:
+        rows["streak"] = streak_rows(key, pixels.streaks, solution.wcs, calexp)
+    if pixels.plateau is not None:
+        rows["calexp_saturation"] = [{**key, **saturation_row(raw, pixels.plateau)}]
+    return Outputs(rows=rows, files={"calexp": exposure}, n_pix=pixels.image.size)
+
+
+def _check_psf(shape, config):
+    """Refuse exposures that no difference image can come from."""
+    ellipticity = float(np.hypot(shape.e1, shape.e2))
+    if not (np.isfinite([shape.fwhm_pix, shape.fwhm_det_pix, ellipticity]).all() and shape.fwhm_det_pix > 0.5):
+        raise DataError(
+            "the PSF model has no width: too few good stars, or stars too narrow for their pixels",
+            psf_fwhm_pix=shape.fwhm_pix, psf_fwhm_det_pix=shape.fwhm_det_pix, psf_ellipticity=ellipticity,
+        )  # fmt: skip
+    if ellipticity > config.max_ellipticity:
+        raise DataError("exposure is trailed", psf_ellipticity=ellipticity, limit=config.max_ellipticity)
+    widest = config.psf_size_pix / config.psf_size_min_fwhm
+    if shape.fwhm_pix > widest:
+        raise DataError(
+            "PSF is too wide for psf_size_pix",
+            psf_fwhm_pix=shape.fwhm_pix,
+            limit_pix=widest,
+            psf_size_pix=config.psf_size_pix,
+        )
+
+
+def _reference_at_epoch(unit, refcat):
+    """Return the reference stars as float columns, moved to the epoch of the exposure."""
+    if unit["n_catalogue_star"] == 0:
+        raise DataError("the survey has no reference catalogue", n_catalogue_star=0, needed="dbpipe refcat SURVEY FILE")
+    if len(refcat) == 0:
+        raise DataError(
+            "no reference star in the field", n_reference=0, n_catalogue_star=unit["n_catalogue_star"],
+            ra=unit["ra"], dec=unit["dec"], radius_deg=unit["radius_deg"],
+        )  # fmt: skip
+    names = [name for name in refcat.column_names if name not in ("reference_id", "bands", "magnitudes_ab")]
+    columns = {name: refcat[name].to_numpy(zero_copy_only=False).astype(float) for name in names}
+    columns["ra"], columns["dec"] = apply_proper_motion(
+        columns["ra"], columns["dec"], columns.pop("pm_ra_mas_per_yr"), columns.pop("pm_dec_mas_per_yr"),
+        columns.pop("epoch_mjd_tai"), unit["midpoint_mjd_tai"],
+    )  # fmt: skip
+    pair, colour = reference_colours(refcat, unit["band"])
+    return {"reference_id": refcat["reference_id"].to_numpy(), **columns, "colour_pair": pair, "colour": colour}
+
+
+def _check_band(reference, refcat, band):
+    """Refuse an exposure that can have no zero point, before anything is measured on it."""
+    if np.isfinite(reference["magnitude_ab"]).any():
+        return
+    bands = sorted({name for names in refcat["bands"].to_pylist() for name in names or ()})
+    raise DataError(
+        f"the reference catalogue has no magnitude in band {band} in this field; it has {', '.join(bands) or 'none'}",
+        n_reference=len(refcat),
+    )
+
+
+def _solve(raw, measured, candidates, reference, config):
+    """Fit the WCS to the unsaturated sources with a good centroid."""
+    good = candidates.is_clean & np.isfinite(measured.shapes.x_err) & (measured.psf_flux > 0)
+    magnitude = reference["magnitude_ab"]
+    order = np.where(np.isfinite(magnitude), magnitude, reference["brightest_magnitude_ab"])
+    faintest = np.nanmax(order) if np.isfinite(order).any() else 0.0
+    return solve_astrometry(
+        measured.shapes.x[good], measured.shapes.y[good], measured.psf_flux[good],
+        reference["ra"], reference["dec"], np.nan_to_num(order, nan=faintest),
+        wcs=raw.wcs, shape=raw.image.shape, xy_err_pix=measured.shapes.x_err[good],
+        max_offset_arcsec=config.max_pointing_error_arcsec, sip_order_max=config.sip_order_max,
+    )  # fmt: skip
+
+
+def _measure_sources(pixels, detections, candidates, measured, shape, config):
+    """Return the columns of the sources in pixels and electrons."""
+    shapes, unusable = measured.shapes, pixels.unusable
+    saturated = (pixels.mask & bits.SATURATED) != 0
+    radius_pix = config.aperture_radius_fwhm * shape.fwhm_pix
+    at = {"x": shapes.x, "y": shapes.y}
+    aperture, aperture_err = aperture_fluxes(pixels.image, pixels.variance, unusable, radius_pix=radius_pix, **at)
+    near = {"radius_pix": shape.fwhm_pix, **at}
+    return {
+        **at,
+        "x_err": shapes.x_err, "y_err": shapes.y_err,
+        "psf_flux": measured.psf_flux, "psf_flux_err": measured.psf_flux_err,
+        "aperture_flux": aperture, "aperture_flux_err": aperture_err,
+        "ixx_pix2": shapes.ixx, "iyy_pix2": shapes.iyy, "ixy_pix2": shapes.ixy,
+        "is_star": candidates.is_star, "is_psf_star": measured.is_psf_star,
+        "is_saturated": touches(saturated, **near), "is_bad": touches(unusable & ~saturated, **near),
+        "is_edge": ~is_inside(unusable.shape, shapes.x, shapes.y, margin_pix=config.psf_size_pix // 2),
+        "is_blended": detections.is_deblended | (candidates.share > 0.1),
+        "is_clean": is_clean(unusable, **near),
+        "aperture_radius_pix": radius_pix,
+    }  # fmt: skip
+
+
+def _match_sources(sources, reference, solution, shape, pixels):
+    """Match sources and reference stars on the sky."""
+    fwhm_arcsec = shape.fwhm_pix * pixel_scale_arcsec(solution.wcs, pixels.image.shape)
+    radius_arcsec = max(0.5 * fwhm_arcsec, 5.0 * solution.rms_arcsec)
+    return match_sky(sources["ra"], sources["dec"], reference["ra"], reference["dec"], radius_arcsec=radius_arcsec)
+
+
+def _fit_zero_point(sources, reference, pairs, band, config):
+    """Fit the zero point to the good stars, at the reference colour where the colour matters."""
+    flux, flux_err = sources["psf_flux"][pairs[0]], sources["psf_flux_err"][pairs[0]]
+    good = sources["is_clean"][pairs[0]] & sources["is_star"][pairs[0]]
+    good &= flux > config.zero_point_min_signal_to_noise * flux_err
+    flux, flux_err, star = flux[good], flux_err[good], pairs[1][good]
+    magnitude, magnitude_err = reference["magnitude_ab"][star], reference["magnitude_err"][star]
+    colour_term = None
+    if np.isfinite(reference["colour"]).any():
+        reference_colour = config.reference_colours.get(band, float(np.nanmedian(reference["colour"])))
+        colour_term = fit_colour_term(
+            magnitude + 2.5 * np.log10(flux),
+            np.hypot(2.5 / math.log(10.0) * flux_err / flux, np.nan_to_num(magnitude_err)),
+            reference["colour"][star],
+            reference_colour=reference_colour, fixed_term=config.colour_terms.get(band),
+        )  # fmt: skip
+        if colour_term is not None and colour_term.is_applied:
+            magnitude = magnitude - colour_term.term * (reference["colour"][star] - reference_colour)
+    try:
+        return fit_zero_point(flux, flux_err, magnitude, reference_mag_err=magnitude_err), colour_term
+    except DataError as error:
+        raise DataError(
+            error.message, **error.numbers,
+            n_matched=len(pairs[0]), n_clean=len(flux), min_signal_to_noise=config.zero_point_min_signal_to_noise,
+        ) from error  # fmt: skip
+
+
+CALIBRATE = Stage(
+    "calibrate",
+    key=("visit", "detector"),
+    version=10,
+    writes=("calexp", "calexp_residual", "source", "streak", "calexp_saturation"),
+    address=("path", "sha256"),
+    run=calibrate,
+    config=CalibrateConfig,
+    reads_raw=True,
+    inputs=("refcat",),
+)

@@ -1,0 +1,150 @@
+"""Find and measure the sources of a difference image."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+
+from dbpipe.errors import ConfigError
+from dbpipe.imaging.psf.shapes import gaussian_moments
+from dbpipe.imaging.psf.spline import spline_coefficients
+from dbpipe.imaging.sources.deblend import Splitting
+from dbpipe.imaging.sources.peaks import find_peaks, score_response
+from dbpipe.imaging.sources.trail import Trailing, gather_trails
+from dbpipe.imaging.sources.verdicts import fit_peaks, psf_size, residual_of_star
+from dbpipe.io.difference import read_difference
+from dbpipe.ranges import Range, Ranged
+from dbpipe.stage import Outputs, Stage
+from dbpipe.stages.detect.columns import (
+    flux_columns,
+    mask_columns,
+    measured_columns,
+    position_columns,
+    trail_columns,
+    unit_columns,
+)
+
+
+@dataclass(frozen=True)
+class DetectConfig(Ranged):
+    """Settings of the detect stage."""
+
+    keep_score: Annotated[float, Range(at_least=3.0, at_most=100.0)] = 4.0
+    """Smallest |score| that becomes a row."""
+    primary_score: Annotated[float, Range(at_least=3.0, at_most=100.0)] = 5.0
+    """Smallest |score| of a primary detection."""
+    fit_radius_fwhm: Annotated[float, Range(at_least=0.5, at_most=10.0)] = 2.5
+    """Radius of the PSF fit, in FWHM."""
+    aperture_radius_fwhm: Annotated[float, Range(at_least=0.5, at_most=5.0)] = 1.5
+    """Radius of the aperture flux, in FWHM."""
+    peak_model_error: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.03
+    """Part of a source's score that a second peak on its flank must exceed."""
+    split_score: Annotated[float, Range(at_least=1.0, at_most=1000.0)] = 5.0
+    """Standard deviations by which the data must prefer two sources to one."""
+    split_model_error: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.05
+    """Error of the PSF model that must not look like a second source, as a fraction."""
+    trail_snr: Annotated[float, Range(at_least=3.0, at_most=1000.0)] = 8.0
+    """Smallest S/N at which a trail is tried."""
+    trail_score: Annotated[float, Range(at_least=1.0, at_most=1000.0)] = 4.5
+    """Standard deviations by which the data must prefer a trail to a point."""
+    shape_model_error: Annotated[float, Range(at_least=0.0, at_most=1000.0)] = 1.0
+    """Excess of chi2 that flag_shape forgives, in units of the source's S/N: blends and PSF errors stay below 1, a hot
+    pixel exceeds it by the effective area of the PSF."""
+    dipole_separation_fwhm: Annotated[float, Range(at_least=0.1, at_most=10.0)] = 1.0
+    """Lobes further apart are two sources, in FWHM."""
+    dipole_flux_ratio: Annotated[float, Range(at_least=1.0, at_most=1000.0)] = 3.0
+    """Largest ratio of the fluxes of a displaced source in the two images."""
+    dipole_shift_fwhm: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.03
+    """Displacement that is usual where the registration of the image was not measured, in FWHM."""
+    bright_star_fraction: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.025
+    """A difference below this fraction of the flux of the star beneath it is called a residual."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.keep_score > self.primary_score:
+            raise ConfigError(
+                f"keep_score = {self.keep_score}: must be at most primary_score = {self.primary_score}, or primary "
+                "detections would not be kept"
+            )
+
+
+def detect(unit, inputs, config):
+    """Find the peaks of the score image and measure them on the difference, the science image and the template."""
+    image = read_difference(unit["path"])
+    return Outputs(rows={"dia_source": measure_difference(image, unit, inputs, config)}, n_pix=image.difference.size)
+
+
+def measure_difference(image, unit, inputs, config):
+    """Return the columns of the sources of a difference image, read from a file or just made."""
+    ny, nx = image.difference.shape
+    psf = image.psf_field.at((nx - 1) / 2, (ny - 1) / 2)
+    size = psf_size(psf)
+    radius_pix = float(np.clip(config.fit_radius_fwhm * size.fwhm_pix, 4.0, psf.shape[0] // 2))
+    peaks = find_peaks(
+        image.score,
+        image.mask,
+        response=score_response(psf),
+        threshold=config.keep_score,
+        model_error=config.peak_model_error,
+    )
+    spline = spline_coefficients(psf_stamps(image.psf_field, peaks.x, peaks.y))
+    planes = (image.difference, image.variance, image.mask)
+    peak, score, fit = fit_peaks(
+        *planes,
+        peaks=peaks,
+        psf_spline=spline,
+        radius_pix=radius_pix,
+        fwhm_pix=size.fwhm_pix,
+        threshold=config.keep_score,
+        splitting=Splitting(threshold=config.split_score, model_error=config.split_model_error),
+    )
+    found = gather_trails(
+        *planes,
+        score=score,
+        fit=fit,
+        psf_spline=spline[peak],
+        psf_moments=np.array(gaussian_moments(psf)),
+        radius_pix=radius_pix,
+        fwhm_pix=size.fwhm_pix,
+        trailing=Trailing(min_snr=config.trail_snr, threshold=config.trail_score),
+    )
+    keep, score, fit = peak[found.kept], found.score, found.fit
+    trail = trail_columns(image.wcs, found, unit["njy_per_e"])
+    is_trail = np.array([flag is True for flag in trail["flag_trail"]], bool)
+    return {
+        **unit_columns(unit, len(keep)),
+        **position_columns(image.wcs, fit),
+        **flux_columns(fit, score, unit["njy_per_e"], config),
+        **trail,
+        **measured_columns(
+            image, spline[keep], fit, unit, config, radius_pix=radius_pix, size=size, psf=psf, is_trail=is_trail
+        ),
+        **mask_columns(image.mask, fit.x, fit.y, radius_pix=radius_pix, fwhm_pix=size.fwhm_pix),
+        "flag_bright_star": residual_of_star(
+            fit.x,
+            fit.y,
+            fit.flux * unit["njy_per_e"],
+            **{f"star_{name}": inputs["stars"][name].to_numpy() for name in ("x", "y", "flux")},
+            fwhm_pix=size.fwhm_pix,
+            fraction=config.bright_star_fraction,
+        ),
+    }
+
+
+def psf_stamps(psf_field, x, y):
+    """Return the PSF of the difference at each place, (n, size, size)."""
+    stamps = np.empty((len(x), *psf_field.kernels.shape[2:]), np.float32)
+    for stamp, column, row in zip(stamps, x, y, strict=True):
+        stamp[:] = psf_field.at(column, row)
+    return stamps
+
+
+DETECT = Stage(
+    "detect",
+    key=("visit", "detector"),
+    version=8,
+    writes=("dia_source",),
+    run=detect,
+    config=DetectConfig,
+    inputs=("stars",),
+)

@@ -1,0 +1,234 @@
+"""Subtract the template from one calibrated exposure."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+
+from dbpipe.constants import ab_magnitude
+from dbpipe.errors import ConfigError, DataError
+from dbpipe.imaging import mask as planes
+from dbpipe.imaging.difference.cells import sample_cells
+from dbpipe.imaging.difference.registration import measure_shifts, register
+from dbpipe.imaging.difference.score import blank_statistics, score_image
+from dbpipe.imaging.difference.star_noise import with_star_noise
+from dbpipe.imaging.difference.subtract import Plane, subtract
+from dbpipe.imaging.difference.wings import Stars
+from dbpipe.imaging.kernel.match import KernelSettings
+from dbpipe.io.difference import Difference
+from dbpipe.io.exposure import read_exposure
+from dbpipe.ranges import Range, Ranged
+from dbpipe.sky.skymap import Tract
+from dbpipe.stage import Outputs, Skip, Stage
+from dbpipe.stages.difference.template import make_template
+
+
+@dataclass(frozen=True)
+class DifferenceConfig(Ranged):
+    """Settings of the difference stage."""
+
+    kernel_degree: tuple[Annotated[int, Range(at_least=0, at_most=8)], ...] = (6, 4, 2)
+    """Polynomial degrees of the three Gaussians of the matching kernel."""
+    kernel_order: Annotated[int, Range(at_least=0, at_most=4)] = 2
+    """Degree of the kernel's variation over the image."""
+    kernel_sum_order: Annotated[int, Range(at_least=0, at_most=4)] = 0
+    """Degree of the variation of the flux ratio over the image."""
+    background_order: Annotated[int, Range(at_least=0, at_most=4)] = 1
+    """Degree of the differential background."""
+    max_kernel_size_pix: Annotated[int, Range(at_least=11, at_most=101)] = 51
+    """Largest side of the kernel, in pixels."""
+    min_coverage: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.1
+    """Smallest fraction of pixels with a template that is worth subtracting."""
+    flux_floor: Annotated[float, Range(at_least=0.0, at_most=0.5)] = 0.005
+    """Model error of bright stars in the fit, as a fraction of their flux."""
+    convolve: Literal["auto", "template", "science"] = "auto"
+    """Which side to convolve."""
+    halo_noise: Annotated[float, Range(at_least=0.1, at_most=1000.0)] = 3.0
+    """A saturated star's halo ends where what it leaves in the flux of a point source is below this many sigma of all
+    other noise; further out it is in the variance and nothing more."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 1 <= len(self.kernel_degree) <= 3:
+            raise ConfigError(f"kernel_degree has {len(self.kernel_degree)} entries: must be 1 to 3, one per Gaussian")
+
+
+def difference(unit, inputs, config):
+    """Assemble the template without this exposure, match, subtract, whiten and score."""
+    exposure = read_exposure(unit["path"])
+    return subtract_template(exposure, template_for(exposure, unit, inputs), unit, inputs, config)
+
+
+def template_for(exposure, unit, inputs):
+    """Assemble the template of an exposure from the inputs of its unit."""
+    tract = Tract(*(unit[k] for k in ("tract", "tract_ra", "tract_dec", "pixel_scale_arcsec", "patch_size_pix")))
+    rows = {name: inputs[name].to_pylist() for name in ("coadds", "coadd_inputs", "own_warps")}
+    return make_template(exposure, unit, tract=tract, **rows)
+
+
+def subtract_template(exposure, template, unit, inputs, config):
+    """Match, subtract, whiten and score one exposure, or a copy of it with other pixels."""
+    if template.coverage < config.min_coverage:
+        return Skip(
+            "the template covers too little of the exposure",
+            {"coverage": template.coverage, "min_coverage": config.min_coverage, "n_input": len(template.weights)},
+        )
+    star_x, star_y = (inputs["stars"][c].to_numpy() for c in ("x", "y"))
+    science = Plane(exposure.image, exposure.variance, exposure.mask, unit["psf_fwhm_pix"], exposure.psf)
+    result = subtract(
+        science,
+        template.plane,
+        template_noise=template.noise,
+        star_x=star_x,
+        star_y=star_y,
+        bright=_bright_stars(inputs["bright_stars"], unit["njy_per_e"]),
+        settings=_settings(config),
+    )
+    unusable = (result.mask & planes.UNUSABLE) != 0
+    score = score_image(result.difference, result.variance, unusable, result.whitening.psf)
+    result, score, star_part = with_star_noise(
+        result, score, science.psf, fwhm_pix=science.fwhm_pix, halo_noise=config.halo_noise
+    )
+    blank = (result.mask & (planes.UNFIT | planes.DETECTED) == 0) & (score.flux_err > 0)
+    if blank.sum() < 1000:
+        raise DataError("no blank sky to measure the noise on", n_blank_pix=int(blank.sum()), n_required=1000)
+    product = Difference(
+        difference=result.difference,
+        variance=result.variance,
+        mask=result.mask,
+        score=score.score,
+        template=result.matched_template,
+        psf_field=result.whitening.psf,
+        wcs=exposure.wcs,
+        metadata={"CALEXP": unit["path"], "BUNIT": "electron", "NJYPERE": unit["njy_per_e"]},
+    )
+    row = _key(unit) | _summary(unit, result, template, config) | _quality(unit, result, score, blank, unusable)
+    row |= _star_columns(result, star_part) | {"leave_one_out": inputs["own_warps"].num_rows > 0}
+    weights = [
+        _key(unit) | {"template_visit": v, "template_detector": d, "weight": w}
+        for (v, d), w in sorted(template.weights.items())
+    ]
+    cells, registration = _sampled(unit, inputs["stars"], exposure, result, score, blank)
+    return Outputs(
+        rows={"diffim": [row], "diffim_input": weights, "diffim_sample": cells, "diffim_registration": [registration]},
+        files={"diffim": product},
+        n_pix=exposure.image.size,
+    )
+
+
+def _bright_stars(rows, njy_per_e):
+    x, y, flux = (rows[name].to_numpy(zero_copy_only=False).astype(float) for name in ("x", "y", "flux_njy"))
+    return Stars(x, y, np.where(rows["is_saturated"].to_numpy(zero_copy_only=False), np.nan, flux / njy_per_e))
+
+
+def _star_columns(result, part):
+    """What stars left, and which fraction of the image is flagged for what."""
+    edges, wings = result.wings.edges_pix, result.wings.value
+
+    def fraction(bits):
+        return float(np.mean((result.mask & bits) != 0))
+
+    halo = (result.mask & planes.NEAR_SATURATED != 0) & (result.mask & planes.SATURATED == 0)
+    return {
+        "n_bright_star": len(result.bright.x),
+        "wing_fraction": float(np.sum(wings * np.pi * np.diff(np.square(edges)))),
+        "star_noise_fraction": float(part.value[0]),
+        "fraction_saturated": fraction(planes.SATURATED),
+        "fraction_bleed": fraction(planes.BLEED),
+        "fraction_halo": float(np.mean(halo)),
+        "fraction_streak": fraction(planes.STREAK),
+        "fraction_star_flagged": fraction(planes.SATURATED | planes.NEAR_SATURATED),
+    }
+
+
+def _key(unit):
+    return {"visit": unit["visit"], "detector": unit["detector"]}
+
+
+def _settings(config):
+    return KernelSettings(
+        degree=config.kernel_degree,
+        order=config.kernel_order,
+        sum_order=config.kernel_sum_order,
+        background_order=config.background_order,
+        max_size_pix=config.max_kernel_size_pix,
+        flux_floor=config.flux_floor,
+        convolve=config.convolve,
+    )
+
+
+def _summary(unit, result, template, config):
+    fit, model = result.fit, result.fit.model
+    ny, nx = model.shape
+    grid_x, grid_y = (g.ravel() for g in np.meshgrid(np.linspace(0, nx - 1, 7), np.linspace(0, ny - 1, 7)))
+    sums = model.kernels_at(grid_x, grid_y).sum(axis=(1, 2))
+    control = fit.star_chi2[fit.is_control]
+    return {
+        "template_id": unit["template_id"],
+        "convolved": result.convolved,
+        "n_template_input": len(template.weights),
+        "template_coverage": template.coverage,
+        "template_fwhm_pix": template.plane.fwhm_pix,
+        "science_fwhm_pix": unit["psf_fwhm_pix"],
+        "kernel_sigma_pix": " ".join(f"{s:.2f}" for s in model.basis.sigma_pix),
+        "kernel_degree": " ".join(map(str, model.basis.degree)),
+        "kernel_order": model.kernel_order,
+        "background_order": model.background_order,
+        "kernel_size_pix": model.basis.functions.shape[-1],
+        "psf_match_residual": None if math.isnan(model.start.residual) else model.start.residual,
+        "kernel_sum": float(sums[len(sums) // 2]),
+        "kernel_sum_scatter": float(np.std(sums)),
+        "n_kernel_star": int(fit.kept.sum()),
+        "n_kernel_star_clipped": int((~fit.kept & ~fit.is_control).sum()),
+        "fit_chi2": float(np.median(fit.star_chi2[fit.kept])),
+        "control_chi2": float(np.median(control)) if control.size else None,
+        "n_control_star": int(control.size),
+    }
+
+
+def _quality(unit, result, score, blank, unusable):
+    psf = result.whitening.psf
+    ny, nx = result.difference.shape
+    centre = psf.at(nx / 2, ny / 2)
+    std, lag1 = blank_statistics(score.score, result.difference, blank)
+    flux_err = float(np.median(score.flux_err[blank]))
+    return {
+        "science_noise_e": result.science_noise,
+        "template_noise_e": result.template_noise,
+        "diff_noise_e": float(math.sqrt(np.median(result.variance[blank]))),
+        "score_std": std,
+        "lag1_correlation": lag1,
+        "psf_effective_area_pix": float(centre.sum() ** 2 / np.sum(np.square(centre))),
+        "njy_per_e": unit["njy_per_e"],
+        "depth_5sigma_mag": ab_magnitude(5.0 * flux_err * unit["njy_per_e"]),
+        "fraction_masked": float(unusable.mean()),
+    }
+
+
+def _sampled(unit, stars, exposure, result, score, blank):
+    """Return the rows of diffim_sample and the row of diffim_registration."""
+    x, y, flux_njy = (stars[c].to_numpy() for c in ("x", "y", "psf_flux_njy"))
+    shifts = measure_shifts(
+        result.difference,
+        result.variance,
+        result.mask,
+        result.whitening.psf,
+        x=x,
+        y=y,
+        flux=flux_njy / unit["njy_per_e"],
+        radius_pix=1.5 * unit["psf_fwhm_pix"],
+    )
+    cells = sample_cells(result, score.score, exposure.variance, blank=blank, star_x=x, star_y=y, shifts=shifts)
+    return [_key(unit) | cell for cell in cells], _key(unit) | asdict(register(shifts))
+
+
+DIFFERENCE = Stage(
+    "difference",
+    key=("visit", "detector"),
+    version=28,
+    writes=("diffim", "diffim_input", "diffim_sample", "diffim_registration"),
+    run=difference,
+    config=DifferenceConfig,
+    inputs=("coadds", "coadd_inputs", "own_warps", "stars", "bright_stars"),
+)

@@ -1,0 +1,5 @@
+"""Put sources of known flux into copies of an exposure and find them again: the stage is in `stage`."""
+
+from dbpipe.stages.inject.stage import INJECT
+
+__all__ = ["INJECT"]

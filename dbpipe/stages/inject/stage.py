@@ -1,0 +1,251 @@
+"""Put point sources of known flux into copies of an exposure and find them again.
+
+What an exposure alone decides, sky, PSF, positions and zero point, is not decided anew, and the sources have the PSF
+that was measured: errors of these are not seen. Everything after that is done as for the exposure itself, by the same
+functions with the same settings.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+
+from dbpipe.errors import ConfigError
+from dbpipe.imaging.injection.completeness import fit_half_magnitude, fit_half_point, measure_fluxes
+from dbpipe.imaging.injection.paint import draw_snr, match_places, paint_point_sources, predict_flux_err, spread_places
+from dbpipe.imaging.injection.places import find_candidates
+from dbpipe.ranges import Range, Ranged
+from dbpipe.sky.wcs import pixel_scale_arcsec, pixel_to_sky
+from dbpipe.stage import Outputs, Skip, Stage
+from dbpipe.stages.detect.columns import is_clean
+from dbpipe.stages.detect.stage import DETECT, measure_difference
+from dbpipe.stages.difference.stage import DIFFERENCE
+from dbpipe.stages.inject.copies import copy_with, flux_at, read_original, subtract_copy
+
+STRONG_SNR = 7.0
+"""True S/N above which sources count for completeness_above_7 and for fluxes: below, only those that the noise has
+lifted are found, and their fluxes are too high."""
+
+_Snr = Annotated[float, Range(above=0.0, at_most=1e4)]
+
+
+@dataclass(frozen=True)
+class InjectConfig(Ranged):
+    """Settings of the injection of sources of known flux."""
+
+    seed: Annotated[int, Range(at_least=0, at_most=2**63 - 1)] = 1
+    """The same seed gives the same sources."""
+    rounds: Annotated[int, Range(at_least=1, at_most=100)] = 2
+    """Copies of each exposure; more sources without crowding."""
+    spacing_fwhm: Annotated[float, Range(at_least=5.0, at_most=1000.0)] = 20.0
+    """One source per square of this side, in FWHM."""
+    separation_fwhm: Annotated[float, Range(at_least=2.0, at_most=1000.0)] = 10.0
+    """Least distance of two sources of one copy, in FWHM."""
+    galaxy_fraction: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.25
+    """Part of the sources that is put on galaxies."""
+    bright_star_fraction: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.15
+    """Part that is put near bright stars."""
+    star_fraction: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.15
+    """Part that is put on stars, as variable ones; the rest is put on blank sky."""
+    kernel_star_fraction: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.05
+    """Largest part of the stars of the matching kernel that a source may touch in one copy."""
+    snr: tuple[_Snr, _Snr] = (2.0, 20.0)
+    """Range of the true S/N."""
+    dense_snr: tuple[_Snr, _Snr] = (3.0, 8.0)
+    """Where most of the sources are wanted."""
+    dense_fraction: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.6
+    """Part of the sources that is drawn from there."""
+    match_radius_fwhm: Annotated[float, Range(at_least=0.1, at_most=2.0)] = 0.5
+    """A source is found if a DIASource is within this distance, in FWHM: 1.2 standard deviations of the PSF."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("snr", "dense_snr"):
+            low, high = getattr(self, name)
+            if low >= high:
+                raise ConfigError(f"{name} = [{low}, {high}]: the first must be smaller than the second")
+        if (total := self.galaxy_fraction + self.bright_star_fraction + self.star_fraction) > 1.0:
+            raise ConfigError(
+                f"galaxy_fraction + bright_star_fraction + star_fraction = {total:g}: must be at most 1; the rest is "
+                "put on blank sky"
+            )
+
+
+def inject(unit, inputs, config):
+    """Make copies with sources, subtract, detect, and compare with what was put in."""
+    versions = {"difference": unit["difference_version"], "detect": unit["detect_version"]}
+    units = {name: inputs[f"{name}.work"].to_pylist() for name in versions}
+    if versions != {"difference": DIFFERENCE.version, "detect": DETECT.version} or not all(units.values()):
+        return Skip("the difference image is out of date: `dbpipe run` first", versions)
+    if units["difference"][0]["template_id"] != unit["template_id"]:
+        return Skip("a new template is decided: `dbpipe run` first", {"template_id": unit["template_id"]})
+    original = read_original(unit, inputs, units)
+    parts = []
+    for number in range(config.rounds):
+        rng = np.random.default_rng([config.seed, unit["visit"], unit["detector"], number])
+        parts.append(_one_round(original, unit, rng, config) | {"round": number})
+    parts = [part for part in parts if len(part["x"])]
+    if not parts:
+        return Skip("no place for a source", {"rounds": config.rounds})
+    columns = _joined(unit, parts)
+    return Outputs(
+        rows={"injected_source": columns, "injection_summary": [_summary(unit, columns)]},
+        n_pix=original.exposure.image.size * config.rounds,
+    )
+
+
+def _is_confused(x, y, real, fwhm_pix):
+    """Return whether each place is within reach of what the difference image shows without injection."""
+    confused = np.zeros(len(x), bool)
+    for reach in np.unique(real["reach_fwhm"]):
+        those = real["reach_fwhm"] == reach
+        place = np.column_stack([x, y])
+        confused |= match_places(place, real["x"][those], real["y"][those], radius_pix=float(reach) * fwhm_pix) >= 0
+    return confused
+
+
+def _one_round(original, unit, rng, config):
+    """Return the columns of the sources of one copy; no rows if there is no place."""
+    real, fwhm = original.difference, original.difference_unit["psf_fwhm_pix"]
+    place, at = _choose_places(original, rng, config)
+    x, y = at.T
+    blank_err = predict_flux_err(real.variance, real.mask, psf_field=real.psf_field, x=x, y=y)
+    snr = draw_snr(
+        rng, len(x), snr_range=config.snr, dense_range=config.dense_snr, dense_fraction=config.dense_fraction
+    )
+    usable = np.isfinite(blank_err)
+    place, x, y, flux = place[usable], x[usable], y[usable], (snr * blank_err)[usable]
+    if not len(x):
+        return {"x": x}
+    light = paint_point_sources(real.variance.shape, psf=original.exposure.psf, x=x, y=y, flux=flux)
+    err = predict_flux_err(real.variance, real.mask, psf_field=real.psf_field, x=x, y=y, light=light)
+    copy = subtract_copy(copy_with(original, x, y, flux, rng), original)
+    found = measure_difference(copy.image, copy.detect_unit, original.inputs["detect"], original.settings["detect"])
+    forced, forced_err = flux_at(copy.image, x, y, fwhm)
+    before, _ = flux_at(real, x, y, fwhm)
+    ra, dec = pixel_to_sky(real.wcs, x, y)
+    njy = unit["njy_per_e"]
+    return {
+        "place": place, "ra": ra, "dec": dec, "x": x, "y": y,
+        "true_flux_njy": flux * njy, "true_flux_err_njy": err * njy, "true_snr": flux / err,
+        "is_confused": _is_confused(x, y, original.real_sources, fwhm),
+        "forced_flux_njy": forced * njy, "forced_flux_err_njy": forced_err * njy, "flux_before_njy": before * njy,
+        **_matched(found, x, y, radius_pix=config.match_radius_fwhm * fwhm, wcs=real.wcs, shape=real.mask.shape),
+    }  # fmt: skip
+
+
+def _choose_places(original, rng, config):
+    ny, nx = original.difference.mask.shape
+    fwhm = original.difference_unit["psf_fwhm_pix"]
+    n_source = math.ceil(nx * ny / (config.spacing_fwhm * fwhm) ** 2)
+    candidates = find_candidates(
+        original.difference.mask,
+        sources=original.static_sources,
+        kernel_stars=original.kernel_stars,
+        fwhm_pix=fwhm,
+        kernel_star_fraction=config.kernel_star_fraction,
+        n_blank=20 * n_source,
+        rng=rng,
+    )
+    part = {name: getattr(config, f"{name}_fraction") for name in ("star", "bright_star", "galaxy")}
+    wanted = {name: round(value * n_source) for name, value in part.items()}
+    wanted["blank"] = n_source - sum(wanted.values())
+    return spread_places(candidates, wanted, separation_pix=config.separation_fwhm * fwhm)
+
+
+def _matched(found, x, y, *, radius_pix, wcs, shape):
+    """Return what was measured of each source: the nearest positive DIASource within the radius."""
+    found = {name: np.asarray(column) for name, column in found.items()}
+    positive = np.flatnonzero(~found["is_negative"].astype(bool))
+    index = match_places(np.column_stack([x, y]), found["x"][positive], found["y"][positive], radius_pix=radius_pix)
+    there = index >= 0
+    row = positive[index[there]]
+    columns = {name: np.full(len(x), np.nan) for name in ("psf_flux_njy", "psf_flux_err_njy", "score")}
+    for name, column in columns.items():
+        column[there] = found[name][row]
+    separation = np.full(len(x), np.nan)
+    separation[there] = np.hypot(found["x"][row] - x[there], found["y"][row] - y[there])
+    columns["separation_arcsec"] = separation * pixel_scale_arcsec(wcs, shape)
+    names = [name for name in found if name.startswith("flag_")]
+    flags = np.full(len(x), None, object)
+    flags[there] = [" ".join(name for name in names if found[name][k]) for k in row]
+    primary, clean = np.zeros((2, len(x)), bool)
+    primary[there] = found["is_primary"][row]
+    clean[there] = is_clean(found)[row]
+    return columns | {"flags": flags, "is_detected": primary, "is_recovered": clean}
+
+
+def _joined(unit, parts):
+    n = [len(part["x"]) for part in parts]
+    columns = {
+        name: np.concatenate([np.broadcast_to(part[name], k) for part, k in zip(parts, n, strict=True)])
+        for name in parts[0]
+    }
+    shared = {key: [unit[key]] * sum(n) for key in ("visit", "detector", "band")}
+    text = {name: columns[name].tolist() for name in ("place", "flags")}
+    return columns | text | shared | {"number": np.arange(sum(n), dtype=np.int32)}
+
+
+def _summary(unit, columns):
+    """Return the row of the image; confused sources do not count."""
+    counted = ~columns["is_confused"]
+    snr, recovered = columns["true_snr"], columns["is_recovered"]
+    blank = counted & (np.array(columns["place"]) == "blank")
+    strong = counted & (snr > STRONG_SNR)
+    half = fit_half_point(snr[blank], recovered[blank], width=1.0)
+    flux, flux_err = (columns[name][blank] for name in ("true_flux_njy", "true_flux_err_njy"))
+    depth = fit_half_magnitude(flux, recovered[blank], flux_err_njy=np.median(flux_err)) if blank.any() else None
+    true = ("true_flux_njy", "true_flux_err_njy")
+    quality, forced = (
+        measure_fluxes(*(columns[c][chosen] for c in (f"{name}_flux_njy", f"{name}_flux_err_njy", *true)))
+        for name, chosen in (("psf", strong & recovered), ("forced", counted))
+    )
+    return {
+        "visit": unit["visit"],
+        "detector": unit["detector"],
+        "diffim_sha256": unit["sha256"],
+        "n_injected": len(snr),
+        "n_confused": int((~counted).sum()),
+        "n_blank": int(blank.sum()),
+        "snr_50": half and half.value,
+        "snr_50_err": half and half.err,
+        "depth_50_mag": depth and depth.value,
+        "depth_50_mag_err": depth and depth.err,
+        "n_above_7": int(strong.sum()),
+        "completeness_above_7": float(recovered[strong].mean()) if strong.any() else None,
+        "detected_above_7": float(columns["is_detected"][strong].mean()) if strong.any() else None,
+        "n_flux": quality.n,
+        "flux_bias": quality.bias,
+        "flux_bias_err": quality.bias_err,
+        "pull_mean": quality.pull_mean,
+        "pull_std": quality.pull_std,
+        "pull_robust_std": quality.pull_robust_std,
+        "forced_bias": forced.bias,
+        "forced_bias_err": forced.bias_err,
+        "forced_pull_mean": forced.pull_mean,
+        "forced_pull_std": forced.pull_std,
+        "forced_pull_robust_std": forced.pull_robust_std,
+    }
+
+
+INJECT = Stage(
+    "inject",
+    key=("visit", "detector"),
+    version=3,
+    writes=("injected_source", "injection_summary"),
+    run=inject,
+    config=InjectConfig,
+    inputs=(
+        "static_sources",
+        "real_sources",
+        "difference.work",
+        "difference.coadds",
+        "difference.coadd_inputs",
+        "difference.own_warps",
+        "difference.stars",
+        "difference.bright_stars",
+        "detect.work",
+        "detect.stars",
+    ),
+)

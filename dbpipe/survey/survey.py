@@ -1,0 +1,429 @@
+"""A survey on disk: settings, catalogue and files in one folder, and everything that can be done with it.
+
+`dbpipe.survey.opening` says what is in the folder.
+"""
+
+import sys
+from contextlib import chdir, closing, contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+
+from dbpipe.ask.provenance import explain
+from dbpipe.catalog import checks, files
+from dbpipe.catalog.sql.cookbook import find_recipe
+from dbpipe.catalog.sql.queries import fetch_table, load_named
+from dbpipe.catalog.sql.questions import ask, check_new_name, find_relation
+from dbpipe.catalog.work import units
+from dbpipe.errors import ConfigError, DbpipeError, DiskError
+from dbpipe.failures import clean
+from dbpipe.publish.answers import Answer, fetch_answer, fetch_head, write_answer
+from dbpipe.runner import pipeline
+from dbpipe.runner.offer import Options
+from dbpipe.runner.pool import WorkerPool
+from dbpipe.survey import opening
+from dbpipe.survey.discover import find_raw_files, split_settled
+from dbpipe.survey.opening import CATALOG, INSTRUMENT, LOCK, SETTINGS, SNAPSHOT
+from dbpipe.survey.settings import read_settings
+from dbpipe.template import choice as templates
+
+__all__ = ["CATALOG", "INSTRUMENT", "LOCK", "SETTINGS", "SNAPSHOT", "Survey"]
+
+
+class Survey:
+    """An open survey. Close it, or use it in a ``with`` block: while it is open for writing nobody else can write.
+
+    Readers get the published snapshot and hold up nobody, however long they have it open; ``as_of`` says from when it
+    is (UTC), and ``busy``, if it is not the catalogue as it is now, why: mostly, who is writing.
+    """
+
+    def __init__(self, root, opened):
+        self.root = Path(root)
+        self.connection = opened.connection
+        self._opened = opened
+        self._is_closed = False
+        self.kept = []
+        """Names of files that were in the folder when the survey was made, and are not as it would have made them."""
+
+    @property
+    def as_of(self):
+        """From when the snapshot is (UTC); None for the catalogue itself."""
+        return self._opened.as_of
+
+    @property
+    def busy(self):
+        """Why there is no newer snapshot, or None."""
+        return self._opened.stale and str(self._opened.stale)
+
+    @classmethod
+    def open(cls, root, *, read_only=True, published=True):
+        """Open a survey, bringing its schema up to date first if need be.
+
+        Parameters
+        ----------
+        root : path
+        read_only : bool
+        published : bool
+            False: an older snapshot is not wanted; what is read is the catalogue as it is now.
+
+        Raises
+        ------
+        ConfigError
+            If there is no survey.
+        SurveyBusy
+            If another process is writing to it, and it is to be opened for writing, or there is no snapshot.
+        """
+        root = Path(root)
+        if not (root / CATALOG).is_file():
+            raise ConfigError(f"{root} is not a survey (`dbpipe init {root}` makes one)")
+        if read_only:
+            return cls(root, opening.open_to_read(root, current=not published))
+        return cls(root, opening.open_to_write(root))
+
+    @classmethod
+    def init(cls, root, *, instrument="phosim-eimage"):
+        """Make an empty survey and return it, open for writing.
+
+        Parameters
+        ----------
+        root : path
+            A folder that does not exist, or holds no survey yet.
+        instrument : str or path
+            Name of a description that comes with dbpipe, or a TOML file; it is copied into the survey, unless there is
+            one in the folder. That one, and settings that are there, are `kept`.
+        """
+        root = Path(root)
+        kept = opening.create(root, instrument)
+        survey = cls.open(root, read_only=False)
+        survey.kept = kept
+        return survey
+
+    def close(self):
+        """Write everything to the catalogue file, let readers see it if anything has changed, and let go of it.
+
+        A survey that is closed already stays so.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        try:
+            if self._is_writing:
+                self._opened.publish_changes()
+        finally:
+            self._opened.close()
+
+    @property
+    def _is_writing(self):
+        return isinstance(self._opened, opening.Writing)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if error is None:
+            self.close()
+        elif isinstance(error, DbpipeError) and not isinstance(error, DiskError):
+            with suppress(DbpipeError):  # the first error is the one to tell
+                self.close()
+        else:
+            self._opened.close()  # stopped or broken: the next who opens it publishes what was committed
+
+    @cached_property
+    def settings(self):
+        """The settings in force, `dbpipe.survey.settings.Settings`."""
+        return read_settings(self.root / SETTINGS, pipeline.sections())
+
+    def sql(self, query, **parameters):
+        """Ask the catalogue: ``survey.sql("SELECT ...").df()``; ``$name`` in the text takes a keyword argument.
+
+        Raises
+        ------
+        ConfigError
+            If the text is not one SELECT that only reads tables, or DuckDB refuses it.
+        """
+        return Answer(ask(self.connection, query, parameters))
+
+    def fetch(self, query, **parameters):
+        """Return the answer to a query as a pyarrow.Table; a query that DuckDB refuses is a ConfigError."""
+        return fetch_answer(self.connection, query, parameters)
+
+    def fetch_head(self, query, *, limit, **parameters):
+        """Return the first rows of an answer as a pyarrow.Table, and the number of all its rows."""
+        return fetch_head(self.connection, query, parameters, limit=limit)
+
+    def named(self, name, **parameters):
+        """Ask a question of the cookbook and return a pyarrow.Table: ``survey.named("around", ra=53.0, dec=-27.4)``."""
+        recipe = find_recipe(name)
+        return self.fetch(recipe.query, **recipe.bind(parameters))
+
+    def write(self, path, query, **parameters):
+        """Write the answer to a query to a file: Parquet, CSV, ECSV or JSON by its name; returns the number of rows."""
+        return write_answer(self.connection, path, query, parameters)
+
+    def lend(self, name, path):
+        """Let queries see a file (CSV, Parquet, FITS, ECSV, VOTable) as a table, until the survey closes.
+
+        What is missing in it is NULL; ``stars.fits[2]`` is one of several tables.
+        """
+        from dbpipe.io.tables.table import read_table
+
+        check_new_name(self.connection, name)
+        table, _ = read_table(path)
+        self.connection.register(name, table)
+
+    def explain(self, dia_source_id):
+        """Return where a DIASource comes from, a list of `dbpipe.ask.provenance.Section`."""
+        return explain(self.connection, dia_source_id)
+
+    def count(self, table):
+        """Return how many rows a table or view has; a name that is not known is a ConfigError."""
+        ((n_row,),) = self.connection.execute(
+            f"SELECT count(*) FROM {find_relation(self.connection, table)}"
+        ).fetchall()
+        return n_row
+
+    def find_settled(self, names, *, settle_s):
+        """Return the raw files among ``names`` that nobody is writing to, those that are, and what is left alone.
+
+        See `dbpipe.survey.discover`; the first list can be given to `ingest`.
+        """
+        paths, left_alone = find_raw_files(names, leave_out=self.root)
+        settled, growing = split_settled(paths, settle_s=settle_s)
+        return settled, growing, left_alone
+
+    def ingest(self, names, *, n_worker=None, retry_failed=False, report=None):
+        """Take raw files into the survey, or say why not; the files stay where they are.
+
+        Parameters
+        ----------
+        names : sequence of path
+            Files, folders or patterns, see `dbpipe.survey.discover.find_raw_files`.
+
+        Returns
+        -------
+        (Summary, LeftAlone)
+            What was done, and what was found and not taken.
+        """
+        from dbpipe.io.raw.instrument import load_instrument
+
+        paths, left_alone = find_raw_files(names, leave_out=self.root)
+        instrument = load_instrument(self.root / INSTRUMENT)
+        settings = {"instrument_sha256": instrument.sha256, "retry_failed": retry_failed, "report": report}
+        config = self.settings["ingest"]
+        with self._run_record() as run_id, self._pool(n_worker) as pool:
+            keywords = {"run_id": run_id, "pool": pool, "root": self.root} | settings
+            summary = pipeline.run_ingest(self.connection, config, paths, **keywords)
+        return summary, left_alone
+
+    def set_reference_catalog(self, path, *, mapping=None):
+        """Read a reference catalogue into the survey, in the place of the one it has.
+
+        Parameters
+        ----------
+        path : path
+            CSV, Parquet, FITS, ECSV or VOTable.
+        mapping : dict, optional
+            Meaning -> column name, e.g. {"ra": "RA_ICRS", "magnitudes": {"r": "rmag"}}; goes before the section
+            [refcat] of the settings.
+
+        Returns
+        -------
+        (int, int): the numbers of stars and magnitudes.
+        """
+        from dbpipe.survey.reference import store_from_file
+
+        configured = {name: value for name, value in self.settings.as_dict()["refcat"].items() if value}
+        return store_from_file(self.connection, path, configured | (mapping or {}))
+
+    def set_reference_from_exposure(self, visit):
+        """Make the stars of one raw exposure the reference catalogue, where there is no better one."""
+        from dbpipe.survey.reference import store_from_exposure
+
+        return store_from_exposure(self.connection, self.root, visit, self.settings["calibrate"])
+
+    def run(self, *, to=None, where=None, n_worker=None, retry_failed=False, report=None):
+        """Do everything that is not done yet, up to a stage, and return a list of `Summary`.
+
+        Parameters
+        ----------
+        to : str, optional
+            Last stage.
+        where : str, optional
+            SQL condition on the columns of the work, e.g. "band = 'r'".
+        n_worker : int, optional
+            Processes; by default one per core.
+        retry_failed : bool
+            Try again what failed before although nothing has changed.
+        report : dbpipe.runner.pipeline.Report, optional
+            Is told of the progress.
+        """
+        options = Options(where=where, retry_failed=retry_failed)
+        with self._run_record() as run_id, self._pool(n_worker) as pool:
+            keywords = {"run_id": run_id, "pool": pool, "root": self.root, "options": options, "report": report}
+            summaries = pipeline.run_all(self.connection, self.settings, to=to, **keywords)
+        self.publish()
+        return summaries
+
+    def check_request(self, *, to=None, where=None):
+        """Refuse what `run` would refuse, settings that are wrong among it, and do nothing."""
+        _ = self.settings  # reading is checking
+        pipeline.check_request(self.connection, to=to, where=where)
+
+    def publish(self):
+        """Let readers see the catalogue as it is now; `run` does it at its end. Returns from when it is (UTC)."""
+        return self._opened.publish()
+
+    def inject(self, *, where=None, n_worker=None, retry_failed=False, report=None):
+        """Put sources of known flux into copies of the exposures and find them again; returns the `Summary`.
+
+        Only difference images that are there are looked at; their sources, files and tables stay as they are.
+        Arguments as for `run`.
+        """
+        options = Options(where=where, retry_failed=retry_failed)
+        summary = self._run_stage("inject", options, n_worker, report)
+        self.publish()
+        return summary
+
+    def _run_stage(self, name, options, n_worker, report):
+        with self._run_record() as run_id, self._pool(n_worker) as pool:
+            keywords = {"run_id": run_id, "pool": pool, "root": self.root, "options": options, "report": report}
+            return pipeline.run_stage(self.connection, pipeline.load_stage(name), self.settings[name], **keywords)
+
+    def _pool(self, n_worker):
+        return WorkerPool(self.root, n_worker, limits=self.settings["run"])
+
+    def templates(self, *, band=None):
+        """Return the template decisions in force, a list of `dbpipe.template.decision.Decision`."""
+        return templates.in_force(self.connection, band=band)
+
+    def template_depth(self, *, band=None):
+        """Return predicted and measured depth of the difference images of the templates in force, a pyarrow.Table."""
+        return fetch_table(self.connection, load_named("stages", "template")["depth"], {"band": band})
+
+    def propose_template(self, *, band=None, **choice):
+        """Return what a choice would give, deciding nothing; see `dbpipe.template.choice.propose`."""
+        return templates.propose(self.connection, self.settings["template"], band=band, **choice)
+
+    def decide_template(self, decisions):
+        """Put proposed decisions in force; the next run makes the warps, coadds and differences that follow."""
+        with self._run_record() as run_id:
+            templates.decide(self.connection, self.settings["template"], decisions, run_id)
+
+    @contextmanager
+    def _run_record(self):
+        command = clean(" ".join([Path(sys.argv[0]).name or "python", *sys.argv[1:]]))
+        run_id = units.start_run(self.connection, command, pipeline.versions(), self.settings.as_dict())
+        yield run_id
+        units.finish_run(self.connection, run_id)
+
+    def light_curve(self, name):
+        """Return every epoch of an object, detected or not, in time: rows of the view light_curve, a pyarrow.Table.
+
+        Parameters
+        ----------
+        name : int or str
+            A dia_object_id, or "RA,DEC" in degrees; see `dbpipe.ask.light_curves.find_object`.
+        """
+        from dbpipe.ask import light_curves
+
+        found = light_curves.find_object(self.connection, name)
+        return light_curves.fetch_light_curve(self.connection, found.dia_object_id)
+
+    def find_detections(self, dia_object_id):
+        """Return positions and fluxes of the DIASources of an object; quick in a catalogue of any size.
+
+        See `light_curve` for the epochs at which it was not detected.
+        """
+        from dbpipe.ask import lookup
+
+        return lookup.find_detections(self.connection, dia_object_id)
+
+    def draw_light_curve(self, path, name, *, n_cutout=4):
+        """Draw the light curve of an object with cutouts of a few epochs and return the path of the PNG."""
+        from dbpipe.pictures.object_page import draw_object
+
+        path = Path(path).absolute()
+        with chdir(self.root):  # paths in the catalogue are relative to the survey
+            return draw_object(self.connection, path, name, n_cutout=n_cutout)
+
+    def export(self, out, *, tables, where=None, overwrite=False):
+        """Write tables or views and return the paths of the files.
+
+        Parameters
+        ----------
+        out : path
+            A folder, which gets one Parquet file per table; or, for one table, a file whose ending says the format.
+        tables : list of str
+        where : str, optional
+            SQL condition on the rows.
+        overwrite : bool
+            Replace files that dbpipe did not make, too.
+        """
+        from dbpipe.publish.write import check_export, export
+
+        paths = check_export(out, tables, overwrite=overwrite)  # all of them before the first is written
+        return [export(self.connection, p, table=name, where=where)[0] for p, name in zip(paths, tables, strict=True)]
+
+    def export_layouts(self, out, layouts, *, margin_arcsec=10.0):
+        """Bring a folder of partitioned tables up to date; see `dbpipe.publish.tree.export_tree`.
+
+        Parameters
+        ----------
+        out : path
+        layouts : list of "night" and "hats"
+        margin_arcsec : float
+            Width of the HATS margins.
+        """
+        from dbpipe.publish.tree import export_tree
+
+        if self._is_writing:
+            self._opened.publish_changes()
+        # a connection of its own: it may write to that folder, and so answers no questions
+        with closing(opening.open_to_read(self.root, scratch=Path(out).absolute())) as opened:
+            return export_tree(opened.connection, out, layouts, margin_arcsec=margin_arcsec)
+
+    def count_due(self):
+        """Return how many units each stage would work on now."""
+        return pipeline.count_due(self.connection, self.settings)
+
+    def find_outdated(self):
+        """Return what an older dbpipe made and this one makes otherwise: a list of `pipeline.Outdated`."""
+        return pipeline.find_outdated(self.connection)
+
+    def check(self, *, check_hash=False):
+        """Apply every rule of a healthy catalogue; see `dbpipe.catalog.checks.run_checks`."""
+        keywords = {"folder": self.checks_folder, "check_hash": check_hash, "who_writes": self.find_writer}
+        return checks.run_checks(self.connection, self.root, **keywords)
+
+    def find_warnings(self):
+        """Apply every check of quality; see `dbpipe.catalog.checks.run_warnings`."""
+        return checks.run_warnings(self.connection, folder=self.checks_folder)
+
+    @property
+    def checks_folder(self):
+        """Where the user's own checks are."""
+        return self.root / self.settings["check"].folder
+
+    def find_writer(self):
+        """Return who else is working on the survey, or has since it was opened; "" if nobody."""
+        return "" if self._is_writing else opening.find_writer(self.root, self._opened)
+
+    def find_garbage(self):
+        """Return the products that the catalogue does not name, relative to the survey."""
+        return files.find_orphans(self.connection, self.root)
+
+    def find_strangers(self):
+        """Return what else is under ``files/`` and not dbpipe's, relative to the survey: it is left alone."""
+        return files.find_strangers(self.connection, self.root)
+
+    def delete_garbage(self):
+        """Delete products that the catalogue does not name and return them. Needs the survey open for writing.
+
+        Raises
+        ------
+        CatalogError
+            If it names what cannot be a product: it does not know then which files are its own.
+        """
+        files.check_names(self.connection, self.root)
+        garbage = self.find_garbage()
+        files.delete(self.root, garbage)
+        return garbage

@@ -1,0 +1,4 @@
+"""Which exposures make the template.
+
+`choice` (proposing, deciding), `decision` (its settings, what it says), `cuts`, `depth`.
+"""
