@@ -42,6 +42,26 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class ParentStage:
+    """Work that reads what it has written itself: it runs in the process that commits, with the catalogue at hand."""
+
+    name: str
+    """Name of the stage, of its SQL file and of its section in the settings."""
+    version: int
+    """Bump when the same inputs would give different results."""
+    run: Callable
+    """``run(connection, config, *, run_id, options, report)`` does all that is due, tells ``report`` of it, and returns
+    the verdicts on its units and how many units it took back."""
+    config: type
+    """Frozen dataclass with the settings."""
+    count_due: Callable | None = None
+    """``count_due(connection, config)``; None where no report asks."""
+    count_outdated: Callable | None = None
+    """``count_outdated(connection)``: how much of what is in force the version before this one made; None where the
+    verdicts say it."""
+
+
+@dataclass(frozen=True)
 class Outputs:
     """What a unit made."""
 

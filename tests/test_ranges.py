@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dbpipe.errors import ConfigError
 from dbpipe.io.raw.instrument import DetectorRule, Instrument, Quantity
 from dbpipe.ranges import Range, Ranged, describe_range
-from dbpipe.runner.pipeline import sections
+from dbpipe.runner.order import sections
 
 DESCRIPTIONS = (Quantity, DetectorRule, Instrument)
 COUPLED = ("keep_score", "primary_score", "grow_sigma", "seed_sigma", "snr", "dense_snr", "galaxy_fraction",

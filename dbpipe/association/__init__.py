@@ -16,5 +16,8 @@ write          the links, objects and tracks of now in the place of those before
 from dbpipe.association.config import VERSION, AssociateConfig
 from dbpipe.association.flow import associate, link_alone
 from dbpipe.association.images import count_due, find_due
+from dbpipe.stage import ParentStage
 
-__all__ = ["VERSION", "AssociateConfig", "associate", "count_due", "find_due", "link_alone"]
+ASSOCIATE = ParentStage("associate", version=VERSION, run=associate, config=AssociateConfig, count_due=count_due)
+
+__all__ = ["ASSOCIATE", "AssociateConfig", "associate", "find_due", "link_alone"]

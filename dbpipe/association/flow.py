@@ -19,7 +19,7 @@ BATCH_SOURCES = 200_000
 """Detections that are linked in one transaction; a run that is killed loses at most that."""
 
 
-def associate(connection, config, *, run_id, report, where=None, retry_failed=False):
+def associate(connection, config, *, run_id, options, report):
     """Link every detection that is new or has changed.
 
     Parameters
@@ -28,18 +28,16 @@ def associate(connection, config, *, run_id, report, where=None, retry_failed=Fa
         The only writer of the survey.
     config : AssociateConfig
     run_id : int
-    report : dbpipe.runner.pipeline.Report
-    where : str, optional
-        SQL condition on visit, detector, band, night.
-    retry_failed : bool
-        Try again what failed before although nothing has changed.
+    options : dbpipe.catalog.work.offer.Options
+        Its condition is on visit, detector, band, night.
+    report : dbpipe.runner.report.Report
 
     Returns
     -------
     (list of dbpipe.catalog.work.units.Verdict, int)
         The verdicts on the images, and how many images were taken out.
     """
-    stale, due = find_due(connection, config, where, retry_failed=retry_failed)
+    stale, due = find_due(connection, config, options.where, retry_failed=options.retry_failed)
     report.start("associate", len(due))
     if stale:
         _link_batch(connection, config, stale, run_id)

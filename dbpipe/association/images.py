@@ -14,7 +14,7 @@ from dbpipe.catalog.sql.queries import fetch_table
 from dbpipe.catalog.store.connection import transaction
 from dbpipe.catalog.store.lent import execute_with, fetch_with
 from dbpipe.catalog.work import units
-from dbpipe.runner.offer import find_where
+from dbpipe.catalog.work.offer import find_where
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import signal
 import sys
 import traceback
 
-from dbpipe.cli.stop import listening
-from dbpipe.cli.text import printable_lines
+from dbpipe.cli.terminal.stop import listening
+from dbpipe.cli.terminal.text import printable_lines
 from dbpipe.errors import DbpipeError, DiskError, PathError, SurveyBusy, from_os_error, speaks_of_path
 
 EXIT_BUSY = 75

@@ -20,7 +20,7 @@ from astropy.wcs import WCS
 from dbpipe.errors import DataError
 from dbpipe.imaging import mask as mask_planes
 from dbpipe.imaging.psf.model import PsfModel
-from dbpipe.io.raw.image import quiet
+from dbpipe.io.fits.quiet import quiet
 from dbpipe.io.wcs_text import exact_card, wcs_cards, wcs_from_header, wcs_from_text, wcs_to_text
 
 __all__ = ["Exposure", "read_exposure", "wcs_from_text", "wcs_to_text"]

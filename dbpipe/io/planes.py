@@ -10,7 +10,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from dbpipe.errors import DataError
-from dbpipe.io.raw.image import quiet
+from dbpipe.io.fits.quiet import quiet
 from dbpipe.io.wcs_text import wcs_cards, wcs_from_header
 
 

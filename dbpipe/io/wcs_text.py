@@ -10,7 +10,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from dbpipe.io.raw.image import quiet
+from dbpipe.io.fits.quiet import quiet
 
 
 def exact_card(keyword, value):

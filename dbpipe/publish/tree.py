@@ -79,7 +79,7 @@ def export_tree(connection, out, names, *, margin_arcsec=10.0):
     """
     wrong = set(names) - set(layouts.NAMES)
     if wrong:
-        raise ConfigError(f"no layout {', '.join(sorted(wrong))}; there are: {', '.join(layouts.NAMES)}")
+        raise ConfigError(f"no layout {', '.join(sorted(wrong))}; known are: {', '.join(layouts.NAMES)}")
     report = TreeReport(Path(out) / CURRENT)
     out = Path(os.path.realpath(out))  # DuckDB and we must mean the same place, whatever the current folder
     with plain_errors(out):

@@ -77,13 +77,11 @@ def serve(survey, leash, calls):
         with suppress(OSError):  # without memory, the system shall end us and not the parent
             Path("/proc/self/oom_score_adj").write_text("500")
     os.chdir(survey)
-    calls.send(READY)
-    while True:
-        try:
+    with suppress(EOFError, ConnectionError):  # the parent has closed its end, or is gone
+        calls.send(READY)
+        while True:
             function, *arguments = calls.recv()
-        except EOFError:
-            return
-        calls.send_bytes(_answer(function, arguments))
+            calls.send_bytes(_answer(function, arguments))
 
 
 def _end_with(leash):

@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from dbpipe.constants import ARCSEC_PER_DEG
+from dbpipe.disk.content import MAX_FILE_MIB
 from dbpipe.errors import DataError
-from dbpipe.io.content import MAX_FILE_MIB
-from dbpipe.io.raw.image import quiet, read_raw
+from dbpipe.io.fits.quiet import quiet
+from dbpipe.io.raw.image import read_raw
 from dbpipe.io.raw.instrument import load_instrument
 from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.zenith import zenith_direction

@@ -31,7 +31,7 @@ from dbpipe.catalog.store.lock import Lock
 from dbpipe.disk.beside import TEMPORARY_PREFIX, replace_file
 from dbpipe.disk.ledger import is_own, plain_errors, write_output
 from dbpipe.errors import CatalogError, ConfigError, DbpipeError, DiskError, SurveyBusy
-from dbpipe.runner import pipeline
+from dbpipe.runner import order
 from dbpipe.survey.settings import default_text
 
 CATALOG = "survey.duckdb"
@@ -137,7 +137,7 @@ def create(root, instrument):
         _require_room(root)
         texts = {
             INSTRUMENT: _instrument_file(instrument).read_bytes(),
-            SETTINGS: default_text(pipeline.sections(), _HEADING).encode(),
+            SETTINGS: default_text(order.sections(), _HEADING).encode(),
         }
         kept = [name for name in texts if os.path.lexists(root / name) and not is_own(root / name)]
         if INSTRUMENT in kept:

@@ -14,11 +14,11 @@ from dbpipe.catalog.sql.cookbook import find_recipe
 from dbpipe.catalog.sql.queries import fetch_table, load_named
 from dbpipe.catalog.sql.questions import ask, check_new_name, find_relation
 from dbpipe.catalog.work import units
+from dbpipe.catalog.work.offer import Options
 from dbpipe.errors import ConfigError, DbpipeError, DiskError
 from dbpipe.failures import clean
 from dbpipe.publish.answers import Answer, fetch_answer, fetch_head, write_answer
-from dbpipe.runner import pipeline
-from dbpipe.runner.offer import Options
+from dbpipe.runner import intake, order, outlook, pipeline
 from dbpipe.runner.pool import WorkerPool
 from dbpipe.survey import opening
 from dbpipe.survey.discover import find_raw_files, split_settled
@@ -130,7 +130,7 @@ class Survey:
     @cached_property
     def settings(self):
         """The settings in force, `dbpipe.survey.settings.Settings`."""
-        return read_settings(self.root / SETTINGS, pipeline.sections())
+        return read_settings(self.root / SETTINGS, order.sections())
 
     def sql(self, query, **parameters):
         """Ask the catalogue: ``survey.sql("SELECT ...").df()``; ``$name`` in the text takes a keyword argument.
@@ -211,7 +211,7 @@ class Survey:
         config = self.settings["ingest"]
         with self._run_record() as run_id, self._pool(n_worker) as pool:
             keywords = {"run_id": run_id, "pool": pool, "root": self.root} | settings
-            summary = pipeline.run_ingest(self.connection, config, paths, **keywords)
+            summary = intake.run_ingest(self.connection, config, paths, **keywords)
         return summary, left_alone
 
     def set_reference_catalog(self, path, *, mapping=None):
@@ -278,15 +278,14 @@ class Survey:
         Only difference images that are there are looked at; their sources, files and tables stay as they are.
         Arguments as for `run`.
         """
-        options = Options(where=where, retry_failed=retry_failed)
-        summary = self._run_stage("inject", options, n_worker, report)
-        self.publish()
-        return summary
+        from dbpipe.stages.inject import INJECT
 
-    def _run_stage(self, name, options, n_worker, report):
+        options = Options(where=where, retry_failed=retry_failed)
         with self._run_record() as run_id, self._pool(n_worker) as pool:
             keywords = {"run_id": run_id, "pool": pool, "root": self.root, "options": options, "report": report}
-            return pipeline.run_stage(self.connection, pipeline.load_stage(name), self.settings[name], **keywords)
+            summary = pipeline.run_stage(self.connection, INJECT, self.settings.inject, **keywords)
+        self.publish()
+        return summary
 
     def _pool(self, n_worker):
         return WorkerPool(self.root, n_worker, limits=self.settings["run"])
@@ -311,7 +310,7 @@ class Survey:
     @contextmanager
     def _run_record(self):
         command = clean(" ".join([Path(sys.argv[0]).name or "python", *sys.argv[1:]]))
-        run_id = units.start_run(self.connection, command, pipeline.versions(), self.settings.as_dict())
+        run_id = units.start_run(self.connection, command, outlook.versions(), self.settings.as_dict())
         yield run_id
         units.finish_run(self.connection, run_id)
 
@@ -383,11 +382,11 @@ class Survey:
 
     def count_due(self):
         """Return how many units each stage would work on now."""
-        return pipeline.count_due(self.connection, self.settings)
+        return outlook.count_due(self.connection, self.settings)
 
     def find_outdated(self):
-        """Return what an older dbpipe made and this one makes otherwise: a list of `pipeline.Outdated`."""
-        return pipeline.find_outdated(self.connection)
+        """Return what an older dbpipe made and this one makes otherwise: a list of `outlook.Outdated`."""
+        return outlook.find_outdated(self.connection)
 
     def check(self, *, check_hash=False):
         """Apply every rule of a healthy catalogue; see `dbpipe.catalog.checks.run_checks`."""

@@ -14,8 +14,8 @@ from dbpipe.catalog.sql.queries import load_named, select_parameters
 from dbpipe.catalog.store.connection import transaction
 from dbpipe.catalog.store.lent import execute_with, fetch_with
 from dbpipe.catalog.work import units
-from dbpipe.runner import pipeline
-from dbpipe.runner.offer import offer_work
+from dbpipe.catalog.work.offer import offer_work
+from dbpipe.runner import order, outlook
 from dbpipe.simulate import detections
 from dbpipe.survey import Survey
 
@@ -51,7 +51,7 @@ def make_survey(root, *, n_source, seed=1, say=lambda text: None):
         (survey.root / NO_IMAGE).touch()
         survey.connection.execute(f"SET memory_limit = '{_MEMORY}'")
         command = f"dbpipe simulate --catalog {n_source:g} --seed {seed}"
-        run_id = units.start_run(survey.connection, command, pipeline.versions(), survey.settings.as_dict())
+        run_id = units.start_run(survey.connection, command, outlook.versions(), survey.settings.as_dict())
         with transaction(survey.connection):
             _insert(survey, visits[:1], _ONCE, run_id)
             units.record_verdicts(survey.connection, [_done("ingest", _ingested(survey), "", 1, run_id)])
@@ -79,7 +79,7 @@ def commit_detections(survey, visit, *, seed, run_id):
     query = _query("dia_sources")
     rows = fetch_with(survey.connection, query, {"made": _made(seed, [visit])}, _values(query))
     key = {"visit": visit.visit, "detector": detections.DETECTOR}
-    stage = pipeline.load_stage("detect")
+    stage = order.load_stages()["detect"]
     query = "SELECT fingerprint FROM unit WHERE stage = 'detect' AND unit_key = $unit_key"
     unit_key = units.format_key(key)
     ((fingerprint,),) = survey.connection.execute(query, {"unit_key": unit_key}).fetchall()
@@ -112,7 +112,7 @@ def _record_units(survey, run_id):
     """Write down that the stages have done their work, so that there is nothing left for them to do."""
     connection, verdicts = survey.connection, []
     for name in _MADE_BY:
-        stage = pipeline.load_stage(name)
+        stage = order.load_stages()[name]
         offer = offer_work(connection, stage, survey.settings[name])
         verdicts += [_done(name, task.unit_key, task.fingerprint, stage.version, run_id) for task in offer.due]
     units.record_verdicts(connection, verdicts)

@@ -1,4 +1,8 @@
-"""Which exposures make the template.
+"""Which exposures make the template: a decision, kept as rows.
 
-`choice` (proposing, deciding), `decision` (its settings, what it says), `cuts`, `depth`.
+`choice` (proposing, deciding), `decision` (its settings, what it says), `cuts`, `depth`; `stage` is how a run decides.
 """
+
+from dbpipe.template.stage import TEMPLATE
+
+__all__ = ["TEMPLATE"]

@@ -27,6 +27,8 @@ from dbpipe.template.cuts import Cut, choose, model_psf, weigh
 from dbpipe.template.decision import Decision, NoTemplate
 from dbpipe.template.depth import DepthModel
 
+VERSION = 2
+"""Bump when the same exposures would give another decision; version 1 knew only Gaussian model PSFs."""
 DECIDED = ("how", "how_value", "target_fwhm_pix", "target_beta", "predicted_depth_mag")
 """What a decision says, besides its inputs."""
 _AT_ONCE = 200
@@ -35,7 +37,7 @@ _AT_ONCE = 200
 log = logging.getLogger("dbpipe")
 
 
-def decide_missing(connection, settings, run_id):
+def decide_missing(connection, config, run_id):
     """Decide for every band that has no template yet; what was decided before stays.
 
     But where an exposure that went in has turned out to be of another band, it is decided anew in the same way.
@@ -46,19 +48,21 @@ def decide_missing(connection, settings, run_id):
     Returns
     -------
     list of dbpipe.catalog.work.units.Verdict
-        The failures.
+        On the bands that were decided, and on those that could not be. Only failures are on record in ``unit``: a
+        decision is a row of ``template``.
     """
-    config, failures = settings["template"], []
     _decide_again(connection, config, run_id)
+    verdicts = []
     for target in _targets(connection, None):
         if target["template_id"] is None or target["is_astray"]:
-            failures += _attempt(_decide_one, connection, config, target, run_id=run_id)
+            failures = _attempt(_decide_one, connection, config, target, run_id=run_id)
+            verdicts += failures or [units.Verdict("template", _unit_key(target), "", VERSION, run_id, "done")]
         else:
             _forget(connection, target)  # the verdict of a time without template
     for target in _targets(connection, None):
         if target["template_id"] is not None:
-            failures += _attempt(_predict_one, connection, config, target, run_id=run_id)
-    return failures
+            verdicts += _attempt(_predict_one, connection, config, target, run_id=run_id)
+    return verdicts
 
 
 def _attempt(step, connection, config, target, *, run_id):
@@ -73,7 +77,7 @@ def _attempt(step, connection, config, target, *, run_id):
         failure = failure_of(error)
     else:
         return []
-    verdict = units.Verdict("template", _unit_key(target), "", 1, run_id, "failed").failed(failure)
+    verdict = units.Verdict("template", _unit_key(target), "", VERSION, run_id, "failed").failed(failure)
     units.commit_unit(connection, verdict, units.Result(), units.Place({}, ()))
     return [verdict]
 

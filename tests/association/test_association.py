@@ -7,7 +7,8 @@ from toy_catalog import detect, empty_catalog
 
 from dbpipe.association import AssociateConfig, associate, count_due
 from dbpipe.catalog.sql.queries import load_named
-from dbpipe.runner.pipeline import Report
+from dbpipe.catalog.work.offer import Options
+from dbpipe.runner.report import Report
 from dbpipe.sky.sphere import separation_deg
 
 PLACES = {"equator": (10.0, 0.0), "ra 0": (0.0, -30.0), "pole": (123.0, 89.9999), "tile corner": (45.0, 0.0)}
@@ -42,7 +43,7 @@ def displaced(ra0, dec0, east, north):
 
 def run(catalog, **settings):
     """Link what is due; the catalogue is healthy afterwards."""
-    verdicts, n_removed = associate(catalog, AssociateConfig(**settings), run_id=1, report=Report())
+    verdicts, n_removed = associate(catalog, AssociateConfig(**settings), run_id=1, options=Options(), report=Report())
     assert [name for name, query in RULES.items() if catalog.sql(query).fetchall()] == []
     return len(verdicts), n_removed
 
@@ -212,12 +213,12 @@ def test_an_image_that_cannot_be_linked_is_left_out(catalog, monkeypatch):
         return link(members, **settings)
 
     monkeypatch.setattr(flow, "link", faulty)
-    verdicts, _ = associate(catalog, AssociateConfig(), run_id=1, report=Report())
+    verdicts, _ = associate(catalog, AssociateConfig(), run_id=1, options=Options(), report=Report())
     assert [(verdict.status, verdict.reason) for verdict in verdicts] == [
         ("done", None), ("failed", "FloatingPointError: odd detections"), ("done", None)
     ]  # fmt: skip
     monkeypatch.setattr(flow, "link", link)
     assert run(catalog) == (0, 0)
-    verdicts, _ = associate(catalog, AssociateConfig(), run_id=1, report=Report(), retry_failed=True)
+    verdicts, _ = associate(catalog, AssociateConfig(), run_id=1, options=Options(retry_failed=True), report=Report())
     assert [verdict.unit_key for verdict in verdicts] == ["visit=2,detector=0"]
     assert catalog.sql("SELECT n_dia_source FROM dia_object").fetchall() == [(3,)]

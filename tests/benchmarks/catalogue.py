@@ -25,7 +25,8 @@ import pandas as pd
 
 from dbpipe import association
 from dbpipe.catalog.work import units
-from dbpipe.runner.pipeline import Report
+from dbpipe.catalog.work.offer import Options
+from dbpipe.runner.report import Report
 from dbpipe.simulate import detections
 from dbpipe.survey import Survey, synthetic
 
@@ -166,7 +167,9 @@ def _add_visits(root, n_source, n_visit):
             ticks = [_clock()]
             synthetic.commit_detections(survey, visit, seed=1, run_id=run_id)
             ticks.append(_clock())
-            association.associate(survey.connection, survey.settings["associate"], run_id=run_id, report=Report())
+            association.associate(
+                survey.connection, survey.settings["associate"], run_id=run_id, options=Options(), report=Report()
+            )
             ticks.append(_clock())
             for name, (a, b) in zip(times, ((0, 1), (1, 2), (0, 2)), strict=True):
                 times[name].append(tuple(1e3 * (ticks[b][k] - ticks[a][k]) for k in (0, 1)))

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from dbpipe.cli import demo
+from dbpipe.cli.commands import demo
 from dbpipe.errors import ConfigError
 from dbpipe.simulate.judge import Judgement
 

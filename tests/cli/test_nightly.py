@@ -12,8 +12,8 @@ import make_fits
 import pytest
 
 from dbpipe import cli
-from dbpipe.cli import console
 from dbpipe.cli.commands.run import describe_run
+from dbpipe.cli.terminal import console
 from dbpipe.survey import Survey
 from dbpipe.survey.discover import split_settled
 
@@ -100,7 +100,7 @@ def test_one_command_makes_the_survey_and_begins(tmp_path, raw, monkeypatch, cap
         (("--where", "count(*) > 3"), "cannot contain aggregates"),
         (("--where", "visit + [3] = 1"), "the condition"),
         (("--where", ""), "is not one condition"),
-        (("--to", "calibrat"), "did you mean 'calibrate'?"),
+        (("--to", "calibrat"), "did you mean calibrate?"),
         (("--where", "visti > 3"), "no stage has the columns"),
         (("--where", "visit >"), "is not one condition"),
         (("--refcat", "nowhere.csv"), "nowhere.csv"),

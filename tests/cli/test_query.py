@@ -12,7 +12,7 @@ from astropy.table import Table
 
 import dbpipe
 from dbpipe import cli
-from dbpipe.cli.console import print_answer
+from dbpipe.cli.terminal.console import print_answer
 from dbpipe.errors import ConfigError
 from dbpipe.survey import Survey
 

@@ -13,7 +13,7 @@ from astropy.table import Table
 from mutate import NUMBERS, TEXTS, mutate_bytes, nasty, pick
 
 from dbpipe.catalog.sql.cookbook import read_recipes
-from dbpipe.runner import pipeline
+from dbpipe.runner import order
 from dbpipe.survey.settings import document, format_value
 
 SHAPE = (32, 40)
@@ -143,7 +143,7 @@ def table(random, good):
 
 def settings(random):
     """Return a settings file with one to three things wrong, or unusual."""
-    sections = pipeline.sections()
+    sections = order.sections()
     every = document(sections)
     lines = []
     for _ in range(int(random.integers(1, 4))):

@@ -14,7 +14,7 @@ from dbpipe.errors import DataError, DbpipeError
 from dbpipe.io.raw.instrument import load_instrument
 from dbpipe.io.tables.refcat import read_refcat
 from dbpipe.io.tables.table import read_table
-from dbpipe.runner import pipeline
+from dbpipe.runner import order
 from dbpipe.stages.ingest import INGEST
 from dbpipe.survey import Survey
 from dbpipe.survey.settings import read_settings
@@ -40,7 +40,7 @@ class Images:
         Path("instrument.toml").write_text(make_inputs.instrument_text(), encoding="utf-8")
         self.sha256 = load_instrument("instrument.toml").sha256
         self.good = make_inputs.good_images()
-        self.config = pipeline.sections()["ingest"]()
+        self.config = order.sections()["ingest"]()
 
     def __call__(self, random):
         name, content = make_inputs.image(random, self.good)
@@ -81,7 +81,7 @@ class Settings:
 
     def __init__(self, folder):
         os.chdir(folder)
-        self.sections = pipeline.sections()
+        self.sections = order.sections()
 
     def __call__(self, random):
         Path("survey.toml").write_bytes(make_inputs.settings(random))

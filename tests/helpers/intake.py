@@ -5,9 +5,10 @@ from pathlib import Path
 
 from make_fits import sky_image, write_eimage
 
+from dbpipe.catalog.work.offer import offer_work
 from dbpipe.io.raw.instrument import load_instrument
-from dbpipe.runner import pipeline
-from dbpipe.runner.offer import offer_work
+from dbpipe.runner.intake import run_ingest
+from dbpipe.stages.calibrate import CALIBRATE
 from dbpipe.survey import Survey
 
 OBSERVED = {
@@ -41,7 +42,7 @@ class InlinePool:
 def take_in(survey, *paths):
     """Ingest files and return the Summary."""
     with survey._run_record() as run_id:
-        return pipeline.run_ingest(
+        return run_ingest(
             survey.connection,
             survey.settings["ingest"],
             [str(path) for path in paths],
@@ -84,5 +85,5 @@ def observed_afresh(root, survey, *paths):
 
 def calibrate_fingerprints(survey):
     """Return unit key -> fingerprint of the calibration of every image."""
-    units = offer_work(survey.connection, pipeline.load_stage("calibrate"), survey.settings["calibrate"]).units
+    units = offer_work(survey.connection, CALIBRATE, survey.settings["calibrate"]).units
     return dict(zip(units["unit_key"].to_pylist(), units["fingerprint"].to_pylist(), strict=True))

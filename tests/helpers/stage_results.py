@@ -10,8 +10,7 @@ from pathlib import Path
 
 from small_survey import DENSITY, process
 
-from dbpipe.association.config import VERSION as ASSOCIATE_VERSION
-from dbpipe.runner import pipeline
+from dbpipe.runner.order import load_stages
 from dbpipe.simulate import write_survey
 from dbpipe.survey import Survey
 
@@ -36,9 +35,8 @@ ANSWERS = {
 
 
 def versions():
-    """Return stage -> version; the template is a decision without one and counts as 0."""
-    found = {name: pipeline.load_stage(name).version for name in ANSWERS if name not in pipeline.IN_PARENT}
-    return found | {"template": 0, "associate": ASSOCIATE_VERSION}
+    """Return stage -> version."""
+    return {name: stage.version for name, stage in load_stages().items() if name in ANSWERS}
 
 
 def measure(folder):

@@ -6,8 +6,8 @@ import toy_stages
 
 from dbpipe.catalog.store import connection
 from dbpipe.catalog.store.lock import Lock
+from dbpipe.catalog.work.offer import Options
 from dbpipe.runner import pipeline
-from dbpipe.runner.offer import Options
 from dbpipe.runner.pool import WorkerPool
 
 

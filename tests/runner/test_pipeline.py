@@ -17,9 +17,9 @@ from toy_stages import IMAGE, IMAGE_SQL, ToyConfig
 
 from dbpipe.catalog import files, migrations
 from dbpipe.catalog.store import connection
+from dbpipe.catalog.work.offer import Options
 from dbpipe.errors import CatalogError, ConfigError
 from dbpipe.runner import pipeline
-from dbpipe.runner.offer import Options
 
 SHIFT = Options(parameters={"shift": 0.5})
 

@@ -1,9 +1,12 @@
 """A unit reads the survey's own files and nothing else."""
 
+import multiprocessing
+
 import pyarrow as pa
 import pytest
 import toy_stages
 
+from dbpipe.runner import worker
 from dbpipe.runner.worker import work
 from dbpipe.stage import Stage
 
@@ -53,3 +56,18 @@ def test_own_files_and_raw_ones_are_read(here):
     assert READ == ["files/calexp/a.fits", "/data/raw.fits"]
     done = work(stage(**RAW), {"n": 1, "path": "/data/raw.fits", "other_path": "/data/raw.fits"}, {}, None, "0")
     assert done.status == "failed"
+
+
+@pytest.mark.parametrize("n_answer", [0, 1])
+def test_a_worker_whose_parent_does_not_listen_any_more_ends_in_silence(tmp_path, capfd, n_answer):
+    """A parent that dies while a worker starts, or before it takes an answer, leaves no traceback behind."""
+    spawn = multiprocessing.get_context("spawn")
+    (leash, held), (calls, served) = spawn.Pipe(), spawn.Pipe()
+    if n_answer:
+        calls.send((len, "four"))
+    calls.close()
+    process = spawn.Process(target=worker.serve, args=(str(tmp_path), held, served))
+    process.start()
+    process.join(60.0)
+    leash.close()
+    assert process.exitcode == 0 and capfd.readouterr().err == ""

@@ -206,9 +206,9 @@ def test_mistakes_in_parameters_are_named(survey):
     """A parameter that is missing, misspelt, or a recipe that is not there: the message leads to the right one."""
     with pytest.raises(ConfigError, match=r"needs \$ra: .deg. ICRS right ascension"):
         find_recipe("around").bind({"dec": 1})
-    with pytest.raises(ConfigError, match="no parameter .radius: did you mean radius_arcsec"):
+    with pytest.raises(ConfigError, match="no parameter .radius; did you mean radius_arcsec"):
         find_recipe("around").bind({"radius": 1})
-    with pytest.raises(ConfigError, match="no light_curv: did you mean light_curve"):
+    with pytest.raises(ConfigError, match="no light_curv; did you mean light_curve"):
         find_recipe("light_curv")
     text = "x' OR 1 = 1 --"
     recipe = find_recipe("colour_at_peak")

@@ -10,8 +10,8 @@ import pytest
 from sky_patch import NJY_PER_E, coadd_warps, difference_inputs, make_exposure, warp_unit
 
 from dbpipe.catalog.sql.queries import directory
+from dbpipe.catalog.work.offer import stage_queries
 from dbpipe.io.difference import read_difference
-from dbpipe.runner.offer import stage_queries
 from dbpipe.stage import Skip
 from dbpipe.stages.calibrate.stage import CalibrateConfig
 from dbpipe.stages.detect.stage import DETECT, DetectConfig, detect

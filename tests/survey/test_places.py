@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dbpipe.cli import demo
 from dbpipe.cli.app import app
+from dbpipe.cli.commands import demo
 from dbpipe.disk.ledger import LEDGER
 from dbpipe.errors import ConfigError
 from dbpipe.simulate import write_survey

@@ -11,7 +11,7 @@ import pytest
 import dbpipe
 from dbpipe import cli
 from dbpipe.errors import ConfigError
-from dbpipe.runner import pipeline
+from dbpipe.runner import order
 from dbpipe.survey import Survey
 from dbpipe.survey.discover import NOT_FITS
 from dbpipe.survey.settings import document
@@ -74,7 +74,7 @@ def test_a_survey_is_made_once(tmp_path):
         dbpipe.open(tmp_path)
     with dbpipe.open(tmp_path / "s") as survey:
         assert survey.sql("SELECT 1 + $n AS two", n=1).fetchall() == [(2,)]
-        assert survey.settings.as_dict() == {name: vars(section()) for name, section in pipeline.sections().items()}
+        assert survey.settings.as_dict() == {name: vars(section()) for name, section in order.sections().items()}
 
 
 def test_an_unknown_setting_is_an_error(tmp_path):
@@ -88,7 +88,7 @@ def test_an_unknown_setting_is_an_error(tmp_path):
 
 def test_every_setting_is_documented():
     """Each setting of each stage has a text."""
-    silent = [f"{item.section}.{item.name}" for item in document(pipeline.sections()) if not item.text]
+    silent = [f"{item.section}.{item.name}" for item in document(order.sections()) if not item.text]
     assert silent == []
 
 

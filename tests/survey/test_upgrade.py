@@ -9,9 +9,9 @@ import upgrades
 
 import dbpipe
 from dbpipe.catalog.sql.queries import directory
-from dbpipe.cli.console import reading
+from dbpipe.cli.terminal.console import reading
 from dbpipe.errors import CatalogError
-from dbpipe.runner import pipeline
+from dbpipe.runner.order import load_stages
 from dbpipe.survey import LOCK, Survey
 
 
@@ -140,10 +140,10 @@ def test_the_version_is_that_of_the_changelog():
 
 def test_what_an_older_version_made_is_named(tmp_path):
     """Every stage says how many units an older version of it made, and nothing of its own."""
-    names = [name for name in pipeline.STAGES + pipeline.ON_REQUEST if name != "template"]
+    names = [name for name in load_stages() if name != "template"]
     with Survey.init(tmp_path / "survey") as survey:
         rows = ", ".join(
-            f"('{name}', 'visit={k}', '', {pipeline.stage_version(name) - (k < 2)}, 1, 'done', '2026-01-01', 0, 0, 0)"
+            f"('{name}', 'visit={k}', '', {load_stages()[name].version - (k < 2)}, 1, 'done', '2026-01-01', 0, 0, 0)"
             for name in names
             for k in range(5)
         )

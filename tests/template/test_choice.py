@@ -244,7 +244,7 @@ def test_every_exposure_has_a_predicted_depth(database):
     assert np.median([row[1] for row in rows]) == pytest.approx(current.predicted_depth_mag)
     assert [row[2] for row in rows] == [current.n_input - (visit in chosen(current)) for visit in range(8)]
     add_exposure(database, 8, 3.3)
-    templates.decide_missing(database, {"template": CONFIG}, 3)
+    templates.decide_missing(database, CONFIG, 3)
     again = database.sql(
         "SELECT visit, predicted_depth_mag, n_input FROM template_prediction ORDER BY visit"
     ).fetchall()
@@ -258,7 +258,7 @@ def test_every_band_gets_its_own_decision(database):
     for visit, fwhm_pix in enumerate([4.0, 4.2, 4.4], start=20):
         add_exposure(database, visit, fwhm_pix, band="g")
     config = TemplateConfig(choose="quantile", quantile=0.67)
-    templates.decide_missing(database, {"template": config}, 3)
+    templates.decide_missing(database, config, 3)
     by_band = {decision.band: decision for decision in templates.in_force(database)}
     assert by_band["r"].how == "max_psf_fwhm_pix" and by_band["g"].how == "quantile"
     assert chosen(by_band["g"]) == {20, 21}
@@ -291,14 +291,14 @@ def test_an_input_that_turns_out_to_be_of_another_band_is_decided_without(databa
     templates.decide(database, CONFIG, templates.propose(database, CONFIG, **choice), 1)
     (before,) = templates.in_force(database)
     database.execute("UPDATE visit SET airmass = 1.5")
-    templates.decide_missing(database, {"template": CONFIG}, 2)
+    templates.decide_missing(database, CONFIG, 2)
     assert templates.in_force(database) == [before]
     database.execute("INSERT INTO band VALUES ('g')")
     with rekeying(database, "visit", [1]), catalog.transaction(database):
         database.execute("UPDATE visit SET band = 'g' WHERE visit = 1")
         put_back(database)
     for run_id in (3, 4):
-        templates.decide_missing(database, {"template": CONFIG}, run_id)
+        templates.decide_missing(database, CONFIG, run_id)
     (after,) = templates.in_force(database)
     assert after.how == before.how and 1 in chosen(before) and chosen(after) >= chosen(before) - {1}
     assert 1 not in chosen(after) and database.execute("SELECT max(version) FROM template").fetchall() == [(2,)]
@@ -325,11 +325,11 @@ def test_the_first_template_waits_for_what_is_tried_again(database, caplog):
     """While a run may still calibrate an exposure of the band, no template is decided without it, three runs long."""
     fail_calibration(database, 50, "died", 1)
     for n_run in (1, 2, 3):
-        (verdict,) = templates.decide_missing(database, {"template": CONFIG}, n_run)
+        (verdict,) = templates.decide_missing(database, CONFIG, n_run)
         assert verdict.kind == "transient" and "waits for exposures" in verdict.reason
         assert (verdict.numbers["n_exposure"], verdict.numbers["n_run"]) == (1, n_run)
         assert versions(database) == []
-    assert templates.decide_missing(database, {"template": CONFIG}, 4) == []
+    assert [verdict.status for verdict in templates.decide_missing(database, CONFIG, 4)] == ["done"]
     assert len(versions(database)) == 1 and "decided without 1 exposures" in caplog.text
     assert database.sql("FROM unit WHERE stage = 'template'").fetchall() == []
 
@@ -338,7 +338,7 @@ def test_the_first_template_waits_for_what_is_tried_again(database, caplog):
 def test_the_first_template_does_not_wait_for_what_is_given_up(database, kind, n_attempt):
     """Exposures that were refused, or given up after three runs, hold up nothing."""
     fail_calibration(database, 50, kind, n_attempt)
-    assert templates.decide_missing(database, {"template": CONFIG}, 1) == []
+    assert [verdict.status for verdict in templates.decide_missing(database, CONFIG, 1)] == ["done"]
     assert len(versions(database)) == 1
 
 
@@ -354,7 +354,7 @@ def test_a_decision_that_meets_an_error_is_the_verdict_of_its_band(database, mon
         return choose(weighed, candidates, **limits)
 
     monkeypatch.setattr(templates, "choose", faulty)
-    (verdict,) = templates.decide_missing(database, {"template": CONFIG}, 1)
+    verdict, _ = templates.decide_missing(database, CONFIG, 1)
     assert (verdict.unit_key, verdict.kind, verdict.reason) == ("tract=0,band=g", "bug", "LinAlgError: Singular matrix")
     assert "in faulty" in database.sql("SELECT traceback FROM unit_failure").fetchall()[0][0]
     assert [decision.band for decision in templates.in_force(database)] == ["r"]
@@ -370,7 +370,7 @@ def test_a_decision_of_an_older_version_is_taken_again_in_the_same_way(database,
     database.execute(f"INSERT INTO template ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", [*row.values()])
     assert [found["band"] for found in templates.find_outdated(database)] == ["r"]
     for _ in range(2):
-        templates.decide_missing(database, {"template": CONFIG}, 2)
+        templates.decide_missing(database, CONFIG, 2)
         assert templates.find_outdated(database) == []
         (decision,) = templates.in_force(database)
         choice = {} if how_value is None else {how.replace("_pix", ""): float(how_value)}

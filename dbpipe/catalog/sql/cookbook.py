@@ -4,12 +4,12 @@ The comment under ``-- name: x`` begins with the question; a line ``-- $radius_a
 parameter. Values are handed to the database beside the text, never pasted into it.
 """
 
-import difflib
 import re
 from dataclasses import dataclass
 
 from dbpipe.catalog.sql.queries import directory, load
 from dbpipe.errors import CatalogError, ConfigError
+from dbpipe.names import did_you_mean_or_all
 
 _PARAMETER = re.compile(r"^-- \$(\w+)(?: = (\S+))?: (.+)$")
 _CONSTANTS = {"null": None, "true": True, "false": False}
@@ -45,7 +45,7 @@ class Recipe:
         known = {parameter.name: parameter for parameter in self.parameters}
         for name in given:
             if name not in known:
-                raise ConfigError(f"{self.name} has no parameter ${name}{_nearest(name, known)}")
+                raise ConfigError(f"{self.name} has no parameter ${name}{did_you_mean_or_all(name, known)}")
         for name, parameter in known.items():
             if name not in given and parameter.default is None:
                 raise ConfigError(f"{self.name} needs ${name}: {parameter.meaning} (--set {name}=...)")
@@ -67,7 +67,7 @@ def find_recipe(name):
     """Return a recipe, or raise ConfigError that names the nearest one."""
     recipes = read_recipes()
     if name not in recipes:
-        raise ConfigError(f"the cookbook has no {name}{_nearest(name, recipes)}")
+        raise ConfigError(f"the cookbook has no {name}{did_you_mean_or_all(name, recipes)}")
     return recipes[name]
 
 
@@ -91,8 +91,3 @@ def _recipe(name, text):
     parameters = tuple(Parameter(*match.groups()) for line in head if (match := _PARAMETER.match(line)))
     question = " ".join(line[2:].strip() for line in head if not _PARAMETER.match(line))
     return Recipe(name, question, text, parameters)
-
-
-def _nearest(name, known):
-    near = difflib.get_close_matches(name, known, n=1)
-    return f": did you mean {near[0]}?" if near else f"; there are: {', '.join(known) or 'none'}"

@@ -1,11 +1,11 @@
 """What DuckDB says of a query that it refuses, in one line, with the name that was probably meant."""
 
-import difflib
 import re
 
 import duckdb
 
 from dbpipe.catalog.sql.queries import parameters
+from dbpipe.names import did_you_mean
 
 LEND = "lend the file with --with NAME=FILE and ask FROM NAME"
 _KIND = re.compile(r"^(?:\w+ )*Error: ")
@@ -53,9 +53,9 @@ def lacks_column(error):
 
 def _suggest(connection, query, text):
     if found := _FUNCTION.search(text):
-        return _nearest(found[1], _names(connection, "SELECT function_name FROM duckdb_functions()"))
+        return did_you_mean(found[1], _names(connection, "SELECT function_name FROM duckdb_functions()"))
     if found := _RELATION.search(text):
-        return _nearest(found[1], _names(connection, _RELATIONS))
+        return did_you_mean(found[1], _names(connection, _RELATIONS))
     if found := _COLUMN.search(text):
         return _suggest_column(connection, query, found[1])
     return ""
@@ -67,15 +67,8 @@ def _suggest_column(connection, query, name):
     words = set(re.findall(r"\w+", query.lower()))
     mentioned = {column for table, column in rows if table.lower() in words}
     owners = sorted({table for table, column in rows if column.lower() == name.lower()})
-    near = _nearest(name, mentioned)
-    return near or (f": {', '.join(owners[:5])} has it" if owners else "")
+    return did_you_mean(name, mentioned) or (f": {', '.join(owners[:5])} has it" if owners else "")
 
 
 def _names(connection, query):
     return {name for (name,) in connection.execute(query).fetchall() if re.match(r"\w", name)}
-
-
-def _nearest(name, known):
-    lower = {other.lower(): other for other in known}
-    near = difflib.get_close_matches(name.lower(), lower, n=1)
-    return f": did you mean {lower[near[0]]}?" if near else ""

@@ -4,7 +4,6 @@ A text is parsed by DuckDB itself, and everything in the tree of it has to be kn
 fences: the connection that a question runs on is confined as well (`dbpipe.catalog.store.connection.confine`).
 """
 
-import difflib
 import json
 import re
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import pyarrow as pa
 from dbpipe.catalog.sql.errors import LEND, explain_refusal
 from dbpipe.catalog.store.connection import first_line, memory, only_reading, quote_name
 from dbpipe.errors import ConfigError
+from dbpipe.names import did_you_mean, did_you_mean_or_all
 
 _QUERIES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 """The kinds of query; since DuckDB 2.0 a WITH can also hold DELETE, INSERT, UPDATE and COPY."""
@@ -117,9 +117,7 @@ def find_relation(connection, name):
     """
     known = {table.lower(): (schema, table) for schema, table in _relations(connection)}
     if str(name).lower() not in known:
-        near = difflib.get_close_matches(str(name).lower(), known, n=1)
-        known_names = ", ".join(sorted(table for _, table in known.values()))
-        hint = f": did you mean {known[near[0]][1]}?" if near else f"; there are: {known_names}"
+        hint = did_you_mean_or_all(name, sorted(table for _, table in known.values()))
         raise ConfigError(f"there is no table or view {str(name)!r}{hint}")
     return ".".join(map(quote_name, known[str(name).lower()]))
 
@@ -202,6 +200,5 @@ def _check_table_function(connection, name):
     ).fetchall()
     known = {macro for (macro,) in macros}
     if name not in known:
-        near = difflib.get_close_matches(name, known | _TABLE_FUNCTIONS, n=1)
-        hint = f": did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(name, known | _TABLE_FUNCTIONS)
         raise ConfigError(f"there is no table function {name} to ask here{hint}")

@@ -1,6 +1,5 @@
 """Rows to Arrow: the one border where NaN becomes NULL and column types are checked; and Arrow in other words."""
 
-import difflib
 import json
 import math
 
@@ -9,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dbpipe.errors import CatalogError
+from dbpipe.names import did_you_mean
 
 _INTEGER_TYPES = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT"}
 _PANDAS_VERSION = "2.1.0"
@@ -74,9 +74,7 @@ def check_columns(connection, table_name, table):
         raise CatalogError(f"the catalogue has no table {table_name}")
     for column in table.schema:
         if column.name not in types:
-            near = difflib.get_close_matches(column.name, types, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise CatalogError(f"table {table_name} has no column {column.name}{hint}")
+            raise CatalogError(f"table {table_name} has no column {column.name}{did_you_mean(column.name, types)}")
         if types[column.name] in _INTEGER_TYPES and pa.types.is_floating(column.type):
             raise CatalogError(f"{table_name}.{column.name} is {types[column.name]} but comes as {column.type}")
 

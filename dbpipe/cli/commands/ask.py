@@ -8,9 +8,9 @@ import typer
 from dbpipe.catalog import migrations
 from dbpipe.catalog.store import connection
 from dbpipe.cli.commands.work import Overwrite, SurveyArgument
-from dbpipe.cli.console import console, finite, print_table, reading
+from dbpipe.cli.terminal.console import console, finite, print_table, reading
 from dbpipe.errors import ConfigError
-from dbpipe.runner import pipeline
+from dbpipe.runner import order
 from dbpipe.survey import SETTINGS
 from dbpipe.survey.settings import document, format_value, read_settings
 
@@ -73,7 +73,7 @@ def config(
 
         dbpipe config my_survey
     """
-    sections = pipeline.sections()
+    sections = order.sections()
     settings = read_settings(None if survey is None else survey / SETTINGS, sections)
     rows = []
     for item in document(sections):

@@ -9,10 +9,18 @@ import typer
 from dbpipe.catalog.checks import write_example
 from dbpipe.catalog.sql.queries import load_named
 from dbpipe.cli.commands.work import SurveyArgument
-from dbpipe.cli.console import console, describe, print_outdated, print_stale_description, print_table, reading, writing
+from dbpipe.cli.terminal.console import (
+    console,
+    describe,
+    print_outdated,
+    print_stale_description,
+    print_table,
+    reading,
+    writing,
+)
 from dbpipe.errors import ConfigError, SurveyBusy
 from dbpipe.failures import DATA
-from dbpipe.runner.pipeline import ON_REQUEST, STAGES
+from dbpipe.runner.order import ON_REQUEST, STAGES
 from dbpipe.survey import Survey
 
 DISTRUST = "distrust.diffim"
@@ -110,9 +118,9 @@ def _print_stages(opened):
     known = {row["stage"]: row for row in opened.fetch(load_named("reports", "status")["stages"]).to_pylist()}
     due = opened.count_due()
     rows = []
-    for name in STAGES + tuple(name for name in ON_REQUEST if name in known):
-        if name == "template":
-            continue
+    for name in STAGES + ON_REQUEST:
+        if name not in known and name not in due and name != STAGES[0]:
+            continue  # asked for by nobody, or a decision that went well: `dbpipe template` shows it
         row = known.get(name, {"done": 0, "skipped": 0, "failed": 0, "last_at": None})
         at = None if row["last_at"] is None else f"{row['last_at']:%Y-%m-%d %H:%M} UTC"
         rows.append((name, row["done"], due.get(name), row["skipped"], row["failed"], at))

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dbpipe.cli.commands.work import Debug, Overwrite, RetryFailed, SurveyArgument, Workers, end_with, prepare_picture
-from dbpipe.cli.console import Progressing, console, print_table, reading, writing
+from dbpipe.cli.terminal.console import Progressing, console, print_table, reading, writing
 
 
 def inject(

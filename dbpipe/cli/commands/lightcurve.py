@@ -7,7 +7,7 @@ import typer
 
 from dbpipe.ask import light_curves
 from dbpipe.cli.commands.work import Overwrite, SurveyArgument, prepare_picture
-from dbpipe.cli.console import console, print_table
+from dbpipe.cli.terminal.console import console, print_table
 from dbpipe.survey import Survey
 
 

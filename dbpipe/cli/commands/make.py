@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dbpipe.cli.commands.work import Workers
-from dbpipe.cli.console import console, finite
+from dbpipe.cli.terminal.console import console, finite
 
 
 def simulate(
@@ -67,6 +67,6 @@ def demo(
 
     dbpipe demo my_demo
     """
-    from dbpipe.cli.demo import run
+    from dbpipe.cli.commands.demo import run
 
     run(out, workers=workers)

@@ -12,8 +12,8 @@ import typer
 
 from dbpipe.catalog.sql.cookbook import find_recipe, parse_value, read_recipes
 from dbpipe.cli.commands.work import Overwrite, SurveyArgument
-from dbpipe.cli.console import console, format_value, print_answer, print_table, reading
-from dbpipe.cli.text import printable_lines
+from dbpipe.cli.terminal.console import console, format_value, print_answer, print_table, reading
+from dbpipe.cli.terminal.text import printable_lines
 from dbpipe.disk.ledger import adopt
 from dbpipe.errors import ConfigError
 

@@ -22,11 +22,20 @@ from dbpipe.cli.commands.work import (
     print_kept,
     print_refcat,
 )
-from dbpipe.cli.console import Progressing, console, finite, print_outdated, print_stale_description, reading, writing
+from dbpipe.cli.terminal.console import (
+    Progressing,
+    console,
+    finite,
+    print_outdated,
+    print_stale_description,
+    reading,
+    writing,
+)
 from dbpipe.errors import ConfigError, DbpipeError, SurveyBusy
 from dbpipe.failures import BUG, DIED, MEMORY_LIMIT, TIME_LIMIT, TRANSIENT
 from dbpipe.publish.write import check_export
-from dbpipe.runner.pipeline import check_request, stage_names
+from dbpipe.runner.order import stages_after_ingest
+from dbpipe.runner.pipeline import check_request
 from dbpipe.survey import CATALOG, Survey
 from dbpipe.survey.discover import find_raw_files
 from dbpipe.survey.opening import LOG, empty_catalog
@@ -143,7 +152,7 @@ def run(
 
 def _check_arguments(to, refcat_file, export_to):
     """Refuse what cannot be done before anything is."""
-    stage_names(to)
+    stages_after_ingest(to)
     if refcat_file is not None and not refcat_file.is_file():
         raise ConfigError(f"--refcat {refcat_file}: there is no such file")
     if export_to is not None and export_to.exists() and not export_to.is_dir():

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dbpipe.catalog.sql.queries import load_named
-from dbpipe.cli.console import Progressing, console, finite, print_table, reading, writing
+from dbpipe.cli.terminal.console import Progressing, console, finite, print_table, reading, writing
 from dbpipe.errors import ConfigError
 from dbpipe.survey import Survey
 from dbpipe.survey.discover import NOT_FITS

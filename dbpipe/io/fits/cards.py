@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 
 from dbpipe.errors import DataError
-from dbpipe.io.names import nearest
+from dbpipe.names import nearest
 
 CARD_BYTE = 80
 """FITS 4.0, section 4.1"""

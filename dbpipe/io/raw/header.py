@@ -11,8 +11,8 @@ from astropy.time import Time
 from dbpipe.errors import DataError
 from dbpipe.ids import DETECTOR_LIMIT, VISIT_LIMIT
 from dbpipe.io.fits.cards import exact_number, missing_card, read_number
-from dbpipe.io.names import nearest
 from dbpipe.io.raw.times import SECOND_PER_DAY, read_midpoint
+from dbpipe.names import nearest
 
 LONGEST_EXPOSURE_S = SECOND_PER_DAY
 """No shutter is open for longer than a day."""

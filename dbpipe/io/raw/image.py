@@ -3,25 +3,23 @@
 Files may be plain, gzip or bzip2 compressed, or tile compressed (``.fz``). Whatever is wrong with one is a `DataError`.
 """
 
-import contextlib
 import hashlib
 import re
-import warnings
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import astropy
 import numpy as np
 from astropy.wcs import WCS
 
+from dbpipe.disk.content import DAMAGED, MAX_FILE_MIB, decompress, read_content
 from dbpipe.errors import DataError
-from dbpipe.io.content import DAMAGED, MAX_FILE_MIB, decompress, read_content
 from dbpipe.io.fits.cards import missing_card
 from dbpipe.io.fits.checksum import check_sums
 from dbpipe.io.fits.hdus import not_fits, read_hdus
 from dbpipe.io.fits.pixels import read_pixels
+from dbpipe.io.fits.quiet import quiet
 from dbpipe.io.raw.header import HeaderFacts, read_facts
 from dbpipe.io.raw.image_choice import choose_image
 from dbpipe.io.raw.wcs import read_wcs
@@ -94,19 +92,6 @@ def read_raw(path, instrument, *, max_mib=MAX_FILE_MIB):
         notes=image.notes,
         **vars(facts),
     )
-
-
-@contextlib.contextmanager
-def quiet():
-    """Keep astropy from printing: old headers make it talk on every file, and what matters is checked here."""
-    level = astropy.log.level
-    astropy.log.setLevel("ERROR")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        astropy.log.setLevel(level)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ else the only one. Images of equal standing are nobody's guess: the file is refu
 import re
 
 from dbpipe.errors import DataError
-from dbpipe.io.names import nearest
+from dbpipe.names import nearest
 
 _SCIENCE = {"SCI", "SCIENCE", "IMAGE", "DATA"}
 """EXTNAMEs of the image itself: HST, LCO and ESO pipelines, LSST, the CCD Data Model of astropy."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hints
 
 from dbpipe.errors import ConfigError
-from dbpipe.io.names import did_you_mean
+from dbpipe.names import did_you_mean
 from dbpipe.ranges import Range, Ranged, shorten
 
 _COMPUTED = {"computed": True}

@@ -11,7 +11,7 @@ from astropy.time import Time, TimeDelta
 
 from dbpipe.errors import DataError
 from dbpipe.io.fits.cards import exact_number, missing_card, read_number
-from dbpipe.io.names import nearest
+from dbpipe.names import nearest
 
 SECOND_PER_DAY = 86400.0
 EARLIEST_MJD, LATEST_MJD = 40587.0, 88069.0

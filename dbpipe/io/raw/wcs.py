@@ -13,7 +13,7 @@ from astropy.wcs import WCS, NoConvergence, WcsError
 from dbpipe.constants import ARCSEC_PER_DEG
 from dbpipe.errors import DataError
 from dbpipe.io.fits.cards import exact_number
-from dbpipe.io.names import nearest
+from dbpipe.names import nearest
 
 _SMALLEST_PIXEL_ARCSEC, _LARGEST_PIXEL_ARCSEC = 1e-3, 600.0
 """From interferometers to all-sky cameras; a WCS without a scale has pixels of one degree by default."""

@@ -10,11 +10,11 @@ from astropy import units
 from astropy.time import Time
 
 from dbpipe.errors import ConfigError
-from dbpipe.io.names import did_you_mean
-from dbpipe.io.raw.image import quiet
+from dbpipe.io.fits.quiet import quiet
 from dbpipe.io.tables.angles import find_unit, is_text, parse_sexagesimal, refuse_if_not_degrees
 from dbpipe.io.tables.table import read_table
 from dbpipe.io.tables.text import MISSING
+from dbpipe.names import did_you_mean
 from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.healpix import hpx29
 

@@ -18,9 +18,9 @@ from astropy.table import Table
 from astropy.table.meta import YamlParseError, get_header_from_yaml
 from astropy.table.serialize import represent_mixins_as_columns
 
+from dbpipe.disk.content import decompress, read_content
 from dbpipe.errors import ConfigError, DataError
-from dbpipe.io.content import decompress, read_content
-from dbpipe.io.raw.image import quiet
+from dbpipe.io.fits.quiet import quiet
 from dbpipe.io.tables.text import parse_text
 
 _UNREADABLE = (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, IndexError, fits.VerifyError)

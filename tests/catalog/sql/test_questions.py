@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 import dbpipe
 from dbpipe.catalog.sql.questions import check_condition, check_new_name, check_select, find_relation
 from dbpipe.catalog.store.connection import confine, memory
+from dbpipe.catalog.work.offer import find_where
 from dbpipe.errors import ConfigError
 from dbpipe.publish.write import export
-from dbpipe.runner.offer import find_where
 from dbpipe.survey import Survey
 
 CANARY = "the-secret-of-somebody-else"

@@ -59,7 +59,7 @@ def test_a_schema_that_was_just_made_survives_a_kill(tmp_path):
     path = tmp_path / "survey.duckdb"
     connection.create(path)
     code = (
-        "import os, sys; from dbpipe.catalog import connection; catalog = connection.connect(sys.argv[1]); "
+        "import os, sys; from dbpipe.catalog.store import connection; catalog = connection.connect(sys.argv[1]); "
         "catalog.execute('CREATE TABLE a (x DOUBLE CHECK (isfinite(x)))'); "
         "catalog.execute(\"COMMENT ON COLUMN a.x IS '[] x'\"); catalog.execute('INSERT INTO a VALUES (1)'); "
         "os.kill(os.getpid(), 9)"

@@ -59,7 +59,7 @@ def test_minimal_description_needs_no_python(tmp_path):
 
 def test_unknown_name_names_the_nearest():
     """A mistyped instrument is answered with the one that was meant."""
-    with pytest.raises(ConfigError, match="did you mean 'phosim-eimage'"):
+    with pytest.raises(ConfigError, match="did you mean phosim-eimage"):
         load_instrument("phosim_eimage")
 
 
@@ -72,8 +72,8 @@ def test_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('bleed = "columns"', 'bled = "columns"', "unknown key 'bled'; did you mean 'bleed'"),
-        ('keyword = "OBSNUM"', 'keyward = "OBSNUM"', "visit: unknown key 'keyward'; did you mean 'keyword'"),
+        ('bleed = "columns"', 'bled = "columns"', "unknown key 'bled'; did you mean bleed"),
+        ('keyword = "OBSNUM"', 'keyward = "OBSNUM"', "visit: unknown key 'keyward'; did you mean keyword"),
         ('keyword = "OBSNUM"', "", "exactly one of keyword, group, format"),
         ('keyword = "OBSNUM"', 'group = "visit"', "filename.pattern does not have"),
         ('keyword = "OBSNUM"', 'format = "{night}{run}"', "uses the group 'night'"),

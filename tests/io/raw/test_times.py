@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbpipe.errors import DataError
-from dbpipe.io.raw.image import quiet
+from dbpipe.io.fits.quiet import quiet
 from dbpipe.io.raw.instrument import TimeRule
 from dbpipe.io.raw.times import read_midpoint
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from make_fits import header
 
 from dbpipe.errors import DataError
-from dbpipe.io.raw.image import quiet
+from dbpipe.io.fits.quiet import quiet
 from dbpipe.io.raw.wcs import read_wcs
 
 SHAPE = (48, 64)

@@ -145,8 +145,8 @@ def test_mapping_takes_precedence():
         ("ra dec r rmag", {}, "several columns could be the magnitude in r: r, rmag"),
         ("ra dec mag_instr", {}, "no magnitude column was recognised .columns: ra, dec, mag_instr"),
         ("ra dec x y mag", {}, "no magnitude column was recognised"),
-        ("ra dec rmag", {"magnitudes": {"r": "r_mag"}}, "no column 'r_mag'; did you mean 'rmag'"),
-        ("ra dec r", {"decc": "dec"}, "unknown key 'decc'; did you mean 'dec'"),
+        ("ra dec rmag", {"magnitudes": {"r": "r_mag"}}, "no column 'r_mag'; did you mean rmag"),
+        ("ra dec r", {"decc": "dec"}, "unknown key 'decc'; did you mean dec"),
         ("ra dec r", {"magnitude_errors": {"g": "r"}}, "band g, which has no magnitude"),
     ],
 )

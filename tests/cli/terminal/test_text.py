@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from dbpipe import cli
 from dbpipe.catalog.work import units
-from dbpipe.cli import console
-from dbpipe.cli.text import printable, printable_lines
+from dbpipe.cli.terminal import console
+from dbpipe.cli.terminal.text import printable, printable_lines
 from dbpipe.errors import DataError
 from dbpipe.failures import failure_of
 from dbpipe.survey import Survey

@@ -11,7 +11,7 @@ import numpy as np
 from rich.table import Table
 
 from dbpipe.catalog.sql.queries import load_named
-from dbpipe.cli.console import Progressing, console, writing
+from dbpipe.cli.terminal.console import Progressing, console, writing
 from dbpipe.disk.ledger import plain_errors
 from dbpipe.errors import ConfigError, DbpipeError
 from dbpipe.io.difference import read_difference

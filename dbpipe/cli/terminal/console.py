@@ -1,7 +1,7 @@
 """Printing: tables, and progress that is a bar on a terminal and lines in a log.
 
 What is printed comes from headers, file names and tables of others. Nothing of it is taken for markup, and nothing
-reaches a terminal or a log that `dbpipe.cli.text` has not seen.
+reaches a terminal or a log that `dbpipe.cli.terminal.text` has not seen.
 """
 
 import hashlib
@@ -22,10 +22,10 @@ from rich.table import Table
 
 from dbpipe.catalog.migrations import is_older
 from dbpipe.catalog.store.connection import first_line, refuse_link
-from dbpipe.cli.text import printable, printable_lines
+from dbpipe.cli.terminal.text import printable, printable_lines
 from dbpipe.errors import CatalogError, SurveyBusy
 from dbpipe.failures import DATA
-from dbpipe.runner.pipeline import Report
+from dbpipe.runner.report import Report
 from dbpipe.survey import Survey
 from dbpipe.survey.opening import INSTRUMENT, LOG
 

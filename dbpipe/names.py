@@ -15,4 +15,9 @@ def nearest(name, known, *, n=3):
 def did_you_mean(name, known):
     """Return a hint to append to an error message, or an empty string if nothing resembles ``name``."""
     best = nearest(name, known, n=1)
-    return f"; did you mean '{best[0]}'?" if best else ""
+    return f"; did you mean {best[0]}?" if best else ""
+
+
+def did_you_mean_or_all(name, known):
+    """Return a hint to append to an error message; where nothing resembles ``name``, it lists what there is."""
+    return did_you_mean(name, known) or f"; known are: {', '.join(map(str, known)) or 'none'}"

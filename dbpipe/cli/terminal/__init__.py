@@ -1,0 +1,1 @@
+"""What a terminal sees: `console` (tables, progress), `text` (from data, made harmless), `stop` (on request)."""

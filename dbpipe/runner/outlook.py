@@ -1,0 +1,60 @@
+"""What a run would find to do, and with what versions."""
+
+import importlib.metadata
+import platform
+from dataclasses import dataclass
+
+import dbpipe
+from dbpipe.catalog.sql import queries
+from dbpipe.catalog.work.offer import offer_work
+from dbpipe.runner.order import STAGES, load_stages
+from dbpipe.stage import ParentStage
+
+_LIBRARIES = ("duckdb", "pyarrow", "numpy", "scipy", "astropy", "sep", "numba", "astroscrappy", "hpgeom")
+
+
+def versions():
+    """Return the versions of everything that computes."""
+    found = {"dbpipe": dbpipe.__version__, "python": platform.python_version()}
+    return found | {name: importlib.metadata.version(name) for name in _LIBRARIES}
+
+
+def count_due(connection, settings):
+    """Return how many units each stage would work on now, name -> number, for the status report."""
+    due = {}
+    for name in STAGES[1:]:
+        stage = load_stages()[name]
+        if not isinstance(stage, ParentStage):
+            due[name] = len(offer_work(connection, stage, settings[name]).due)
+        elif stage.count_due is not None:
+            due[name] = stage.count_due(connection, settings[name])
+    return due
+
+
+@dataclass(frozen=True)
+class Outdated:
+    """Units that an older version of their stage made: its results are others now."""
+
+    stage: str
+    n_unit: int
+    made_by: int
+    """Version of the stage that made them."""
+    version: int
+    """Version of today."""
+
+
+def find_outdated(connection):
+    """Return what an older dbpipe made and this one makes otherwise, a list of `Outdated` in order of stages."""
+    made = queries.fetch_table(connection, queries.load_named("reports", "status")["by_version"], {}).to_pylist()
+    found = []
+    for name, stage in load_stages().items():
+        if isinstance(stage, ParentStage) and stage.count_outdated is not None:
+            n_unit = stage.count_outdated(connection)
+            found += [Outdated(name, n_unit, stage.version - 1, stage.version)] if n_unit else []
+            continue
+        found += [
+            Outdated(name, row["n_unit"], row["stage_version"], stage.version)
+            for row in made
+            if row["stage"] == name and row["stage_version"] < stage.version
+        ]
+    return found

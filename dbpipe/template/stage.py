@@ -1,0 +1,24 @@
+"""The template as a stage: a run decides where there is no decision yet."""
+
+from dbpipe.failures import DATA
+from dbpipe.stage import ParentStage
+from dbpipe.template.choice import VERSION, decide_missing, find_outdated
+from dbpipe.template.decision import TemplateConfig
+
+
+def decide(connection, config, *, run_id, options, report):
+    """Decide for the bands that have no template; a band that has too few exposures as yet is no news."""
+    made = decide_missing(connection, config, run_id)
+    verdicts = [verdict for verdict in made if verdict.status == "done" or verdict.kind != DATA]
+    report.start("template", len(verdicts))
+    for verdict in verdicts:
+        report.unit(verdict)
+    return verdicts, 0
+
+
+def count_outdated(connection):
+    """Return how many decisions in force the version before this one made."""
+    return len(find_outdated(connection))
+
+
+TEMPLATE = ParentStage("template", version=VERSION, run=decide, config=TemplateConfig, count_outdated=count_outdated)
