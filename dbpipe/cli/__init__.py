@@ -1,4 +1,4 @@
-"""The command line: parse, call, print.
+"""The command line: parse, call, print. `app` has the commands in the order of the help page.
 
 Exit codes: 0 fine, 1 dbpipe says no, 2 wrong usage, 3 done, but units met an error that nobody foresaw, lost their
 worker or ran into a limit (with `--strict` also: but units failed), 70 a bug of dbpipe, 75 the survey is busy,

@@ -1,1 +1,5 @@
-"""Files on disk, never in the place of somebody else's: `beside`, `ledger`, `places`, `trees`."""
+"""Files on disk, never in the place of somebody else's.
+
+`beside` (whole or not at all), `ledger` (what dbpipe made for a user), `places` (paths, seen with distrust), `trees`
+(folders of an export), `content` (the bytes of a file, up to a limit).
+"""

@@ -1,1 +1,5 @@
-"""The loop: `pipeline` (work, run, commit), `offer` (what is due), `pool` (worker processes), `worker` (one unit)."""
+"""The loop: `pipeline` (work, run, commit), a stage after the other.
+
+`order` (all stages in their order), `intake` (raw files), `pool` (worker processes), `worker` (one unit), `report`
+(what is told), `outlook` (what would be done).
+"""

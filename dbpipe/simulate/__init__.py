@@ -2,6 +2,9 @@
 
 The pipeline never imports this package, and shares no algorithm with it, so that an error made in one cannot
 hide in the other.
+
+`write` (a survey on disk) of a `scene` (what is on the sky, and what goes wrong), by `sky` and `camera`; `truth` is
+what `judge` compares with; `detections` are those of years, without images.
 """
 
 from dbpipe.simulate.write import write_survey

@@ -1,4 +1,4 @@
-"""The stages, each a pure function on one unit of work.
+"""The stages, each a pure function on one unit of work; `dbpipe.stage` says what a stage is.
 
-Ingest, calibrate, skymap, warp, coadd, difference, detect, forced and inject. `dbpipe.stage` says what a stage is.
+`ingest`, `calibrate`, `skymap`, `warp`, `coadd`, `difference`, `detect`, `forced` and `inject`.
 """

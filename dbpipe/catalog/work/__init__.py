@@ -1,3 +1,5 @@
-"""Units of work: `units` (which are due, what became of them), `judge` (what is said to their rows before they go in),
-`request` (which raw files are asked for).
+"""Units of work as rows.
+
+`offer` (what a stage has to do, by its work query), `units` (which are due, what became of them), `judge` (what is said
+to their rows before they go in), `request` (which raw files are asked for).
 """

@@ -1,3 +1,5 @@
-"""Sources of a difference image: `peaks`, `point_fit`, `deblend` (companions), `significance`, `dipole`, `trail`,
-`forced_fit` (at known places) and `verdicts` (what each one is).
+"""Sources of a difference image.
+
+`peaks` (by `peak_height` between the pixels), `point_fit` and `blend_fit`, `deblend` (companions), `significance`,
+`dipole`, `trail` and `trail_fit`, `forced_fit` (at known places) and `verdicts` (what each one is).
 """

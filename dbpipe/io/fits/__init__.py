@@ -1,1 +1,4 @@
-"""The parts of a FITS file, read with distrust: `hdus`, `cards`, `pixels`, `compressed`, `checksum`."""
+"""The parts of a FITS file, read with distrust.
+
+`hdus`, `cards`, `pixels`, `compressed` (tiles), `checksum`, `quiet` (astropy kept from talking).
+"""

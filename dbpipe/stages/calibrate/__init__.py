@@ -1,4 +1,7 @@
-"""Calibrate one exposure: the stage is in `stage`."""
+"""Calibrate one exposure: `stage`, by `pixels` (cleaned), `rows` (what is written) and `residuals`.
+
+`selfref` makes a reference catalogue of one exposure.
+"""
 
 from dbpipe.stages.calibrate.stage import CALIBRATE
 

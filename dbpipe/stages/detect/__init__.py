@@ -1,4 +1,4 @@
-"""Find and measure the sources of a difference image: the stage is in `stage`."""
+"""Find and measure the sources of a difference image: `stage`, and `columns` of its table."""
 
 from dbpipe.stages.detect.stage import DETECT
 
