@@ -12,6 +12,7 @@ exit code is 1 if there was a fault.
 import argparse
 import fcntl
 import hashlib
+import itertools
 import os
 import random
 import shutil
@@ -207,7 +208,15 @@ def _besiege(name, n_kill, scratch, moments, tally):
             war = outcome(place)
             wrong = [item for item in peace.keys() | war.keys() if peace.get(item) != war.get(item)]
             tally.faults += [f"{name}: {item} is not as in peace" for item in sorted(wrong)]
+            if wrong:
+                tally.faults.append(f"{name}: it is left in {_keep(place)}")
         tally.compared[name] += 1
+
+
+def _keep(place):
+    """Put what is to be looked at where the next round does not delete it; return where that is."""
+    kept = next(path for n in itertools.count(1) if not (path := place.with_name(f"fault_{n}")).exists())
+    return place.rename(kept)
 
 
 def _in_peace(kind, before, place, shared):
