@@ -25,6 +25,8 @@ class Stage:
     """``run(unit, inputs, config) -> Outputs | Skip``, or raises DataError. A module-level function."""
     config: type
     """Frozen dataclass with the settings; all of it goes into the fingerprint."""
+    unit: type = dict
+    """`TypedDict` of the columns of its work row; a test holds it to the query."""
     inserts: tuple[str, ...] = ()
     """Tables that several units share: a row that is there already stays as it is, but for what the stage's own
     statements change (see `dbpipe.catalog.work.judge`)."""

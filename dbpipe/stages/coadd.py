@@ -25,6 +25,7 @@ from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.skymap import Tract, patch_wcs
 from dbpipe.sky.window import Window
 from dbpipe.stage import Outputs, Skip, Stage
+from dbpipe.stages.units import CoaddUnit
 
 N_MATCH = 3
 """Rounds in which the skies of the inputs are brought together."""
@@ -247,6 +248,7 @@ COADD = Stage(
     key=("template_id", "tract", "patch"),
     version=16,
     writes=("coadd", "coadd_input"),
+    unit=CoaddUnit,
     run=coadd,
     config=CoaddConfig,
     inputs=("warps",),

@@ -25,6 +25,7 @@ from dbpipe.sky.wcs import sky_to_pixel
 from dbpipe.stage import Outputs, Stage
 from dbpipe.stages.detect.columns import mask_columns, sides
 from dbpipe.stages.detect.stage import psf_stamps
+from dbpipe.stages.units import ForcedUnit
 
 _VERSION = 1
 
@@ -172,6 +173,7 @@ FORCED = Stage(
     key=("visit", "detector"),
     version=_VERSION,
     writes=("dia_forced_source", "forced_image"),
+    unit=ForcedUnit,
     run=forced,
     config=ForcedConfig,
     inputs=("objects", "known"),

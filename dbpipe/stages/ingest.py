@@ -17,6 +17,7 @@ from dbpipe.io.raw.instrument import load_instrument
 from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.zenith import zenith_direction
 from dbpipe.stage import Outputs, Stage
+from dbpipe.stages.units import IngestUnit
 
 INSTRUMENT_FILE = "instrument.toml"
 """The survey's copy of its instrument description."""
@@ -178,6 +179,7 @@ INGEST = Stage(
     writes=("raw", "raw_content", "raw_note"),
     address=("known_file", "known_made_from"),
     inserts=("band", "visit", "detector", "visit_zenith"),
+    unit=IngestUnit,
     run=ingest,
     config=IngestConfig,
     reads_raw=True,

@@ -8,6 +8,7 @@ import numpy as np
 from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.skymap import Tract, find_main_field, make_tract, patch_centre, patches_for
 from dbpipe.stage import Outputs, Stage
+from dbpipe.stages.units import SkymapUnit
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ SKYMAP = Stage(
     version=2,
     writes=("patch_overlap",),
     inserts=("tract", "patch"),
+    unit=SkymapUnit,
     run=skymap,
     config=SkymapConfig,
     inputs=("footprints", "tracts"),

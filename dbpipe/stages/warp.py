@@ -23,6 +23,7 @@ from dbpipe.sky.skymap import Tract, patch_wcs, tract_wcs
 from dbpipe.sky.wcs import local_affine, pixel_map
 from dbpipe.sky.window import Window, footprint_window
 from dbpipe.stage import Outputs, Skip, Stage
+from dbpipe.stages.units import WarpUnit
 
 BLOCK_PIX = 256
 NOISE_HALF = 20
@@ -187,6 +188,7 @@ WARP = Stage(
     key=("template_id", "tract", "patch", "visit", "detector"),
     version=9,
     writes=("warp",),
+    unit=WarpUnit,
     run=warp_exposure,
     config=WarpConfig,
 )

@@ -26,6 +26,7 @@ from dbpipe.stages.calibrate.pixels import clean_pixels, flag_after_detection
 from dbpipe.stages.calibrate.residuals import measure_residuals, reference_colours
 from dbpipe.stages.calibrate.rows import header_cards, saturation_row, source_rows, streak_rows, summarize
 from dbpipe.stages.ingest import INSTRUMENT_FILE
+from dbpipe.stages.units import CalibrateUnit
 
 
 @dataclass(frozen=True)
@@ -255,6 +256,7 @@ CALIBRATE = Stage(
     version=10,
     writes=("calexp", "calexp_residual", "source", "streak", "calexp_saturation"),
     address=("path", "sha256"),
+    unit=CalibrateUnit,
     run=calibrate,
     config=CalibrateConfig,
     reads_raw=True,

@@ -23,6 +23,7 @@ from dbpipe.stages.detect.columns import (
     trail_columns,
     unit_columns,
 )
+from dbpipe.stages.units import DetectUnit
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,7 @@ DETECT = Stage(
     key=("visit", "detector"),
     version=8,
     writes=("dia_source",),
+    unit=DetectUnit,
     run=detect,
     config=DetectConfig,
     inputs=("stars",),

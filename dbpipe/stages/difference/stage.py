@@ -22,6 +22,7 @@ from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.skymap import Tract
 from dbpipe.stage import Outputs, Skip, Stage
 from dbpipe.stages.difference.template import make_template
+from dbpipe.stages.units import DifferenceUnit
 
 
 @dataclass(frozen=True)
@@ -228,6 +229,7 @@ DIFFERENCE = Stage(
     key=("visit", "detector"),
     version=28,
     writes=("diffim", "diffim_input", "diffim_sample", "diffim_registration"),
+    unit=DifferenceUnit,
     run=difference,
     config=DifferenceConfig,
     inputs=("coadds", "coadd_inputs", "own_warps", "stars", "bright_stars"),

@@ -22,6 +22,7 @@ from dbpipe.stages.detect.columns import is_clean
 from dbpipe.stages.detect.stage import DETECT, measure_difference
 from dbpipe.stages.difference.stage import DIFFERENCE
 from dbpipe.stages.inject.copies import copy_with, flux_at, read_original, subtract_copy
+from dbpipe.stages.units import InjectUnit
 
 STRONG_SNR = 7.0
 """True S/N above which sources count for completeness_above_7 and for fluxes: below, only those that the noise has
@@ -234,6 +235,7 @@ INJECT = Stage(
     key=("visit", "detector"),
     version=3,
     writes=("injected_source", "injection_summary"),
+    unit=InjectUnit,
     run=inject,
     config=InjectConfig,
     inputs=(
