@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from dbpipe.disk.beside import TEMPORARY_PREFIX, hash_file
-from dbpipe.disk.places import find_below, find_files
+from dbpipe.disk.places import find_below, find_files, is_regular
 from dbpipe.errors import CatalogError
 
 FOLDER = "files"
@@ -63,6 +63,14 @@ def delete(root, paths):
     """Delete products; one that is gone already is no error, one that is none of the survey's is a CatalogError."""
     for path in [product_path(root, path) for path in paths]:
         path.unlink(missing_ok=True)
+
+
+def delete_unfinished(root, pid):
+    """Delete the products that a process of the survey, which has died, was writing."""
+    unfinished = re.compile(rf"\w+/{re.escape(TEMPORARY_PREFIX)}{pid}-")
+    for relative, entry in list(find_files(Path(root) / FOLDER)):
+        if unfinished.match(relative) and _NAME.fullmatch(f"{FOLDER}/{relative}") and is_regular(entry.path):
+            Path(entry.path).unlink(missing_ok=True)
 
 
 def find_orphans(connection, root):

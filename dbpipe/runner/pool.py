@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from typing import Annotated
 
+from dbpipe.catalog.files import delete_unfinished
 from dbpipe.errors import DbpipeError
 from dbpipe.failures import DIED, MEMORY_LIMIT, TIME_LIMIT
 from dbpipe.ranges import Range, Ranged
@@ -117,6 +118,7 @@ class WorkerPool:
                 self._idle.put(mine)
                 return outcome
             self._workers.discard(mine)
+            delete_unfinished(self._survey, mine.pid)
             n_death += 1
             n_crash += outcome.numbers.get("signal") not in _FROM_OUTSIDE
             if outcome.kind != DIED or self._stopping:
@@ -160,6 +162,10 @@ class _Worker:
             self._process.start()
         far_leash.close()
         far_calls.close()
+
+    @property
+    def pid(self):
+        return self._process.pid
 
     def is_alive(self):
         return self._process.is_alive()

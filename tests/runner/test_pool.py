@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pool_calls
 import pytest
-from pool_calls import crash, grow, hang, leave, refuse, square
+from pool_calls import crash, grow, hang, leave, refuse, square, write_and_die
 
 from dbpipe.errors import ConfigError
 from dbpipe.runner.pool import Died, RunConfig, WorkerPool
@@ -37,6 +37,18 @@ def test_a_crash_is_blamed_on_its_call_alone(how):
     found = outcomes([(square, 2), (crash, how), (square, 3), (square, 4)])
     assert found[1] == Died("died", "worker died", {"signal": how.name, "n_death": 2})
     assert [found[0], *found[2:]] == [4, 9, 16]
+
+
+def test_what_a_dead_worker_was_writing_is_taken_away(tmp_path, monkeypatch):
+    """A product that is half written goes with the worker that wrote it; what has another name or writer stays."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "files" / "warp"
+    folder.mkdir(parents=True)
+    (folder / ".tmp-1-warp-1-89abcdef.fits").touch()
+    (died,) = outcomes([(write_and_die, "warp-1-89abcdef.fits")], n_worker=1)
+    left = sorted(path.name for path in folder.iterdir())
+    assert isinstance(died, Died) and left[0] == ".tmp-1-warp-1-89abcdef.fits" and len(left) == 3
+    assert all(name.endswith("-notes.txt") for name in left[1:])
 
 
 def test_a_call_that_leaves_the_process_is_named_by_its_exit_code():
