@@ -12,7 +12,7 @@ import dbpipe
 from dbpipe.runner.order import sections
 
 PACKAGE = Path(dbpipe.__file__).parent
-GROUND = {"__init__", "constants", "errors", "failures", "ids", "names", "ranges", "stage"}
+GROUND = {"__init__", "compiled", "constants", "errors", "failures", "ids", "names", "ranges", "stage"}
 """The only modules at the root: what everything stands on, and the public face."""
 PIXELS = ("imaging", "imaging.*")
 CATALOG = ("catalog", "catalog.*")
@@ -96,7 +96,13 @@ FOREIGN = {
     "disk": ("duckdb", "numpy", "astropy"),
 }
 """Room -> packages that neither it nor a room in it may import: pixels know no files, rows or clocks, and so on."""
-ONLY_IN = {"matplotlib": "pictures", "typer": "cli", "rich": "cli", "astroscrappy": "imaging.clean"}
+ONLY_IN = {
+    "matplotlib": "pictures",
+    "numba": "compiled",
+    "typer": "cli",
+    "rich": "cli",
+    "astroscrappy": "imaging.clean",
+}
 """Package -> the one room that uses it."""
 MAX_MODULES = 12
 MAX_LINES = 60

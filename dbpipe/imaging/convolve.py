@@ -7,7 +7,8 @@ directly: arithmetic is the bound, and a direct sum over a small kernel beats on
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
+
+from dbpipe.compiled import njit
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from scipy import ndimage
 
+from dbpipe.compiled import njit
 from dbpipe.imaging import mask as planes
 
 ORDER = 3

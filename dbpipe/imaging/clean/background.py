@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import sep
-from numba import njit
 from scipy import ndimage
 from scipy.interpolate import make_interp_spline
 
+from dbpipe.compiled import njit
 from dbpipe.constants import MAD_TO_SIGMA
 from dbpipe.errors import DataError
 

@@ -8,7 +8,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
+
+from dbpipe.compiled import njit
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ for white noise it is the maximum-likelihood flux over its error).  Unusable pix
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from dbpipe.compiled import njit
 from dbpipe.imaging.convolve import KernelField, convolve
 
 _POWER_LEFT_OUT = 1e-4

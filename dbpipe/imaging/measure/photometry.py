@@ -3,10 +3,10 @@
 import math
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import sep
 
+from dbpipe.compiled import njit
 from dbpipe.constants import AB_ZERO_POINT_NJY_MAG, MAD_TO_SIGMA, ab_magnitude
 from dbpipe.errors import DataError
 from dbpipe.imaging.measure.trends import intrinsic_scatter
@@ -58,7 +58,7 @@ def fit_psf_fluxes(image, variance, unusable, *, x, y, stamps, n_sweep=8, core_f
     return PsfFluxes(flux, flux_err, residual)
 
 
-@numba.njit(cache=True, fastmath={"contract", "reassoc", "arcp"})
+@njit(cache=True, fastmath={"contract", "reassoc", "arcp"})
 def _power_and_error(usable, variance, left, bottom, stamps, core_fraction):
     """Return the sum of P^2 over the usable pixels of each source, and the error of its flux, NaN if too few are."""
     ny, nx = usable.shape
@@ -82,7 +82,7 @@ def _power_and_error(usable, variance, left, bottom, stamps, core_fraction):
     return square, flux_err
 
 
-@numba.njit(cache=True, fastmath={"contract", "reassoc", "arcp"})
+@njit(cache=True, fastmath={"contract", "reassoc", "arcp"})
 def _sweep(residual, usable, left, bottom, stamps, square, flux_err, flux):
     """Improve the flux of one source after the other; return the largest step in units of its error.
 

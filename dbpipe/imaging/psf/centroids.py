@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
+
+from dbpipe.compiled import njit
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def measure_windowed(image, variance, unusable, *, x, y, window_sigma_pix, resid
     return WindowedShapes(*columns)
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def _windowed(image, variance, unusable, x0, y0, sigma, own, max_shift, columns):
     ny, nx = image.shape
     radius = int(4.0 * sigma) + 1
@@ -85,7 +86,7 @@ def _windowed(image, variance, unusable, x0, y0, sigma, own, max_shift, columns)
         _second_moments(stamp, noise, x, y, sigma, columns[:, source])
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def _centroid(stamp, noise, x, y, sigma, max_shift):
     """Iterate the windowed centroid in stamp coordinates, masked pixels left out."""
     start_x, start_y = x, y
@@ -109,7 +110,7 @@ def _centroid(stamp, noise, x, y, sigma, max_shift):
     return x, y, True
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def _second_moments(stamp, noise, x, y, sigma, column):
     """Fill errors of the centroid and the deweighted moments at a fixed centre."""
     total, mxx, myy, mxy, vx, vy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from scipy import ndimage
 
+from dbpipe.compiled import njit
 from dbpipe.constants import FWHM_PER_SIGMA
 from dbpipe.imaging.polynomial import terms
 
@@ -155,7 +155,7 @@ def _blend(basis, weights):
     return (weights @ basis.reshape(len(basis), -1)).reshape(len(weights), *basis.shape[1:])
 
 
-@numba.njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True)
 def _quintic(u):
     """Quintic B-spline, support |u| < 3 (Unser 1999 IEEE Signal Process. Mag. 16 22)."""
     u = abs(u)
@@ -169,7 +169,7 @@ def _quintic(u):
     return value / 120.0
 
 
-@numba.njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True)
 def _place(flat, weights, offset, size):
     """Blend spline coefficients for each source and evaluate them at its sub-pixel offset (dx, dy)."""
     n = len(weights)

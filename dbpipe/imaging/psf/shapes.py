@@ -1,8 +1,8 @@
 """Second moments of faint sources, with an adaptive Gaussian weight."""
 
 import numpy as np
-from numba import njit
 
+from dbpipe.compiled import njit
 from dbpipe.imaging.mask import UNUSABLE
 
 _MAX_STEPS = 60

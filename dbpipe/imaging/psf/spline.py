@@ -5,9 +5,9 @@ of the model that is fitted (Unser 1999 IEEE Signal Process. Mag. 16(6) 22, sect
 """
 
 import numpy as np
-from numba import njit
 from scipy.ndimage import spline_filter1d
 
+from dbpipe.compiled import njit
 from dbpipe.imaging.mask import UNUSABLE
 
 _UNUSABLE = np.uint16(UNUSABLE)

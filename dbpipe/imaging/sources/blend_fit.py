@@ -1,8 +1,8 @@
 """Joint fit of a few overlapping point sources (Levenberg-Marquardt; Press et al. 2007, Numerical Recipes, 15.5)."""
 
 import numpy as np
-from numba import njit
 
+from dbpipe.compiled import njit
 from dbpipe.imaging.psf.spline import cholesky_invert, cut_stamp, render
 
 _MAX_STEPS = 60

@@ -10,9 +10,9 @@ matrix, delta chi2 = (t.r)^2 / (t.t - a N^-1 a). The best place is then fitted j
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from scipy.spatial import cKDTree
 
+from dbpipe.compiled import njit
 from dbpipe.imaging.psf.spline import cholesky_invert, render
 from dbpipe.imaging.sources.blend_fit import cut_group, fill_design, minimize, solve_fluxes
 

@@ -11,8 +11,8 @@ d f / F: the images know F. They are compared by chi2 with the price of their pa
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from dbpipe.compiled import njit
 from dbpipe.imaging.psf.spline import cholesky_invert, cut_stamp, render
 from dbpipe.imaging.sources.point_fit import fit_point_sources
 

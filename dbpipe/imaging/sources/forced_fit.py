@@ -5,11 +5,11 @@ other, so that a group measured alone gives the same numbers as one measured amo
 """
 
 import numpy as np
-from numba import njit
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from dbpipe.compiled import njit
 from dbpipe.imaging.psf.spline import cholesky_invert, cut_stamp, render
 
 

@@ -7,9 +7,9 @@ Process. Mag. 16(6) 22), climbed by Newton's method.
 """
 
 import numpy as np
-from numba import njit
 from scipy.ndimage import spline_filter1d
 
+from dbpipe.compiled import njit
 from dbpipe.imaging.psf.spline import spline_weights
 
 _HALF = 6

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from dbpipe.compiled import njit
 from dbpipe.errors import DataError
 from dbpipe.imaging.mask import NO_DATA
 from dbpipe.imaging.sources.peak_height import peak_height

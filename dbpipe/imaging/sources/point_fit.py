@@ -11,9 +11,9 @@ The maximum-likelihood position lies where the noise adds flux: at true S/N q th
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numba import njit
 from scipy.spatial import cKDTree
 
+from dbpipe.compiled import njit
 from dbpipe.imaging.psf.spline import cut_stamp, render
 from dbpipe.imaging.sources.blend_fit import chi2_on_circle, cut_group, fit_group, linear_flux
 

@@ -6,9 +6,9 @@ there, because it also knows that the shares of the neighbours are uncertain.
 """
 
 import numpy as np
-from numba import njit
 from scipy.spatial import cKDTree
 
+from dbpipe.compiled import njit
 from dbpipe.imaging.psf.spline import render
 from dbpipe.imaging.sources.blend_fit import cut_group, minimize
 

@@ -6,8 +6,8 @@ by Gauss-Legendre quadrature: five parameters, of which p and q are smooth where
 """
 
 import numpy as np
-from numba import njit
 
+from dbpipe.compiled import njit
 from dbpipe.imaging.psf.spline import cholesky_invert, cut_stamp, render
 
 _MAX_STEPS = 60

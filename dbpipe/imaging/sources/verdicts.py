@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import sep
-from numba import njit
 from scipy.spatial import cKDTree
 
+from dbpipe.compiled import njit
 from dbpipe.constants import FWHM_PER_SIGMA
 from dbpipe.errors import DataError
 from dbpipe.imaging.mask import UNUSABLE

@@ -10,9 +10,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from scipy import ndimage
 
+from dbpipe.compiled import njit
 from dbpipe.constants import MAD_TO_SIGMA
 
 

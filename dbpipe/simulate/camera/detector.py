@@ -1,8 +1,8 @@
 """What the detector and the sky do to the light: noise, saturation, dead pixels, and unwanted visitors."""
 
 import numpy as np
-from numba import njit
 
+from dbpipe.compiled import njit
 from dbpipe.simulate.camera.visits import FULL_WELL_E, READ_NOISE_E
 
 COSMIC_RAY, DEAD, SATURATED, NAN, STREAK = 1, 2, 4, 8, 16

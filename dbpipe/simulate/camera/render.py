@@ -3,7 +3,8 @@
 import math
 
 import numpy as np
-from numba import njit
+
+from dbpipe.compiled import njit
 
 FAINTEST_E = 0.002
 """Surface brightness at which a Gaussian is cut off [electron/pix]."""

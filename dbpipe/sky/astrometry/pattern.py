@@ -10,10 +10,10 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numba import njit
 from scipy.spatial import KDTree
 from scipy.stats import poisson
 
+from dbpipe.compiled import njit
 from dbpipe.errors import DataError
 from dbpipe.sky.matching import match_points
 

@@ -8,8 +8,8 @@ that it joins.
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from dbpipe.compiled import njit
 from dbpipe.constants import ARCSEC_PER_DEG
 from dbpipe.sky.sphere import directions, local_axes, unit_vectors
 
