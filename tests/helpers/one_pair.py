@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from dbpipe.constants import MAD_TO_SIGMA
+from dbpipe.constants import robust_sigma
 from dbpipe.imaging import mask as bits
 from dbpipe.imaging.clean.background import fit_background
 from dbpipe.imaging.difference.decorrelate import FFT_SIZE
@@ -112,7 +112,7 @@ def registered_noise(pixels, *, half=5):
     sky = fit_background(pixels, np.zeros(pixels.shape, bool), bin_pix=64)
     flat = pixels - sky.level
     smooth = ndimage.gaussian_filter(flat, 2.0)
-    width = MAD_TO_SIGMA * np.median(np.abs(smooth - np.median(smooth)))
+    width = robust_sigma(smooth, dtype=np.float32)
     blank = ~ndimage.binary_dilation(smooth > 2.0 * width, iterations=6)
     power = measure_power(flat, blank, half=half, size=FFT_SIZE)
     return RegisteredNoise(sky.median_e, float(np.var(flat[blank], dtype=float)), power)

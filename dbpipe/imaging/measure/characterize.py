@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dbpipe.constants import FWHM_PER_SIGMA, MAD_TO_SIGMA
+from dbpipe.constants import FWHM_PER_SIGMA, robust_sigma
 from dbpipe.errors import DataError
 from dbpipe.imaging.measure.photometry import debias_fitted_flux, fit_psf_fluxes
 from dbpipe.imaging.psf.centroids import WindowedShapes, measure_windowed
@@ -147,7 +147,7 @@ def _level_scatter(residual, variance, unusable, size):
     seen = ~unusable[: ny * box[0], : nx * box[1]].reshape(boxes.shape)
     count = seen.sum(axis=(1, 3))
     mean = (boxes * seen).sum(axis=(1, 3))[count > 0] / count[count > 0]
-    scatter = MAD_TO_SIGMA * float(np.median(np.abs(mean)))
+    scatter = robust_sigma(mean, 0.0)
     variance_e2 = float(np.median(variance[::7, ::7]))
     # less than 3% of the sky noise is not worth the freedom: it would eat the far wing of the PSF
     return math.sqrt(max(scatter**2 - variance_e2 * (1.0 / (box[0] * box[1]) + 0.03**2), 0.0))
@@ -159,7 +159,7 @@ def _confusion_variance(residual, variance, unusable):
     In a crowded field they outweigh the photon noise, and a PSF fitted without them would take them for its wings.
     """
     seen = residual[~unusable][::7]
-    spread = MAD_TO_SIGMA * float(np.median(np.abs(seen - np.median(seen))))
+    spread = robust_sigma(seen)
     return np.float32(max(spread**2 - float(np.median(variance[~unusable][::7])), 0.0))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dbpipe.constants import MAD_TO_SIGMA
+from dbpipe.constants import robust_sigma
 from dbpipe.imaging.difference.wings import MEDIAN_LOSS, MIN_PIXELS, Stars, window_radius
 
 WING_POWER = 11.0 / 3.0
@@ -130,7 +130,7 @@ def _mean_per_flux(light, flux):
     for _ in range(6):
         mean = float((light * flux)[kept].sum() / (flux**2)[kept].sum())
         off = light - mean * flux
-        sigma = MAD_TO_SIGMA * float(np.median(np.abs(off)))
+        sigma = robust_sigma(off, 0.0)
         limit = CLIP_SIGMA * np.hypot(sigma, ONE_STAR_LIMIT * mean * flux)
         still = np.abs(off) <= limit
         if np.array_equal(still, kept) or np.count_nonzero(still) < MIN_STARS:

@@ -14,9 +14,9 @@ import numpy as np
 from numba import njit
 
 from dbpipe.imaging.psf.spline import cholesky_invert, cut_stamp, render
+from dbpipe.imaging.sources.minimize import Damping, minimizer
 from dbpipe.imaging.sources.point_fit import fit_point_sources
 
-_MAX_STEPS = 60
 _MAX_MISFIT = 16.0
 """Largest chi2 of the flux and place that the images know of a static source, three numbers."""
 
@@ -354,7 +354,7 @@ def _solve_fluxes(design, target, lobes):
 
 @njit(cache=True)
 def _fit_lobes(data, weight, spline, left, bottom, lobes, reach, rows, values):
-    """Levenberg-Marquardt in place, on the pixels and on linear ``rows`` of the parameters that have ``values``.
+    """Fit in place, to the pixels and to linear ``rows`` of the parameters that have ``values``.
 
     Return whether the lobes are of opposite sign, chi2, the flux error of each lobe, and the covariance.
     """
@@ -362,37 +362,41 @@ def _fit_lobes(data, weight, spline, left, bottom, lobes, reach, rows, values):
     errors = np.full(n // 3, np.nan)
     target = np.concatenate(((np.sqrt(weight) * data).ravel(), values))
     origin = lobes.copy()
-    design, _ = _design(weight, spline, left, bottom, lobes, rows)
-    if len(rows) == 0 and not _solve_fluxes(design, target, lobes):
-        return False, np.nan, errors, np.zeros((n, n))
-    design, model = _design(weight, spline, left, bottom, lobes, rows)
-    chi2 = np.sum((target - model) ** 2)
-    damping = 1e-2
-    for _ in range(_MAX_STEPS):
-        normal = design @ design.T
-        damped = normal.copy()
-        for k in range(n):
-            damped[k, k] *= 1.0 + damping
-        inverse, solved = cholesky_invert(damped)
-        if not solved:
-            damping *= 10.0
-            continue
-        trial = lobes + np.clip(inverse @ (design @ (target - model)), -1e30, 1e30)
-        for k in range(n):
-            if k % 3:
-                trial[k] = min(max(trial[k], lobes[k] - 0.7, origin[k] - reach), lobes[k] + 0.7, origin[k] + reach)
-        trial_design, trial_model = _design(weight, spline, left, bottom, trial, rows)
-        trial_chi2 = np.sum((target - trial_model) ** 2)
-        gain = chi2 - trial_chi2
-        if gain >= 0.0:
-            lobes[:], chi2, design, model = trial, trial_chi2, trial_design, trial_model
-            damping = max(damping * 0.1, 1e-7)
-        else:
-            damping *= 10.0
-        if abs(gain) < 1e-3 or damping > 1e8:
-            break
-    inverse, solved = cholesky_invert(design @ design.T)
+    if len(rows) == 0:
+        design, _ = _design(weight, spline, left, bottom, lobes, rows)
+        if not _solve_fluxes(design, target, lobes):
+            return False, np.nan, errors, np.zeros((n, n))
+    problem = (weight, target, spline, left, bottom, rows, origin, reach)
+    free = np.zeros(n, np.bool_)
+    _, chi2, covariance, is_regular = _minimize(problem, free, lobes)
     for k in range(n // 3):
-        errors[k] = np.sqrt(inverse[3 * k, 3 * k]) if solved else np.nan
+        errors[k] = np.sqrt(covariance[3 * k, 3 * k]) if is_regular else np.nan
     opposite = n == 3 or (lobes[0] > 0.0 and lobes[3] < 0.0)
-    return opposite, chi2, errors, inverse
+    return opposite, chi2, errors, covariance
+
+
+@njit(cache=True)
+def _linearize(problem, lobes):
+    weight, target, spline, left, bottom, rows, _, _ = problem
+    design, model = _design(weight, spline, left, bottom, lobes, rows)
+    return design, target - model
+
+
+@njit(cache=True)
+def _limit(problem, lobes, step):
+    """Places go no further than the linear model of the PSF holds, and stay within reach of the start."""
+    origin, reach = problem[6:]
+    trial = lobes + np.clip(step, -1e30, 1e30)
+    for k in range(len(lobes)):
+        if k % 3:
+            trial[k] = min(max(trial[k], lobes[k] - 0.7, origin[k] - reach), lobes[k] + 0.7, origin[k] + reach)
+    return trial, reach, True
+
+
+@njit(cache=True)
+def _judge(step, reach, gain, damping, normal, gradient):
+    damping = max(damping * 0.1, 1e-7) if gain >= 0.0 else damping * 10.0
+    return abs(gain) < 1e-3 or damping > 1e8, damping
+
+
+_minimize = minimizer(_linearize, _limit, _judge, Damping(start=1e-2, after_failure=0.0, ceiling=np.inf))
