@@ -93,7 +93,7 @@ def coadd(unit, inputs, config):
             "NOISE": np.array([w.noise for w in warps], np.float32),
             "WINDOWS": np.array([(w.window.x0, w.window.y0, w.window.nx, w.window.ny) for w in warps], np.int32),
         },
-        patch_wcs(_tract(unit), window.x0, window.y0),
+        patch_wcs(Tract.of(unit), window.x0, window.y0),
         {"X0": window.x0, "Y0": window.y0, "NX": window.nx, "NY": window.ny, "BUNIT": "nJy", "NINPUT": len(warps)},
     )
     return Outputs(
@@ -158,10 +158,6 @@ def _filled(mean, stack, usable, mask):
     held = np.isfinite(values)
     image[spoiled] = np.where(held, values, 0.0).sum(axis=0) / np.maximum(held.sum(axis=0), 1)
     return image
-
-
-def _tract(unit):
-    return Tract(*(unit[k] for k in ("tract", "tract_ra", "tract_dec", "pixel_scale_arcsec", "patch_size_pix")))
 
 
 def _open(row):

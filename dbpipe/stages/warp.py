@@ -48,7 +48,7 @@ class WarpConfig(Ranged):
 def warp_exposure(unit, inputs, config):
     """Warp, homogenise and scale one exposure to nJy on one patch."""
     exposure = read_exposure(unit["path"])
-    tract = Tract(*(unit[k] for k in ("tract", "tract_ra", "tract_dec", "pixel_scale_arcsec", "patch_size_pix")))
+    tract = Tract.of(unit)
     patch = Window(unit["x0"], unit["y0"], unit["nx"], unit["ny"])
     covered = footprint_window(exposure.wcs, exposure.image.shape, tract_wcs(tract)).common(patch)
     if covered is None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from dbpipe.constants import FWHM_PER_SIGMA, robust_sigma
 from dbpipe.errors import DataError
+from dbpipe.imaging.mask_near import touches
 from dbpipe.imaging.measure.photometry import debias_fitted_flux, fit_psf_fluxes
 from dbpipe.imaging.psf.centroids import WindowedShapes, measure_windowed
 from dbpipe.imaging.psf.fit import StarStamps, fit_psf, spatial_degree
@@ -174,18 +175,6 @@ def is_inside(shape, x, y, *, margin_pix):
     ny, nx = shape
     column, row = np.floor(x + 0.5), np.floor(y + 0.5)
     return (column >= margin_pix) & (column < nx - margin_pix) & (row >= margin_pix) & (row < ny - margin_pix)
-
-
-def touches(flag, x, y, *, radius_pix):
-    """Return which positions have a True pixel of ``flag`` (ny, nx) within a radius."""
-    ny, nx = flag.shape
-    reach = math.ceil(radius_pix)
-    v, u = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-    disc = u**2 + v**2 <= radius_pix**2
-    columns = np.floor(x + 0.5).astype(int)[:, None] + u[disc]
-    rows = np.floor(y + 0.5).astype(int)[:, None] + v[disc]
-    inside = (columns >= 0) & (columns < nx) & (rows >= 0) & (rows < ny)
-    return (inside & flag[np.clip(rows, 0, ny - 1), np.clip(columns, 0, nx - 1)]).any(axis=1)
 
 
 def _cut_stars(image, variance, unusable, x, y, size, *, own=None):
