@@ -56,7 +56,7 @@ def background_offset(image, reference, usable):
         return 0.0
     for _ in range(5):
         centre = np.median(difference)
-        width = robust_sigma(difference, centre, dtype=np.float32)
+        width = robust_sigma(difference, centre, dtype=difference.dtype.type)
         kept = difference[np.abs(difference - centre) <= 3.0 * width]
         if kept.size in (0, difference.size):
             break
