@@ -7,6 +7,7 @@ the same number, and a later one is given code for other arguments than its own.
 """
 
 import hashlib
+import os
 
 import numba
 from numba.core.caching import IndexDataCacheFile
@@ -19,21 +20,23 @@ def njit(function=None, **options):
         return lambda decorated: njit(decorated, **options)
     compiled = numba.njit(**options)(function)
     if options.get("cache"):
-        own = compiled._cache._cache_file
-        own.__class__ = _CacheFile  # numba has no way to be given another one
-        own._source_stamp = (own._source_stamp, *_needed(function))
+        files = compiled._cache._cache_file
+        files.__class__ = _CacheFile  # numba has no way to be given another one
+        files._source_stamp = _stamp(function)
     return compiled
 
 
-def _needed(function):
-    """Return what is compiled into a function from elsewhere: the stamps of what it calls, and values by name."""
-    known = function.__globals__
-    found = [(name, known[name]) for name in sorted(set(function.__code__.co_names)) if name in known]
-    for name, value in found:
-        if isinstance(value, Dispatcher) and isinstance(getattr(value._cache, "_cache_file", None), _CacheFile):
-            yield name, value._cache._cache_file._source_stamp
-        elif isinstance(value, int | float | tuple):
-            yield name, repr(value)
+def _stamp(function):
+    """Return what changes when a function, or anything of elsewhere that is compiled into it, does."""
+    code, state = function.__code__, os.stat(function.__code__.co_filename)
+    bound = dict(zip(code.co_freevars, (cell.cell_contents for cell in function.__closure__ or ()), strict=True))
+    known = {name: function.__globals__.get(name) for name in code.co_names} | bound
+    needed = [
+        (name, _stamp(value.py_func) if isinstance(value, Dispatcher) else repr(value))
+        for name, value in sorted(known.items())
+        if isinstance(value, Dispatcher | int | float | tuple)
+    ]
+    return state.st_mtime_ns, state.st_size, tuple(needed)
 
 
 class _CacheFile(IndexDataCacheFile):

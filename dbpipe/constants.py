@@ -1,6 +1,8 @@
-"""Constants with their sources."""
+"""Constants with their sources, and what is one line with them."""
 
 import math
+
+import numpy as np
 
 AB_ZERO_POINT_NJY_MAG = 31.4
 """Magnitude of 1 nJy in the AB system (Oke & Gunn 1983 ApJ 266 713: 3631 Jy at 0; 31.4 by LSST convention)."""
@@ -10,6 +12,19 @@ ARCSEC_PER_DEG = 3600.0
 JULIAN_YEAR_DAY = 365.25
 MAD_TO_SIGMA = 1.4826
 """Standard deviation of a Gaussian over its median absolute deviation."""
+
+
+def robust_sigma(values, center=None, *, dtype=float):
+    """Return the standard deviation of a Gaussian that has the median absolute deviation of some values.
+
+    Parameters
+    ----------
+    values : (n,) float array, n at least 1, without NaN
+    center : float, from where deviations count; their median if None
+    dtype : type of the result; the median is brought to it, then multiplied
+    """
+    center = np.median(values) if center is None else center
+    return MAD_TO_SIGMA * dtype(np.median(np.abs(values - center)))
 
 
 def ab_magnitude(flux_njy):

@@ -11,13 +11,18 @@ DETECTOR_LIMIT = 1 << 8
 NUMBER_LIMIT = 1 << 14
 
 
+def image_number(visit, detector):
+    """Return one number for a detector image, which is the upper part of the ids of its sources; of arrays too."""
+    return visit << 8 | detector
+
+
 def detector_base(visit, detector):
     """Return the id of number 0 of a detector image; add the running number to it."""
     if not 0 <= visit < VISIT_LIMIT:
         raise DataError("visit id does not fit into 41 bits", visit=visit, limit=VISIT_LIMIT)
     if not 0 <= detector < DETECTOR_LIMIT:
         raise DataError("detector number does not fit into 8 bits", detector=detector, limit=DETECTOR_LIMIT)
-    return visit << 22 | detector << 14
+    return image_number(visit, detector) << 14
 
 
 def source_ids(visit, detector, n):

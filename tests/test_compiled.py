@@ -9,9 +9,15 @@ import pytest
 CALLED = """
 from dbpipe.compiled import njit
 WEIGHT = 1.0
-@njit(cache=True)
-def value(x):
+@njit
+def _times(x):
     return 10.0 * x
+def bind(factor):
+    @njit
+    def value(x):
+        return factor * _times(x)
+    return value
+value = bind(1.0)
 """
 CALLER = """
 from called import WEIGHT, value

@@ -1,7 +1,7 @@
 """Pixels: arrays in, arrays out; no files, rows, logs or clocks.
 
-Here is what all rooms stand on: `mask`, `polynomial`, `convolve`, `resample`, `noise`. The rooms, in the order in
-which an image goes through them: `clean` (sky, defects, variance), `psf`, `measure` (sources and fluxes of one
-exposure), `stack` (the template), `kernel` (matching two images), `difference` (subtracting them), `sources` (what is
-found there) and `injection` (what would have been found).
+Here is what all rooms stand on: `mask`, `mask_near` (a mask around a place), `polynomial`, `convolve`, `resample`,
+`noise`. The rooms, in the order in which an image goes through them: `clean` (sky, defects, variance), `psf`, `measure`
+(sources and fluxes of one exposure), `stack` (the template), `kernel` (matching two images), `difference` (subtracting
+them), `sources` (what is found there) and `injection` (what would have been found).
 """

@@ -31,6 +31,13 @@ class KernelField:
         i = min(max(int(x // self.block_pix), 0), n_x - 1)
         return self.kernels[j, i]
 
+    def at_many(self, x, y):
+        """Return the kernel in force at each place, (n, size, size) float32."""
+        stamps = np.empty((len(x), *self.kernels.shape[2:]), np.float32)
+        for stamp, column, row in zip(stamps, x, y, strict=True):
+            stamp[:] = self.at(column, row)
+        return stamps
+
 
 def block_centres(shape, block_pix):
     """Return x (n_block_x,) and y (n_block_y,) of the block centres [pix] of an image of this shape."""

@@ -11,6 +11,7 @@ from dbpipe.catalog import files
 from dbpipe.catalog.sql import queries
 from dbpipe.catalog.store.connection import is_of_rows
 from dbpipe.catalog.store.lent import lent
+from dbpipe.catalog.store.undisturbed import undisturbed
 from dbpipe.catalog.work import request, units
 from dbpipe.catalog.work.offer import Options, fetch_work, find_where, offer_work, stage_queries
 from dbpipe.errors import CatalogError, ConfigError, DbpipeError, DiskError
@@ -110,7 +111,8 @@ def check_request(connection, *, to=None, where=None):
 def _call(connection, stage, statements, task, config):
     """Return the call that does a unit; one whose inputs cannot be had is settled already."""
     try:
-        inputs = {name: queries.fetch_table(connection, statements[name], task.unit) for name in stage.inputs}
+        with undisturbed():  # they may look at what was offered, which Python holds
+            inputs = {name: queries.fetch_table(connection, statements[name], task.unit) for name in stage.inputs}
     except duckdb.Error as error:
         if is_of_rows(error):
             return settled, failed(error)

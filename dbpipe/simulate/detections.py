@@ -12,6 +12,7 @@ import numpy as np
 
 from dbpipe.constants import ARCSEC_PER_DEG
 from dbpipe.errors import ConfigError
+from dbpipe.ids import detector_base
 from dbpipe.sky.healpix import hpx29
 from dbpipe.sky.sphere import directions, local_axes, project, unit_vectors
 
@@ -172,7 +173,7 @@ def _columns(rng, visit, vectors, snr, sign):
     # the digits that mean something, no more: the rest would only fill the disk
     position_err = np.round(SEEING_SIGMA_ARCSEC / snr / ARCSEC_PER_DEG, 9)
     return {
-        "dia_source_id": (visit.visit << 22 | DETECTOR << 14) + np.arange(n),
+        "dia_source_id": detector_base(visit.visit, DETECTOR) + np.arange(n),
         "ra": ra,
         "dec": dec,
         "ra_err": position_err,

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 
-from dbpipe.constants import ARCSEC_PER_DEG, MAD_TO_SIGMA, flux_njy
+from dbpipe.constants import ARCSEC_PER_DEG, flux_njy, robust_sigma
 
 MATCH_ARCSEC = 1.0
 SAME_PLACE_ARCSEC = 0.5
@@ -203,7 +203,7 @@ def _summarize(matched, expected):
         n_spurious=int(spurious.sum()),
         n_ignored=int(matched.ignored.sum()),
         flux_bias=float((clean.psf_flux_njy / clean.true_flux_njy).median() - 1.0) if len(clean) else None,
-        pull_std=float(MAD_TO_SIGMA * (pull - pull.median()).abs().median()) if len(clean) else None,
+        pull_std=robust_sigma(pull.dropna().to_numpy()) if len(clean) else None,
         astrometry_mas=float(1000.0 * bright.separation_arcsec.median()) if len(bright) else None,
     )
 

@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -185,8 +184,3 @@ def write_reference_catalog(path, stars):
     for band in filters.NAMES:
         table[band] = bright[f"mag_{band}"]
     write_output(path, lambda beside: table.to_csv(beside, index=False, float_format="%.9f"))
-
-
-def read_manifest(out):
-    """Return the manifest of a simulated survey: what every file is, and what should become of it."""
-    return json.loads((Path(out) / "truth" / "manifest.json").read_text())

@@ -36,6 +36,12 @@ class Tract:
     pixel_scale_arcsec: float
     patch_size_pix: int
 
+    @classmethod
+    def of(cls, unit):
+        """Return the tract of a work row."""
+        names = ("tract", "tract_ra", "tract_dec", "pixel_scale_arcsec", "patch_size_pix")
+        return cls(*(unit[name] for name in names))
+
 
 @dataclass(frozen=True)
 class Patch:

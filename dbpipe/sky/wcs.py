@@ -134,12 +134,6 @@ def pixel_scale_arcsec(wcs, shape):
     return math.degrees(math.sqrt(np.linalg.norm(np.cross(along_x, along_y)))) * ARCSEC_PER_DEG
 
 
-def parity(wcs, shape):
-    """Return -1 for the sky as seen from inside (north up, east left, however rotated), +1 for its mirror image."""
-    centre, along_x, along_y = _centre_axes(wcs, shape)
-    return 1 if centre @ np.cross(along_x, along_y) > 0.0 else -1
-
-
 def pixel_map(wcs_out, wcs_in, shape_out, *, step_pix=32):
     """Find where every ``step_pix``-th pixel of an output image lies in an input image.
 

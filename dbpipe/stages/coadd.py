@@ -25,7 +25,7 @@ from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.skymap import Tract, patch_wcs
 from dbpipe.sky.window import Window
 from dbpipe.stage import Outputs, Skip, Stage
-from dbpipe.stages.units import CoaddUnit
+from dbpipe.stages.shared.units import CoaddUnit
 
 N_MATCH = 3
 """Rounds in which the skies of the inputs are brought together."""
@@ -94,7 +94,7 @@ def coadd(unit, inputs, config):
             "NOISE": np.array([w.noise for w in warps], np.float32),
             "WINDOWS": np.array([(w.window.x0, w.window.y0, w.window.nx, w.window.ny) for w in warps], np.int32),
         },
-        patch_wcs(_tract(unit), window.x0, window.y0),
+        patch_wcs(Tract.of(unit), window.x0, window.y0),
         {"X0": window.x0, "Y0": window.y0, "NX": window.nx, "NY": window.ny, "BUNIT": "nJy", "NINPUT": len(warps)},
     )
     return Outputs(
@@ -159,10 +159,6 @@ def _filled(mean, stack, usable, mask):
     held = np.isfinite(values)
     image[spoiled] = np.where(held, values, 0.0).sum(axis=0) / np.maximum(held.sum(axis=0), 1)
     return image
-
-
-def _tract(unit):
-    return Tract(*(unit[k] for k in ("tract", "tract_ra", "tract_dec", "pixel_scale_arcsec", "patch_size_pix")))
 
 
 def _open(row):

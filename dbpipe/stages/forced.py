@@ -15,17 +15,16 @@ import numpy as np
 import pyarrow as pa
 
 from dbpipe.imaging import mask as bit
+from dbpipe.imaging.psf.shapes import psf_size
 from dbpipe.imaging.psf.spline import spline_coefficients
 from dbpipe.imaging.sources.forced_fit import find_groups, joint_flux
-from dbpipe.imaging.sources.verdicts import psf_size
 from dbpipe.io.difference import read_difference
 from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.healpix import hpx29, place_centres, place_pixels
 from dbpipe.sky.wcs import sky_to_pixel
 from dbpipe.stage import Outputs, Stage
-from dbpipe.stages.detect.columns import mask_columns, sides
-from dbpipe.stages.detect.stage import psf_stamps
-from dbpipe.stages.units import ForcedUnit
+from dbpipe.stages.shared.columns import mask_columns, sides
+from dbpipe.stages.shared.units import ForcedUnit
 
 _VERSION = 1
 
@@ -130,7 +129,7 @@ def _measure(image, unit, places, *, radius_pix, fwhm_pix):
         image.difference,
         image.variance,
         image.mask,
-        psf_spline=spline_coefficients(psf_stamps(image.psf_field, places.x, places.y)),
+        psf_spline=spline_coefficients(image.psf_field.at_many(places.x, places.y)),
         radius_pix=radius_pix,
         **at,
     )

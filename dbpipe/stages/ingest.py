@@ -13,15 +13,11 @@ from dbpipe.disk.content import MAX_FILE_MIB
 from dbpipe.errors import DataError
 from dbpipe.io.fits.quiet import quiet
 from dbpipe.io.raw.image import read_raw
-from dbpipe.io.raw.instrument import load_instrument
+from dbpipe.io.raw.instrument import INSTRUMENT_FILE, load_instrument
 from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.zenith import zenith_direction
 from dbpipe.stage import Outputs, Stage
-from dbpipe.stages.units import IngestUnit
-
-INSTRUMENT_FILE = "instrument.toml"
-"""The survey's copy of its instrument description."""
-
+from dbpipe.stages.shared.units import IngestUnit
 
 _DATES = ("DATE", "MJD", "TIME")
 

@@ -8,7 +8,7 @@ import numpy as np
 from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.skymap import Tract, find_main_field, make_tract, patch_centre, patches_for
 from dbpipe.stage import Outputs, Stage
-from dbpipe.stages.units import SkymapUnit
+from dbpipe.stages.shared.units import SkymapUnit
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from dbpipe.sky.skymap import Tract, patch_wcs, tract_wcs
 from dbpipe.sky.wcs import local_affine, pixel_map
 from dbpipe.sky.window import Window, footprint_window
 from dbpipe.stage import Outputs, Skip, Stage
-from dbpipe.stages.units import WarpUnit
+from dbpipe.stages.shared.units import WarpUnit
 
 BLOCK_PIX = 256
 NOISE_HALF = 20
@@ -49,7 +49,7 @@ class WarpConfig(Ranged):
 def warp_exposure(unit, inputs, config):
     """Warp, homogenise and scale one exposure to nJy on one patch."""
     exposure = read_exposure(unit["path"])
-    tract = Tract(*(unit[k] for k in ("tract", "tract_ra", "tract_dec", "pixel_scale_arcsec", "patch_size_pix")))
+    tract = Tract.of(unit)
     patch = Window(unit["x0"], unit["y0"], unit["nx"], unit["ny"])
     covered = footprint_window(exposure.wcs, exposure.image.shape, tract_wcs(tract)).common(patch)
     if covered is None:

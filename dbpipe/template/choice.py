@@ -20,6 +20,7 @@ from dbpipe.catalog.sql.questions import asking, check_select
 from dbpipe.catalog.store.arrow import to_table
 from dbpipe.catalog.store.connection import is_disk_failure, transaction
 from dbpipe.catalog.store.lent import execute_with
+from dbpipe.catalog.store.undisturbed import undisturbed
 from dbpipe.catalog.work import units
 from dbpipe.errors import ConfigError, TransientError
 from dbpipe.failures import DATA, MAX_RUN, Failure, failure_of, stops_run
@@ -68,7 +69,8 @@ def decide_missing(connection, config, run_id):
 def _attempt(step, connection, config, target, *, run_id):
     """Do a step for one tract and band; what it cannot do is recorded and returned, a list of one verdict or none."""
     try:
-        step(connection, config, target, run_id)
+        with undisturbed():
+            step(connection, config, target, run_id)
     except NoTemplate as error:
         failure = Failure(DATA, str(error), error.numbers)
     except Exception as error:

@@ -42,7 +42,7 @@ from scipy.optimize import minimize
 from scipy.special import ndtr
 from scipy.stats import norm
 
-from dbpipe.constants import FWHM_PER_SIGMA, MAD_TO_SIGMA
+from dbpipe.constants import FWHM_PER_SIGMA, robust_sigma
 from dbpipe.imaging import mask as bits
 from dbpipe.imaging.convolve import KernelField, block_centres
 from dbpipe.imaging.difference.score import blank_statistics, score_image
@@ -200,7 +200,7 @@ def judge(result, pair, science, template, held_out):
     blank = clear & ~detected
     _, lag1 = blank_statistics(score.score, result.difference, blank)
     # not a clipped deviation, which would flatter a score that is too wide
-    width = MAD_TO_SIGMA * np.median(np.abs(score.score[blank] - np.median(score.score[blank])))
+    width = robust_sigma(score.score[blank])
     response = score_response(result.psf.at(shape[1] / 2, shape[0] / 2))
     peaks = find_peaks(score.score, science.plane.mask, response=response, threshold=4.0)
     chi2 = _held_out_chi2(result, valid, science.star_x[held_out], science.star_y[held_out], 2.0 * fwhm)

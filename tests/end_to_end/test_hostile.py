@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import small_survey
+from manifest import read_manifest
 
 import dbpipe
 from dbpipe.catalog.sql.queries import load_named
@@ -14,7 +15,6 @@ from dbpipe.io.planes import read_planes
 from dbpipe.simulate import write_survey
 from dbpipe.simulate.judge import judge, read_truth
 from dbpipe.simulate.scene import PIXEL_TROUBLE, VISIT_TROUBLE
-from dbpipe.simulate.write import read_manifest
 
 pytestmark = pytest.mark.slow
 

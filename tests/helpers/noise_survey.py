@@ -13,9 +13,9 @@ from scipy.special import ndtr
 from dbpipe.constants import FWHM_PER_SIGMA
 from dbpipe.imaging import mask as bits
 from dbpipe.imaging.noise import autocovariance, kernel_power
+from dbpipe.imaging.psf.shapes import psf_size
 from dbpipe.imaging.psf.spline import spline_coefficients
 from dbpipe.imaging.sources.point_fit import forced_flux
-from dbpipe.imaging.sources.verdicts import psf_size
 from dbpipe.io.difference import read_difference
 from dbpipe.simulate.camera.visits import sky_to_pixel
 from dbpipe.simulate.scene import Density, make_survey

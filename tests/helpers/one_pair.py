@@ -8,19 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from dbpipe.constants import MAD_TO_SIGMA
+from dbpipe.constants import robust_sigma
 from dbpipe.imaging import mask as bits
 from dbpipe.imaging.clean.background import fit_background
 from dbpipe.imaging.difference.decorrelate import FFT_SIZE
 from dbpipe.imaging.difference.score import score_image
 from dbpipe.imaging.difference.star_noise import with_star_noise
 from dbpipe.imaging.difference.subtract import BLOCK_PIX, Plane, subtract
-from dbpipe.imaging.difference.wings import Stars
 from dbpipe.imaging.kernel.match import KernelSettings
 from dbpipe.imaging.measure.characterize import characterize, is_inside, touches
 from dbpipe.imaging.measure.detection import detect_sources
 from dbpipe.imaging.noise import measure_power, uniform_noise
 from dbpipe.imaging.psf.model import measure_psf
+from dbpipe.imaging.psf.rings import Stars
 from dbpipe.io.raw.image import RawImage
 from dbpipe.stages.calibrate.pixels import clean_pixels, flag_after_detection
 from dbpipe.stages.calibrate.stage import CalibrateConfig
@@ -112,7 +112,7 @@ def registered_noise(pixels, *, half=5):
     sky = fit_background(pixels, np.zeros(pixels.shape, bool), bin_pix=64)
     flat = pixels - sky.level
     smooth = ndimage.gaussian_filter(flat, 2.0)
-    width = MAD_TO_SIGMA * np.median(np.abs(smooth - np.median(smooth)))
+    width = robust_sigma(smooth, dtype=np.float32)
     blank = ~ndimage.binary_dilation(smooth > 2.0 * width, iterations=6)
     power = measure_power(flat, blank, half=half, size=FFT_SIZE)
     return RegisteredNoise(sky.median_e, float(np.var(flat[blank], dtype=float)), power)

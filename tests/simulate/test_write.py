@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from astropy.io import fits
+from manifest import read_manifest
 
 from dbpipe.errors import ConfigError
 from dbpipe.simulate import write_survey
 from dbpipe.simulate.scene import SCENES, SKY_SCENES
-from dbpipe.simulate.write import read_manifest
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbpipe.catalog.sql.queries import directory, load
-from dbpipe.stages.detect.columns import SPOILING, is_clean
+from dbpipe.stages.shared.columns import SPOILING, is_clean
 
 FLAGS = (*SPOILING, "dipole", "fit_failed", "shape", "near_saturated", "bright_star", "template_rejected", "trail")
 ROW = st.tuples(

@@ -16,7 +16,7 @@ from dbpipe.imaging.mask import BAD, COSMIC_RAY, NEAR_SATURATED, NO_DATA, REJECT
 from dbpipe.imaging.psf.model import PsfModel
 from dbpipe.sky.healpix import hpx29
 from dbpipe.sky.wcs import pixel_to_sky, tan_wcs
-from dbpipe.stages.detect import stage
+from dbpipe.stages import detect as stage
 
 FWHM, SIGMA, SHAPE = 4.0, 10.0, (300, 400)
 UNIT = {

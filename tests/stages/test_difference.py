@@ -12,8 +12,9 @@ from dbpipe.sky.skymap import patch_wcs
 from dbpipe.sky.wcs import pixel_to_sky, sky_to_pixel
 from dbpipe.stage import Skip
 from dbpipe.stages.coadd import CoaddConfig
-from dbpipe.stages.difference.stage import DifferenceConfig, difference
-from dbpipe.stages.difference.template import make_template
+from dbpipe.stages.difference import difference
+from dbpipe.stages.shared.subtraction import DifferenceConfig
+from dbpipe.stages.shared.template import make_template
 
 NEW = [(*pixel_to_sky(patch_wcs(TRACT, 0, 0), 3.2, -7.7), 3e4)]
 """A transient that the first visit alone has: ra, dec, nJy."""

@@ -14,9 +14,11 @@ from dbpipe.catalog.work.offer import stage_queries
 from dbpipe.io.difference import read_difference
 from dbpipe.stage import Skip
 from dbpipe.stages.calibrate.stage import CalibrateConfig
-from dbpipe.stages.detect.stage import DETECT, DetectConfig, detect
-from dbpipe.stages.difference.stage import DIFFERENCE, DifferenceConfig, difference
+from dbpipe.stages.detect import DETECT, detect
+from dbpipe.stages.difference import DIFFERENCE, difference
 from dbpipe.stages.inject.stage import INJECT, InjectConfig, inject
+from dbpipe.stages.shared.detection import DetectConfig
+from dbpipe.stages.shared.subtraction import DifferenceConfig
 
 FWHM = [4.6, 4.0, 4.3]
 CONFIG = InjectConfig(rounds=2, spacing_fwhm=15.0, snr=(4.0, 40.0), dense_snr=(10.0, 30.0), kernel_star_fraction=0.5)

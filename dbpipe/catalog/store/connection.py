@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 
+from dbpipe.catalog.store.undisturbed import undisturbed
 from dbpipe.errors import CatalogError, SurveyBusy
 
 STORAGE_VERSION = "v1.5.0"
@@ -144,17 +145,18 @@ def confine(connection, *, folders=(), files=(), locked=False):
 
 @contextmanager
 def transaction(connection):
-    """Commit at the end of the block, roll back if it is left by an exception."""
-    connection.execute("BEGIN TRANSACTION")
-    committed = False
-    try:
-        yield
-        connection.execute("COMMIT")
-        committed = True
-    finally:
-        if not committed:
-            with suppress(duckdb.TransactionException):  # a COMMIT that failed has rolled back already
-                connection.execute("ROLLBACK")
+    """Commit at the end of the block, roll back if it is left by an exception; a request to stop waits for the end."""
+    with undisturbed():
+        connection.execute("BEGIN TRANSACTION")
+        committed = False
+        try:
+            yield
+            connection.execute("COMMIT")
+            committed = True
+        finally:
+            if not committed:
+                with suppress(duckdb.TransactionException):  # a COMMIT that failed has rolled back already
+                    connection.execute("ROLLBACK")
 
 
 @contextmanager

@@ -5,17 +5,18 @@ from contextlib import contextmanager, suppress
 import duckdb
 
 from dbpipe.catalog.store.arrow import for_pandas
+from dbpipe.catalog.store.undisturbed import undisturbed
 
 
 def fetch_with(connection, query, tables, parameters=None):
     """Return the answer to a query that mentions pyarrow.Tables: name -> table, and $parameters."""
-    with lent(connection, tables):
+    with undisturbed(), lent(connection, tables):
         return for_pandas(connection.sql(query, params=parameters or None).to_arrow_table())
 
 
 def execute_with(connection, query, tables, parameters=None):
     """Run a statement that mentions pyarrow.Tables."""
-    with lent(connection, tables):
+    with undisturbed(), lent(connection, tables):
         connection.execute(query, parameters or None)
 
 

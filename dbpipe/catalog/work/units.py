@@ -12,6 +12,7 @@ from dbpipe.catalog.sql.queries import load_named
 from dbpipe.catalog.store.connection import first_line, is_disk_failure, is_of_rows, transaction
 from dbpipe.catalog.store.lent import execute_with, lent
 from dbpipe.catalog.store.rekey import put_back, rekeying
+from dbpipe.catalog.store.undisturbed import undisturbed
 from dbpipe.catalog.work.judge import apply, ask, judge, new_rows
 from dbpipe.errors import CatalogError, DiskError
 from dbpipe.failures import DATA, MAX_RUN, TRANSIENT, failure_of
@@ -116,7 +117,7 @@ def commit_unit(connection, verdict, result, place):
     if verdict.kind == TRANSIENT and connection.execute(_query("is_done"), verdict.identity).fetchall():
         return verdict, sorted(made)
     try:
-        with new_rows(connection, result.rows, place) if is_done else nullcontext():
+        with undisturbed(), new_rows(connection, result.rows, place) if is_done else nullcontext():
             verdict = judge(connection, verdict, place) if is_done else verdict
             is_done = verdict.status == "done"
             superseded = _superseded(connection, place) if is_done else []

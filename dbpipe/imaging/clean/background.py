@@ -8,7 +8,7 @@ from scipy import ndimage
 from scipy.interpolate import make_interp_spline
 
 from dbpipe.compiled import njit
-from dbpipe.constants import MAD_TO_SIGMA
+from dbpipe.constants import robust_sigma
 from dbpipe.errors import DataError
 
 _CLIP_SIGMA = 4.0
@@ -53,7 +53,7 @@ def fit_background(image, unusable, *, bin_pix=128, source_sigma=3.0, grow_pix=6
         raise DataError("no blank sky", fraction_blank=float(blank.mean()), fraction_required=0.01)
     correction = smooth_level(residual, blank, bin_pix)
     level = first + correction
-    noise = _robust_sigma((residual - correction)[blank])
+    noise = _sigma_of_many((residual - correction)[blank])
     return Background(level, float(np.median(level[::3, ::3])), noise)
 
 
@@ -63,7 +63,7 @@ def _find_sources(residual, unusable, source_sigma, grow_pix):
     sample = smooth[::3, ::3][~unusable[::3, ::3]]
     if len(sample) == 0:
         return np.zeros(residual.shape, bool)
-    threshold = np.median(sample) + source_sigma * _robust_sigma(sample)
+    threshold = np.median(sample) + source_sigma * _sigma_of_many(sample)
     # an odd noise peak grown to a disc would remove bright sky only, so demand company in a 5 x 5 box
     company = _box_mean(smooth > threshold, 2) * 25.0
     return _box_mean(company > 4.5, grow_pix) > 0.5 / (2 * grow_pix + 1) ** 2
@@ -114,7 +114,7 @@ def smooth_level(residual, blank, bin_pix):
     values = residual[blank]
     middle = np.median(values[:: max(1, len(values) // 1_000_000)])
     edges_y, edges_x = (np.linspace(0, n, max(1, round(n / bin_pix)) + 1).astype(int) for n in (ny, nx))
-    reach = np.float32(_CLIP_SIGMA * _robust_sigma(values))
+    reach = np.float32(_CLIP_SIGMA * _sigma_of_many(values))
     count, total = _bin_sums(residual, blank, middle, reach, edges_y, edges_x)
     full = count > 0.05 * bin_pix**2
     if not full.any():
@@ -217,6 +217,5 @@ def _nodes(middle, n):
     return np.concatenate([[middle[0] - step], middle, [middle[-1] + step]])
 
 
-def _robust_sigma(values):
-    sample = values[:: max(1, len(values) // 200_000)]
-    return MAD_TO_SIGMA * float(np.median(np.abs(sample - np.median(sample))))
+def _sigma_of_many(values):
+    return robust_sigma(values[:: max(1, len(values) // 200_000)])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from dbpipe.constants import FWHM_PER_SIGMA, MAD_TO_SIGMA
+from dbpipe.constants import FWHM_PER_SIGMA, robust_sigma
 from dbpipe.imaging.clean.radon import strongest_line
 
 CLIP_SIGMA = 3.0
@@ -146,7 +146,7 @@ def _clipped_bins(image, variance, unusable, bin_pix):
     if not seen.any():
         return np.zeros((ny, nx), np.float32)
     centre = np.median(bins[seen])
-    spread = MAD_TO_SIGMA * np.median(np.abs(bins[seen] - centre))
+    spread = robust_sigma(bins[seen], centre, dtype=np.float32)
     bins = np.clip((bins - centre) / max(spread, 1e-6), -CLIP_SIGMA, CLIP_SIGMA) * seen
     weight = np.maximum(ndimage.uniform_filter(seen.astype(np.float32), NEIGHBOURHOOD_BINS), 0.05)
     bins = (bins - ndimage.uniform_filter(bins, NEIGHBOURHOOD_BINS) / weight) * seen

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from dbpipe.constants import MAD_TO_SIGMA
+from dbpipe.constants import robust_sigma
 
 _COEFFICIENTS = (-3.0 / 35.0, 12.0 / 35.0, 17.0 / 35.0, 12.0 / 35.0, -3.0 / 35.0)
 """Quadratic smoothing over five points (Savitzky & Golay 1964 Anal. Chem. 36 1627, table I): keeps peaks."""
@@ -35,7 +35,7 @@ def measure_white_noise(image, unusable):
     bend, total = above - 2 * middle + below, above + middle + below
     bend = (bend[:, :-2] - 2 * bend[:, 1:-1] + bend[:, 2:])[seen]
     total = (total[:, :-2] + total[:, 1:-1] + total[:, 2:])[seen]
-    return MAD_TO_SIGMA * float(np.median(np.abs(bend[total <= np.median(total)]))) / 6.0
+    return robust_sigma(bend[total <= np.median(total)], 0.0) / 6.0
 
 
 def model_variance(image, sky_e, read_noise_e, *, significance=3.0):

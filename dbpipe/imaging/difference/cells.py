@@ -5,7 +5,7 @@ import numpy as np
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging.difference.registration import Shifts
 from dbpipe.imaging.difference.score import blank_statistics
-from dbpipe.imaging.sources.verdicts import psf_size
+from dbpipe.imaging.psf.shapes import psf_size
 
 N_CELL = 4
 """Cells along each side."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dbpipe.constants import MAD_TO_SIGMA
+from dbpipe.constants import robust_sigma
 from dbpipe.imaging.psf.spline import cut_stamp, render, spline_coefficients
 
 
@@ -103,7 +103,7 @@ def register(shifts, *, max_err_pix=0.05):
     middle = float(np.median(x)), float(np.median(y))
     if n < 5:
         return Registration(n, *middle, *[np.nan] * 6)
-    spread = [MAD_TO_SIGMA * float(np.median(np.abs(v - m))) for v, m in zip((x, y), middle, strict=True)]
+    spread = [robust_sigma(v, m) for v, m in zip((x, y), middle, strict=True)]
     claimed = 0.5 * np.median(shifts.x_err_pix[good] ** 2 + shifts.y_err_pix[good] ** 2)
     beyond = max(0.0, 0.5 * (spread[0] ** 2 + spread[1] ** 2) - claimed)
     doubled = np.exp(2j * np.arctan2(y - middle[1], x - middle[0]))

@@ -11,8 +11,9 @@ import numpy as np
 
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging.difference.score import Score
-from dbpipe.imaging.difference.wings import MIN_STARS, Profile, Stars, ring_edges, window_radius
+from dbpipe.imaging.difference.wings import MIN_STARS
 from dbpipe.imaging.psf.model import adaptive_moments
+from dbpipe.imaging.psf.rings import Profile, Stars, ring_edges, window_radius
 
 NOISE_EDGES_FWHM = (0.0, 0.5, 1.0, 1.5, 2.0, 2.6, 3.3, 4.2, 5.4, 7.0, 9.0)
 

@@ -12,9 +12,10 @@ from dbpipe.imaging.clean.sky_structure import follow_structure, structure_image
 from dbpipe.imaging.convolve import KernelField, block_centres, convolve, core_radius_pix
 from dbpipe.imaging.difference.decorrelate import FFT_SIZE, Whitening, spread, whiten_field
 from dbpipe.imaging.difference.residual_sky import residual_sky
-from dbpipe.imaging.difference.wings import MAX_STARS, Profile, Stars, flux_from_wings, measure_wings, subtract_wings
+from dbpipe.imaging.difference.wings import MAX_STARS, flux_from_wings, measure_wings, subtract_wings
 from dbpipe.imaging.kernel.fit import KernelFit
 from dbpipe.imaging.kernel.match import choose_direction, fit_match
+from dbpipe.imaging.psf.rings import Profile, Stars
 from dbpipe.imaging.resample import fill_bleeds, fill_gaps
 
 BLOCK_PIX = 128

@@ -5,48 +5,23 @@ by what their PSFs differ.  Per unit of flux this is the same for every star of 
 them in rings and taken out.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from dbpipe.imaging.psf.rings import (
+    MEDIAN_LOSS,
+    MIN_PIXELS,
+    ONE_STAR_LIMIT,
+    Profile,
+    overlap,
+    ring_edges,
+    window_radius,
+)
+
 RING_EDGES_FWHM = (1.0, 1.3, 1.6, 2.0, 2.4, 2.8, 3.3, 3.9, 4.6, 5.4, 6.4, 7.6, 9.0, 11.0, 13.5, 17.0, 21.0)
-MAX_RADIUS_PIX = 120
 MAX_STARS = 60
 MIN_STARS = 3
-MIN_PIXELS = 12
-"""Of a ring, for a median of it."""
-MEDIAN_LOSS = np.sqrt(0.5 * np.pi)
-ONE_STAR_LIMIT = 0.1
-"""Relative error to which a single star is believed to show the wings of all."""
 NEGLIGIBLE_SIGMA = 0.01
 """Surface brightness, in the noise of a pixel, that is not worth subtracting."""
-
-
-@dataclass(frozen=True)
-class Stars:
-    """Bright stars: positions [pix] and fluxes [image unit], (n,) each; NaN where the flux is unknown."""
-
-    x: np.ndarray
-    y: np.ndarray
-    flux: np.ndarray
-
-    def take(self, index):
-        """Return some of them."""
-        return Stars(self.x[index], self.y[index], self.flux[index])
-
-
-@dataclass(frozen=True)
-class Profile:
-    """A function of the distance from a star: one value for each ring between edges [pix]."""
-
-    edges_pix: np.ndarray
-    value: np.ndarray
-
-    def at(self, radius_pix):
-        """Interpolate between the middles of the rings; flat within the first, zero beyond the last edge."""
-        middle = 0.5 * (self.edges_pix[1:] + self.edges_pix[:-1])
-        nodes = np.append(middle, self.edges_pix[-1])
-        return np.interp(radius_pix, nodes, np.append(self.value, 0.0), right=0.0)
 
 
 def flux_from_wings(image, variance, unusable, psf, *, x, y):
@@ -66,7 +41,7 @@ def flux_from_wings(image, variance, unusable, psf, *, x, y):
     flux = np.full(len(x), np.nan)
     for k, stamp in enumerate(psf.at_many(x, y) if len(x) else ()):
         half = stamp.shape[0] // 2
-        window, part = _windows(image.shape, x[k], y[k], half)
+        window, part = overlap(image.shape, x[k], y[k], half)
         usable = ~unusable[window] & (stamp[part] > 0)
         if usable.mean() > 0.05:
             weight = stamp[part] * usable / variance[window]
@@ -117,29 +92,6 @@ def subtract_wings(image, profile, stars, *, noise, inner_pix):
         window, radius = window_radius(image.shape, x, y, reach)
         light[window] += np.where((radius >= inner_pix) & (radius < reach), flux * profile.at(radius), 0.0)
     return light
-
-
-def ring_edges(edges_fwhm, fwhm_pix):
-    """Return edges of rings in pixels, as far as stars are looked after."""
-    edges = np.asarray(edges_fwhm) * fwhm_pix
-    return edges[edges <= MAX_RADIUS_PIX]
-
-
-def window_radius(shape, x, y, reach):
-    """Return the window of an image around a place, and the distance of its pixels from it."""
-    window, _ = _windows(shape, x, y, int(np.ceil(reach)))
-    rows, columns = np.ogrid[window]
-    return window, np.hypot(columns - x, rows - y)
-
-
-def _windows(shape, x, y, half):
-    """Return the slices of the image and of the stamp of this half side that overlap."""
-    image, stamp = [], []
-    for centre, n in ((int(np.floor(y + 0.5)), shape[0]), (int(np.floor(x + 0.5)), shape[1])):
-        first, last = max(centre - half, 0), min(centre + half + 1, n)
-        image.append(slice(first, max(first, last)))
-        stamp.append(slice(first - centre + half, max(first, last) - centre + half))
-    return tuple(image), tuple(stamp)
 
 
 def _ring_medians(residual, variance, unusable, stars, edges):

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import norm
 
-from dbpipe.constants import MAD_TO_SIGMA, ab_magnitude
+from dbpipe.constants import ab_magnitude, robust_sigma
 
 _LN_WIDTH_SIGMA = 1.0
 """Weak prior on the logarithm of the width: keeps it finite where found and lost do not overlap."""
@@ -137,7 +137,11 @@ def measure_fluxes(flux, flux_err, true_flux, true_flux_err, *, n_min=2):
     information = np.square(true_flux / true_flux_err).sum()
     bias = np.sum((flux - true_flux) * true_flux / true_flux_err**2) / information
     pull = (flux - true_flux) / flux_err
-    robust = MAD_TO_SIGMA * np.median(np.abs(pull - np.median(pull)))
     return FluxQuality(
-        len(flux), float(bias), float(information**-0.5), float(pull.mean()), float(pull.std(ddof=1)), float(robust)
+        len(flux),
+        float(bias),
+        float(information**-0.5),
+        float(pull.mean()),
+        float(pull.std(ddof=1)),
+        robust_sigma(pull),
     )

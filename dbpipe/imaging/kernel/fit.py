@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dbpipe.constants import MAD_TO_SIGMA
+from dbpipe.constants import robust_sigma
 from dbpipe.errors import DataError
 from dbpipe.imaging.kernel.basis import KernelModel
 from dbpipe.imaging.kernel.residuals import flux_residual, signal_squares, star_chi2, star_parameters
@@ -91,7 +91,7 @@ def _fits(equations, model, kept):
     chi2 = star_chi2(equations, parameters)
     faint = kept & (signal <= np.median(signal[kept]))
     centre = np.median(chi2[faint])
-    width = MAD_TO_SIGMA * np.median(np.abs(chi2[faint] - centre))
+    width = robust_sigma(chi2[faint], centre)
     per_noise = signal / np.maximum(equations.target_noise, 1e-30)
     own_light = _common((chi2 - centre) / per_noise, kept & ~faint) * per_noise
     return good & (chi2 - centre < CLIP_SIGMA * (max(width, 1e-3 * centre) + own_light))

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dbpipe.constants import FWHM_PER_SIGMA, MAD_TO_SIGMA
+from dbpipe.constants import FWHM_PER_SIGMA, robust_sigma
 from dbpipe.errors import DataError
+from dbpipe.imaging.mask_near import touches
 from dbpipe.imaging.measure.photometry import debias_fitted_flux, fit_psf_fluxes
 from dbpipe.imaging.psf.centroids import WindowedShapes, measure_windowed
 from dbpipe.imaging.psf.fit import StarStamps, fit_psf, spatial_degree
@@ -147,7 +148,7 @@ def _level_scatter(residual, variance, unusable, size):
     seen = ~unusable[: ny * box[0], : nx * box[1]].reshape(boxes.shape)
     count = seen.sum(axis=(1, 3))
     mean = (boxes * seen).sum(axis=(1, 3))[count > 0] / count[count > 0]
-    scatter = MAD_TO_SIGMA * float(np.median(np.abs(mean)))
+    scatter = robust_sigma(mean, 0.0)
     variance_e2 = float(np.median(variance[::7, ::7]))
     # less than 3% of the sky noise is not worth the freedom: it would eat the far wing of the PSF
     return math.sqrt(max(scatter**2 - variance_e2 * (1.0 / (box[0] * box[1]) + 0.03**2), 0.0))
@@ -159,7 +160,7 @@ def _confusion_variance(residual, variance, unusable):
     In a crowded field they outweigh the photon noise, and a PSF fitted without them would take them for its wings.
     """
     seen = residual[~unusable][::7]
-    spread = MAD_TO_SIGMA * float(np.median(np.abs(seen - np.median(seen))))
+    spread = robust_sigma(seen)
     return np.float32(max(spread**2 - float(np.median(variance[~unusable][::7])), 0.0))
 
 
@@ -174,18 +175,6 @@ def is_inside(shape, x, y, *, margin_pix):
     ny, nx = shape
     column, row = np.floor(x + 0.5), np.floor(y + 0.5)
     return (column >= margin_pix) & (column < nx - margin_pix) & (row >= margin_pix) & (row < ny - margin_pix)
-
-
-def touches(flag, x, y, *, radius_pix):
-    """Return which positions have a True pixel of ``flag`` (ny, nx) within a radius."""
-    ny, nx = flag.shape
-    reach = math.ceil(radius_pix)
-    v, u = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-    disc = u**2 + v**2 <= radius_pix**2
-    columns = np.floor(x + 0.5).astype(int)[:, None] + u[disc]
-    rows = np.floor(y + 0.5).astype(int)[:, None] + v[disc]
-    inside = (columns >= 0) & (columns < nx) & (rows >= 0) & (rows < ny)
-    return (inside & flag[np.clip(rows, 0, ny - 1), np.clip(columns, 0, nx - 1)]).any(axis=1)
 
 
 def _cut_stars(image, variance, unusable, x, y, size, *, own=None):

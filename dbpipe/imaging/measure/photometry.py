@@ -7,7 +7,7 @@ import numpy as np
 import sep
 
 from dbpipe.compiled import njit
-from dbpipe.constants import AB_ZERO_POINT_NJY_MAG, MAD_TO_SIGMA, ab_magnitude
+from dbpipe.constants import AB_ZERO_POINT_NJY_MAG, ab_magnitude, robust_sigma
 from dbpipe.errors import DataError
 from dbpipe.imaging.measure.trends import intrinsic_scatter
 
@@ -200,7 +200,7 @@ def fit_zero_point(flux_e, flux_err_e, reference_mag, *, reference_mag_err=0.0, 
     intrinsic, scatter = 0.0, 0.0
     for _ in range(10):
         median = np.median(offset[used])
-        scatter = MAD_TO_SIGMA * float(np.median(np.abs(offset[used] - median)))
+        scatter = robust_sigma(offset[used], median)
         intrinsic = intrinsic_scatter(offset[used] - median, error[used])
         sigma = np.sqrt(error**2 + intrinsic**2)
         kept = usable & (np.abs(offset - median) < clip_sigma * np.maximum(sigma, 1e-4))

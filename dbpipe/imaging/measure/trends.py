@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dbpipe.constants import MAD_TO_SIGMA
+from dbpipe.constants import robust_sigma
 
 CLIP_SIGMA = 3.5
 MIN_STARS = 10
@@ -63,7 +63,7 @@ def fit_trend(terms, value, error):
         coefficients, used = solution, still
     design = terms[used] / sigma[used][:, None]
     errors = np.sqrt(np.diag(np.linalg.inv(design.T @ design)))
-    return Trend(coefficients, errors, float(MAD_TO_SIGMA * np.median(np.abs(off[used]))), used)
+    return Trend(coefficients, errors, robust_sigma(off[used], 0.0), used)
 
 
 def _least_absolute(terms, value, error):
@@ -87,7 +87,7 @@ def intrinsic_scatter(residual, error):
     low, high = 0.0, 1.0
     for _ in range(30):
         middle = 0.5 * (low + high)
-        pull = MAD_TO_SIGMA * np.median(np.abs(residual) / np.maximum(np.hypot(error, middle), 1e-6))
+        pull = robust_sigma(residual / np.maximum(np.hypot(error, middle), 1e-6), 0.0)
         low, high = (middle, high) if pull > 1.0 else (low, middle)
     return 0.5 * (low + high)
 
@@ -149,14 +149,10 @@ def fit_colour_term(offset, offset_err, colour, *, reference_colour, fixed_term=
     term_err = float(trend.errors[1])
     reach = float(np.diff(np.quantile(colour[kept], [0.05, 0.95]))[0])
     seen = abs(term) > SIGNIFICANT_SIGMA * term_err and reach >= MIN_COLOUR_RANGE_MAG
-    before, after = (_scatter(offset[kept] - factor * relative[kept]) for factor in (0.0, term))
+    before, after = (robust_sigma(offset[kept] - factor * relative[kept]) for factor in (0.0, term))
     return ColourTerm(
         term, term_err, float(reference_colour), seen or fixed_term is not None, before, after, trend.n_star
     )
-
-
-def _scatter(values):
-    return float(MAD_TO_SIGMA * np.median(np.abs(values - np.median(values))))
 
 
 @dataclass(frozen=True)
@@ -200,7 +196,7 @@ def fit_refraction(east_mas, north_mas, colour, *, parallactic_angle_deg):
 
 def _slope(terms, value, known):
     """Return slope, its error and how many stars made it; their scatter about the slope is the error of the stars."""
-    unit = 10.0 * max(_scatter(value[known]), 1e-3)  # the scatter is looked for from 0 to 1
+    unit = 10.0 * max(robust_sigma(value[known]), 1e-3)  # the scatter is looked for from 0 to 1
     fit = fit_trend(terms, value / unit, np.full(len(value), 1e-3))
     return None if fit is None else (float(fit.coefficients[1] * unit), float(fit.errors[1] * unit), fit.n_star)
 
@@ -243,7 +239,7 @@ def fit_flatness(x, y, flux, *, lack, lack_err, shape):
     known = np.isfinite(value) & np.isfinite(lack_err)
     if np.count_nonzero(known) < MIN_STARS:
         return None
-    disturbance = _scatter((lack - np.median((lack / flux)[known]) * flux)[known])
+    disturbance = robust_sigma((lack - np.median((lack / flux)[known]) * flux)[known])
     error = 2.5 / math.log(10.0) * np.maximum(lack_err, disturbance) / flux
     relative = magnitude - np.average(magnitude[known], weights=error[known] ** -2.0)
     terms = np.stack([np.ones(len(x)), (x - (nx - 1) / 2) / half, (y - (ny - 1) / 2) / half, relative], axis=1)

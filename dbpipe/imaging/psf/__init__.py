@@ -1,5 +1,5 @@
 """The point spread function.
 
-`model`, `fit` (to stars), `spline` (moving it), `stars` (which sources are stars), `centroids`, `shapes`, `growth`
-(light beyond the stamp), `homogenize` (to one model PSF).
+`model`, `fit` (to stars), `spline` (moving it), `stars` (which sources are stars), `centroids`, `shapes`, `rings`
+(around bright stars), `growth` (light beyond the stamp), `homogenize` (to one model PSF).
 """

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import least_squares
 
-from dbpipe.constants import MAD_TO_SIGMA
+from dbpipe.constants import robust_sigma
 from dbpipe.errors import DataError
 from dbpipe.imaging.polynomial import terms
 from dbpipe.imaging.psf.model import PsfModel
@@ -250,7 +250,7 @@ def _clip_stars(chi2, flux, stars, *, clip):
     if not whole.any():
         return whole
     median = np.median(log_chi2[whole])
-    scatter = max(MAD_TO_SIGMA * np.median(np.abs(log_chi2[whole] - median)), 0.2)
+    scatter = max(robust_sigma(log_chi2[whole], median), 0.2)
     return whole & (log_chi2 < median + clip * scatter)
 
 

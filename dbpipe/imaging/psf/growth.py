@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dbpipe.constants import MAD_TO_SIGMA
-from dbpipe.imaging.difference.wings import MEDIAN_LOSS, MIN_PIXELS, Stars, window_radius
+from dbpipe.constants import robust_sigma
+from dbpipe.imaging.psf.rings import MEDIAN_LOSS, MIN_PIXELS, ONE_STAR_LIMIT, Stars, window_radius
 
 WING_POWER = 11.0 / 3.0
 """Surface brightness falls as r^(-11/3) far out in Kolmogorov turbulence (Roddier 1981, Prog. Opt. 19, 281)."""
@@ -23,8 +23,6 @@ N_INNER, N_OUTER = 5, 8
 MIN_STARS = 5
 MAX_STARS = 60
 CLIP_SIGMA = 4.0
-ONE_STAR_LIMIT = 0.1
-"""Relative error to which a single star is believed to show the wings of all."""
 MAX_ERROR = 0.004
 """With a larger standard error nothing is known: crowded fields, too few bright stars."""
 
@@ -130,7 +128,7 @@ def _mean_per_flux(light, flux):
     for _ in range(6):
         mean = float((light * flux)[kept].sum() / (flux**2)[kept].sum())
         off = light - mean * flux
-        sigma = MAD_TO_SIGMA * float(np.median(np.abs(off)))
+        sigma = robust_sigma(off, 0.0)
         limit = CLIP_SIGMA * np.hypot(sigma, ONE_STAR_LIMIT * mean * flux)
         still = np.abs(off) <= limit
         if np.array_equal(still, kept) or np.count_nonzero(still) < MIN_STARS:

@@ -1,8 +1,12 @@
-"""Second moments of faint sources, with an adaptive Gaussian weight."""
+"""Second moments of faint sources and of the PSF, with an adaptive Gaussian weight."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from dbpipe.compiled import njit
+from dbpipe.constants import FWHM_PER_SIGMA
+from dbpipe.errors import DataError
 from dbpipe.imaging.mask import UNUSABLE
 
 _MAX_STEPS = 60
@@ -45,6 +49,31 @@ def gaussian_moments(psf):
         image, np.zeros(psf.shape, np.uint16), x=centre, y=centre, sigma_pix=guess, radius_pix=size // 2
     )
     return tuple(float(m[0]) for m in moments)
+
+
+@dataclass(frozen=True)
+class PsfSize:
+    """How large the PSF of the difference is."""
+
+    fwhm_pix: float
+    """2.355 x determinant radius of the adaptive moments."""
+    trace_pix2: float
+    """Ixx + Iyy."""
+
+
+def psf_size(psf):
+    """Measure one PSF stamp (size, size).
+
+    Raises
+    ------
+    DataError
+        If it has no second moments: the PSF of the difference is not one peak.
+    """
+    ixx, iyy, ixy = gaussian_moments(psf)
+    determinant = ixx * iyy - ixy**2
+    if not determinant > 0:
+        raise DataError("PSF of the difference has no size", ixx=ixx, iyy=iyy, ixy=ixy)
+    return PsfSize(FWHM_PER_SIGMA * determinant**0.25, ixx + iyy)
 
 
 @njit(cache=True)

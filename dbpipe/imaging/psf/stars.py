@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial import KDTree
 
-from dbpipe.constants import MAD_TO_SIGMA
+from dbpipe.constants import robust_sigma
 from dbpipe.errors import DataError
 
 
@@ -67,7 +67,7 @@ def find_stellar_locus(sigma_pix, signal_to_noise, candidate, *, n_star_min=3, h
             n_required=n_star_min,
             n_bright=len(bright),
         )
-    scatter = MAD_TO_SIGMA * np.median(np.abs(log_size[near] - centre))
+    scatter = robust_sigma(log_size[near], centre)
     return StellarLocus(float(np.exp(centre)), float(max(scatter, 0.01)), int(near.sum()))
 
 
@@ -104,7 +104,7 @@ def tilt_locus(locus, sigma_pix, x, y, candidate, *, half_width=0.12):
     if near.sum() < 1.2 * level.sum() or np.ptp(design @ plane) < 2.0 * half_width:
         return locus
     residual = (log_size - design @ plane)[near]
-    scatter = MAD_TO_SIGMA * float(np.median(np.abs(residual - np.median(residual))))
+    scatter = robust_sigma(residual)
     return replace(locus, scatter=max(scatter, 0.01), n_star=int(near.sum()), plane=tuple(plane.tolist()))
 
 

@@ -1,5 +1,6 @@
 """Sources of a difference image.
 
 `peaks` (by `peak_height` between the pixels), `point_fit` and `blend_fit`, `deblend` (companions), `significance`,
-`dipole`, `trail` and `trail_fit`, `forced_fit` (at known places) and `verdicts` (what each one is).
+`dipole`, `trail` and `trail_fit`, `minimize` (least squares, for all of these), `forced_fit` (at known places) and
+`verdicts` (what each one is).
 """

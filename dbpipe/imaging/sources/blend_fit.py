@@ -1,11 +1,10 @@
-"""Joint fit of a few overlapping point sources (Levenberg-Marquardt; Press et al. 2007, Numerical Recipes, 15.5)."""
+"""Joint fit of a few overlapping point sources."""
 
 import numpy as np
 
 from dbpipe.compiled import njit
 from dbpipe.imaging.psf.spline import cholesky_invert, cut_stamp, render
-
-_MAX_STEPS = 60
+from dbpipe.imaging.sources.minimize import Damping, minimizer
 
 
 @njit(cache=True, error_model="numpy")
@@ -75,8 +74,8 @@ def solve_fluxes(root, target, spline, left, bottom, state):
 
 
 @njit(cache=True, error_model="numpy")
-def minimize(root, target, spline, left, bottom, held, state):
-    """Minimise chi2 over fluxes and positions, in place.
+def fit_blend(root, target, spline, left, bottom, held, state):
+    """Minimize chi2 over fluxes and positions, in place.
 
     Parameters
     ----------
@@ -93,61 +92,43 @@ def minimize(root, target, spline, left, bottom, held, state):
     chi2 : float
     covariance : (3 m, 3 m), zeros where singular; held coordinates have unit variance
     """
-    n = 3 * len(state)
-    design, trial_design = np.empty((n, root.size)), np.empty((n, root.size))
-    residual = target - _held_design(root, spline, left, bottom, held, state, design)
-    chi2 = np.sum(residual**2)
-    normal, gradient = _normal(design, residual, held)
-    damping, converged = 1e-3, False
-    for _ in range(_MAX_STEPS):
-        damped = normal.copy()
-        for k in range(n):
-            damped[k, k] *= 1.0 + damping
-        inverse, solved = cholesky_invert(damped)
-        if not solved:
-            damping = max(10.0 * damping, 0.1)
-            if damping > 1e6:
-                break
-            continue
-        step = inverse @ gradient
-        reach = 0.0
-        for k in range(n):
-            if k % 3:
-                reach = max(reach, abs(step[k]))
-        if reach > 0.7:  # the linear model of the PSF holds for less than its width
-            step *= 0.7 / reach
-        trial = state + step.reshape(state.shape)
-        trial_residual = target - _held_design(root, spline, left, bottom, held, trial, trial_design)
-        trial_chi2 = np.sum(trial_residual**2)
-        converged = reach < 1e-3 and np.max(np.abs(step[::3]) * np.sqrt(np.diag(normal)[::3])) < 1e-3
-        # At low S/N the noise bends chi2 away from Gauss-Newton's parabola, and full steps overshoot for ever.
-        quality = (chi2 - trial_chi2) / max(2.0 * np.dot(step, gradient) - np.dot(step, normal @ step), 1e-30)
-        damping = max(0.1 * damping, 1e-4) if quality > 0.7 else damping if quality > 0.5 else max(5.0 * damping, 0.1)
-        if trial_chi2 <= chi2:
-            state[:], chi2 = trial, trial_chi2
-            design[:], residual[:] = trial_design, trial_residual
-            normal, gradient = _normal(design, residual, held)
-        if converged:
-            break
-    return converged, chi2, cholesky_invert(normal)[0]
+    stays = np.zeros(state.size, np.bool_)
+    stays[1::3], stays[2::3] = held, held
+    problem = (root, target, spline, left, bottom)
+    return _minimize(problem, stays, state)[:3]
 
 
 @njit(cache=True, error_model="numpy")
-def _held_design(root, spline, left, bottom, held, state, design):
+def _linearize(problem, state):
+    root, target, spline, left, bottom = problem
+    design = np.empty((state.size, root.size))
     model = fill_design(root, spline, left, bottom, state, design)
-    for k in range(len(state)):
-        if held[k]:
-            design[3 * k + 1 : 3 * k + 3] = 0.0
-    return model
+    return design, target - model
 
 
 @njit(cache=True, error_model="numpy")
-def _normal(design, residual, held):
-    normal = design @ design.T
-    for k in range(len(held)):
-        if held[k]:
-            normal[3 * k + 1, 3 * k + 1] = normal[3 * k + 2, 3 * k + 2] = 1.0
-    return normal, design @ residual
+def _limit(problem, state, step):
+    """The linear model of the PSF holds for less than its width."""
+    reach = 0.0
+    for k in range(len(step)):
+        if k % 3:
+            reach = max(reach, abs(step[k]))
+    if reach > 0.7:
+        step *= 0.7 / reach
+    return state + step.reshape(state.shape), reach, True
+
+
+@njit(cache=True, error_model="numpy")
+def _judge(step, reach, gain, damping, normal, gradient):
+    """At low S/N the noise bends chi2 away from Gauss-Newton's parabola, and full steps overshoot for ever."""
+    converged = reach < 1e-3 and np.max(np.abs(step[::3]) * np.sqrt(np.diag(normal)[::3])) < 1e-3
+    quality = gain / max(2.0 * np.dot(step, gradient) - np.dot(step, normal @ step), 1e-30)
+    if quality > 0.7:
+        return converged, max(0.1 * damping, 1e-4)
+    return converged, damping if quality > 0.5 else max(5.0 * damping, 0.1)
+
+
+_minimize = minimizer(_linearize, _limit, _judge, Damping(start=1e-3, after_failure=0.1, ceiling=1e6))
 
 
 @njit(cache=True, error_model="numpy")
@@ -176,7 +157,7 @@ def fit_group(data, weight, spline, left, bottom, origin, max_shift, state):
     start = state.copy()
     covariance = np.zeros((3 * m, 3 * m))
     for _ in range(m + 1):
-        converged, _, covariance = minimize(root, target, spline, left, bottom, held, state)
+        converged, _, covariance = fit_blend(root, target, spline, left, bottom, held, state)
         worst = _worst(state, start, covariance, held, sign, origin, max_shift, converged)
         if worst < 0:
             break

@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 
 from dbpipe.compiled import njit
 from dbpipe.imaging.psf.spline import cholesky_invert, render
-from dbpipe.imaging.sources.blend_fit import cut_group, fill_design, minimize, solve_fluxes
+from dbpipe.imaging.sources.blend_fit import cut_group, fill_design, fit_blend, solve_fluxes
 
 _PRICE = 3.0
 """Expected fall of chi2 by three parameters that fit noise."""
@@ -133,7 +133,7 @@ def _split(
     target = (root * data).ravel()
     splines = spline[members]
     current = state[members].copy()
-    _, chi2, covariance = minimize(root, target, splines, left, bottom, held, current)
+    _, chi2, covariance = fit_blend(root, target, splines, left, bottom, held, current)
     n_good, good_state = 0, current.copy()
     for n_new in range(1, _MAX_NEW + 1):
         splines = np.concatenate((splines, spline[members[:1]]))
@@ -167,7 +167,7 @@ def _add(root, target, splines, left, bottom, state, trial):
             guess[nearest, 1:] += 0.7 * (guess[nearest, 1:] - trial[1:])
         if not solve_fluxes(root, target, splines, left, bottom, guess):
             continue
-        converged, chi2, covariance = minimize(root, target, splines, left, bottom, held, guess)
+        converged, chi2, covariance = fit_blend(root, target, splines, left, bottom, held, guess)
         if converged and chi2 < best_chi2:
             best_chi2, best_covariance, best = chi2, covariance, guess
     return np.isfinite(best_chi2), best_chi2, best_covariance, best

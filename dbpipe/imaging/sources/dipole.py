@@ -14,9 +14,9 @@ import numpy as np
 
 from dbpipe.compiled import njit
 from dbpipe.imaging.psf.spline import cholesky_invert, cut_stamp, render
+from dbpipe.imaging.sources.minimize import Damping, minimizer
 from dbpipe.imaging.sources.point_fit import fit_point_sources
 
-_MAX_STEPS = 60
 _MAX_MISFIT = 16.0
 """Largest chi2 of the flux and place that the images know of a static source, three numbers."""
 
@@ -29,8 +29,6 @@ class DipoleFit:
     """[image unit]"""
     flux_negative: np.ndarray
     """[image unit] absolute value of the negative lobe's flux."""
-    snr_positive: np.ndarray
-    snr_negative: np.ndarray
     x_positive: np.ndarray
     """[pix]"""
     y_positive: np.ndarray
@@ -158,27 +156,22 @@ def fit_dipoles(image, variance, mask, *, score, psf_spline, x, y, radius_pix, r
         image, variance, mask, score, psf_spline, x, y, float(radius_pix), float(reach_pix), known,
         float(static.place_err_pix),
     )  # fmt: skip
-    flux_err = table[:, 6:8]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        snr = np.where(flux_err > 0, table[:, [0, 3]] * [1, -1] / flux_err, np.nan)
     return DipoleFit(
         flux_positive=table[:, 0],
         flux_negative=-table[:, 3],
-        snr_positive=snr[:, 0],
-        snr_negative=snr[:, 1],
         x_positive=table[:, 1],
         y_positive=table[:, 2],
         x_negative=table[:, 4],
         y_negative=table[:, 5],
-        chi2=table[:, 8],
-        chi2_single=table[:, 9],
-        n_pix=np.nan_to_num(table[:, 10]).astype(np.int64),
-        converged=np.isfinite(table[:, 8]),
-        science_flux=table[:, 11],
-        template_flux=table[:, 12],
-        shift_pix=table[:, 13],
-        shift_err_pix=table[:, 14],
-        chi2_static=table[:, 15],
+        chi2=table[:, 6],
+        chi2_single=table[:, 7],
+        n_pix=np.nan_to_num(table[:, 8]).astype(np.int64),
+        converged=np.isfinite(table[:, 6]),
+        science_flux=table[:, 9],
+        template_flux=table[:, 10],
+        shift_pix=table[:, 11],
+        shift_err_pix=table[:, 12],
+        chi2_static=table[:, 13],
     )
 
 
@@ -263,9 +256,9 @@ def _second_lobes(score, x, y, reach):
 
 @njit(cache=True)
 def _fit_all(image, variance, mask, score, spline, x, y, radius, reach, known, place_err):
-    """Rows of: flux+, x+, y+, flux-, x-, y-, flux+ error, flux- error, chi2, chi2 of one source, n_pix, and of the
+    """Rows of: flux+, x+, y+, flux-, x-, y-, chi2, chi2 of one source, n_pix, and of the
     static source: science flux, template flux, shift, its error, chi2."""
-    table = np.full((len(x), 16), np.nan)
+    table = np.full((len(x), 14), np.nan)
     none = np.zeros((0, 6)), np.zeros(0)
     for i in range(len(x)):
         other_x, other_y, sign, is_there = _opposite_peak(score, x[i], y[i], reach)
@@ -278,17 +271,17 @@ def _fit_all(image, variance, mask, score, spline, x, y, radius, reach, known, p
         n_pix = np.count_nonzero(weight)
         if n_pix < 12:
             continue
-        table[i, 10] = n_pix
+        table[i, 8] = n_pix
         lobes = np.array([0.0, x[i], y[i], 0.0, other_x, other_y])
         if sign < 0:
             lobes[1:3], lobes[4:6] = lobes[4:6].copy(), lobes[1:3].copy()
         single = np.array([0.0, x[i], y[i]])
-        table[i, 9] = _fit_lobes(data, weight, spline[i], left, bottom, single, reach, none[0][:, :3], none[1])[1]
-        converged, chi2, errors = _fit_lobes(data, weight, spline[i], left, bottom, lobes, reach, *none)[:3]
+        table[i, 7] = _fit_lobes(data, weight, spline[i], left, bottom, single, reach, none[0][:, :3], none[1])[1]
+        converged, chi2, _ = _fit_lobes(data, weight, spline[i], left, bottom, lobes, reach, *none)
         if not converged:
             continue
-        table[i, :6], table[i, 6:8], table[i, 8] = lobes, errors, chi2
-        table[i, 11:] = _fit_static(data, weight, spline[i], left, bottom, lobes, reach, known[i], place_err)
+        table[i, :6], table[i, 6] = lobes, chi2
+        table[i, 9:] = _fit_static(data, weight, spline[i], left, bottom, lobes, reach, known[i], place_err)
     return table
 
 
@@ -313,7 +306,7 @@ def _fit_static(data, weight, spline, left, bottom, lobes, reach, known, place_e
     state[3] += science_weight * net
     state[1:3] += 0.5 * shorten * np.array([dx, dy])
     state[4:6] -= 0.5 * shorten * np.array([dx, dy])
-    solved, chi2, _, covariance = _fit_lobes(data, weight, spline, left, bottom, state, reach, rows, values)
+    solved, chi2, covariance = _fit_lobes(data, weight, spline, left, bottom, state, reach, rows, values)
     if solved and np.sum((rows @ state - values) ** 2) < _MAX_MISFIT:
         dx, dy = state[1] - state[4], state[2] - state[5]
         shift = max(np.hypot(dx, dy), 1e-9)
@@ -354,45 +347,46 @@ def _solve_fluxes(design, target, lobes):
 
 @njit(cache=True)
 def _fit_lobes(data, weight, spline, left, bottom, lobes, reach, rows, values):
-    """Levenberg-Marquardt in place, on the pixels and on linear ``rows`` of the parameters that have ``values``.
+    """Fit in place, to the pixels and to linear ``rows`` of the parameters that have ``values``.
 
-    Return whether the lobes are of opposite sign, chi2, the flux error of each lobe, and the covariance.
+    Return whether the lobes are of opposite sign, chi2, and the covariance.
     """
     n = len(lobes)
-    errors = np.full(n // 3, np.nan)
     target = np.concatenate(((np.sqrt(weight) * data).ravel(), values))
     origin = lobes.copy()
-    design, _ = _design(weight, spline, left, bottom, lobes, rows)
-    if len(rows) == 0 and not _solve_fluxes(design, target, lobes):
-        return False, np.nan, errors, np.zeros((n, n))
-    design, model = _design(weight, spline, left, bottom, lobes, rows)
-    chi2 = np.sum((target - model) ** 2)
-    damping = 1e-2
-    for _ in range(_MAX_STEPS):
-        normal = design @ design.T
-        damped = normal.copy()
-        for k in range(n):
-            damped[k, k] *= 1.0 + damping
-        inverse, solved = cholesky_invert(damped)
-        if not solved:
-            damping *= 10.0
-            continue
-        trial = lobes + np.clip(inverse @ (design @ (target - model)), -1e30, 1e30)
-        for k in range(n):
-            if k % 3:
-                trial[k] = min(max(trial[k], lobes[k] - 0.7, origin[k] - reach), lobes[k] + 0.7, origin[k] + reach)
-        trial_design, trial_model = _design(weight, spline, left, bottom, trial, rows)
-        trial_chi2 = np.sum((target - trial_model) ** 2)
-        gain = chi2 - trial_chi2
-        if gain >= 0.0:
-            lobes[:], chi2, design, model = trial, trial_chi2, trial_design, trial_model
-            damping = max(damping * 0.1, 1e-7)
-        else:
-            damping *= 10.0
-        if abs(gain) < 1e-3 or damping > 1e8:
-            break
-    inverse, solved = cholesky_invert(design @ design.T)
-    for k in range(n // 3):
-        errors[k] = np.sqrt(inverse[3 * k, 3 * k]) if solved else np.nan
+    if len(rows) == 0:
+        design, _ = _design(weight, spline, left, bottom, lobes, rows)
+        if not _solve_fluxes(design, target, lobes):
+            return False, np.nan, np.zeros((n, n))
+    problem = (weight, target, spline, left, bottom, rows, origin, reach)
+    free = np.zeros(n, np.bool_)
+    _, chi2, covariance, _ = _minimize(problem, free, lobes)
     opposite = n == 3 or (lobes[0] > 0.0 and lobes[3] < 0.0)
-    return opposite, chi2, errors, inverse
+    return opposite, chi2, covariance
+
+
+@njit(cache=True)
+def _linearize(problem, lobes):
+    weight, target, spline, left, bottom, rows, _, _ = problem
+    design, model = _design(weight, spline, left, bottom, lobes, rows)
+    return design, target - model
+
+
+@njit(cache=True)
+def _limit(problem, lobes, step):
+    """Places go no further than the linear model of the PSF holds, and stay within reach of the start."""
+    origin, reach = problem[6:]
+    trial = lobes + np.clip(step, -1e30, 1e30)
+    for k in range(len(lobes)):
+        if k % 3:
+            trial[k] = min(max(trial[k], lobes[k] - 0.7, origin[k] - reach), lobes[k] + 0.7, origin[k] + reach)
+    return trial, reach, True
+
+
+@njit(cache=True)
+def _judge(step, reach, gain, damping, normal, gradient):
+    damping = max(damping * 0.1, 1e-7) if gain >= 0.0 else damping * 10.0
+    return abs(gain) < 1e-3 or damping > 1e8, damping
+
+
+_minimize = minimizer(_linearize, _limit, _judge, Damping(start=1e-2, after_failure=0.0, ceiling=np.inf))

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from dbpipe.compiled import njit
 from dbpipe.imaging.psf.spline import render
-from dbpipe.imaging.sources.blend_fit import cut_group, minimize
+from dbpipe.imaging.sources.blend_fit import cut_group, fit_blend
 
 _MAX_MEMBERS = 5
 
@@ -60,6 +60,6 @@ def _fall_of_chi2(image, variance, mask, spline, state, members, others, radius)
     target = (root * data).ravel()
     held = np.zeros(len(members), np.bool_)
     current, without = state[members].copy(), state[members[1:]].copy()
-    good, chi2, _ = minimize(root, target, spline[members], left, bottom, held, current)
-    good_without, chi2_without, _ = minimize(root, target, spline[members[1:]], left, bottom, held[1:], without)
+    good, chi2, _ = fit_blend(root, target, spline[members], left, bottom, held, current)
+    good_without, chi2_without, _ = fit_blend(root, target, spline[members[1:]], left, bottom, held[1:], without)
     return max(chi2_without - chi2, 0.0) if good and good_without else -1.0

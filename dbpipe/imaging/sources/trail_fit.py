@@ -8,9 +8,9 @@ by Gauss-Legendre quadrature: five parameters, of which p and q are smooth where
 import numpy as np
 
 from dbpipe.compiled import njit
-from dbpipe.imaging.psf.spline import cholesky_invert, cut_stamp, render
+from dbpipe.imaging.psf.spline import cut_stamp, render
+from dbpipe.imaging.sources.minimize import Damping, minimizer
 
-_MAX_STEPS = 60
 _MAX_NODES = 40
 
 
@@ -58,7 +58,7 @@ def render_trail(spline, state, left, bottom, side, sigma_pix, quadrature):
 
 @njit(cache=True)
 def fit_trail(image, variance, mask, spline, points, others, start, radius, sigma_pix, quadrature):
-    """Fit a trail by Levenberg-Marquardt.
+    """Fit a trail.
 
     Parameters
     ----------
@@ -90,44 +90,39 @@ def fit_trail(image, variance, mask, spline, points, others, start, radius, sigm
     n_pix = np.count_nonzero(weight)
     root, target = np.sqrt(weight), (np.sqrt(weight) * data).ravel()
     state = start.copy()
-    design, residual = _linearise(spline, state, left, bottom, root, target, sigma_pix, quadrature)
-    chi2, damping, converged = np.sum(residual**2), 1e-3, False
-    for _ in range(_MAX_STEPS):
-        normal = design @ design.T
-        inverse, solved = cholesky_invert(normal + damping * np.diag(np.diag(normal)))
-        if not solved:
-            damping = max(10.0 * damping, 0.1)
-            if damping > 1e8:
-                break
-            continue
-        step = inverse @ (design @ residual)
-        reach = np.max(np.abs(step[1:]))
-        if reach > 1.0:  # the linear model of the PSF holds for less than its width
-            step *= 1.0 / reach
-        trial = state + step
-        if max(np.hypot(trial[1] - start[1], trial[2] - start[2]), np.hypot(trial[3], trial[4])) > 2.0 * radius:
-            break
-        trial_design, trial_residual = _linearise(spline, trial, left, bottom, root, target, sigma_pix, quadrature)
-        trial_chi2 = np.sum(trial_residual**2)
-        gain = chi2 - trial_chi2
-        converged = reach < 2e-3 or (0.0 <= gain < 1e-3 and damping < 1.0)
-        if gain >= 0.0:
-            state, chi2, design, residual = trial, trial_chi2, trial_design, trial_residual
-            damping = max(0.1 * damping, 1e-6)
-        else:
-            damping = max(10.0 * damping, 0.1)
-        if converged:
-            break
-    covariance, solved = cholesky_invert(design @ design.T)
-    return converged and solved, state, covariance, chi2, chi2_points, n_pix
+    problem = (root, target, spline, left, bottom, start, radius, sigma_pix, quadrature)
+    free = np.zeros(5, np.bool_)
+    converged, chi2, covariance, is_regular = _minimize(problem, free, state)
+    return converged and is_regular, state, covariance, chi2, chi2_points, n_pix
 
 
 @njit(cache=True)
-def _linearise(spline, state, left, bottom, root, target, sigma_pix, quadrature):
+def _linearize(problem, state):
     """Return the weighted derivatives by the five parameters in rows, and the weighted residual."""
-    side = root.shape[0]
-    model = render_trail(spline, state, left, bottom, side, sigma_pix, quadrature)
+    root, target, spline, left, bottom, _, _, sigma_pix, quadrature = problem
+    model = render_trail(spline, state, left, bottom, root.shape[0], sigma_pix, quadrature)
     design = np.empty((5, root.size))
     for k in range(5):
         design[k] = (root * model[k]).ravel() * (1.0 if k == 0 else state[0])
     return design, target - state[0] * design[0]
+
+
+@njit(cache=True)
+def _limit(problem, state, step):
+    """The linear model of the PSF holds for less than its width; a trail that leaves the stamp is none."""
+    start, radius = problem[5], problem[6]
+    reach = np.max(np.abs(step[1:]))
+    if reach > 1.0:
+        step *= 1.0 / reach
+    trial = state + step
+    furthest = max(np.hypot(trial[1] - start[1], trial[2] - start[2]), np.hypot(trial[3], trial[4]))
+    return trial, reach, not furthest > 2.0 * radius
+
+
+@njit(cache=True)
+def _judge(step, reach, gain, damping, normal, gradient):
+    converged = reach < 2e-3 or (0.0 <= gain < 1e-3 and damping < 1.0)
+    return converged, max(0.1 * damping, 1e-6) if gain >= 0.0 else max(10.0 * damping, 0.1)
+
+
+_minimize = minimizer(_linearize, _limit, _judge, Damping(start=1e-3, after_failure=0.1, ceiling=1e8, is_added=True))

@@ -1,47 +1,16 @@
 """Sources of a difference image: from peaks to fits, aperture fluxes and verdicts, in pixels and image units."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import sep
 from scipy.spatial import cKDTree
 
-from dbpipe.compiled import njit
-from dbpipe.constants import FWHM_PER_SIGMA
-from dbpipe.errors import DataError
 from dbpipe.imaging.mask import UNUSABLE
-from dbpipe.imaging.psf.shapes import gaussian_moments
 from dbpipe.imaging.sources.deblend import find_companions
 from dbpipe.imaging.sources.point_fit import PointSourceFit, fit_point_sources
 from dbpipe.imaging.sources.significance import blend_scores
 
 _MAX_SPLITS = 3
 """Turns of the search for companions."""
-
-
-@dataclass(frozen=True)
-class PsfSize:
-    """How large the PSF of the difference is."""
-
-    fwhm_pix: float
-    """2.355 x determinant radius of the adaptive moments."""
-    trace_pix2: float
-    """Ixx + Iyy."""
-
-
-def psf_size(psf):
-    """Measure one PSF stamp (size, size).
-
-    Raises
-    ------
-    DataError
-        If it has no second moments: the PSF of the difference is not one peak.
-    """
-    ixx, iyy, ixy = gaussian_moments(psf)
-    determinant = ixx * iyy - ixy**2
-    if not determinant > 0:
-        raise DataError("PSF of the difference has no size", ixx=ixx, iyy=iyy, ixy=ixy)
-    return PsfSize(FWHM_PER_SIGMA * determinant**0.25, ixx + iyy)
 
 
 def fit_peaks(image, variance, mask, *, peaks, psf_spline, radius_pix, fwhm_pix, threshold, splitting):
@@ -136,25 +105,6 @@ def aperture_flux(image, variance, mask, *, psf, x, y, radius_pix):
     flux, flux_err, flag = sep.sum_circle(image, x, y, radius_pix, var=variance, mask=bad)
     outside = (flag & (sep.APER_TRUNC | sep.APER_ALLMASKED)) != 0
     return np.where(outside, np.nan, flux / within[0]), np.where(outside, np.nan, flux_err / within[0])
-
-
-@njit(cache=True)
-def _or_bits(mask, x, y, radius):
-    ny, nx = mask.shape
-    bits = np.zeros(len(x), np.uint16)
-    reach = int(np.ceil(radius))
-    for i in range(len(x)):
-        cx, cy = int(np.floor(x[i] + 0.5)), int(np.floor(y[i] + 0.5))
-        for v in range(max(cy - reach, 0), min(cy + reach + 1, ny)):
-            for u in range(max(cx - reach, 0), min(cx + reach + 1, nx)):
-                if (u - x[i]) ** 2 + (v - y[i]) ** 2 <= radius * radius:
-                    bits[i] |= mask[v, u]
-    return bits
-
-
-def mask_bits(mask, x, y, *, radius_pix):
-    """Return the mask bits set anywhere within ``radius_pix`` of each position, (n,) uint16."""
-    return _or_bits(mask, np.asarray(x, np.float64), np.asarray(y, np.float64), float(radius_pix))
 
 
 def near_edge(shape, x, y, *, margin_pix):

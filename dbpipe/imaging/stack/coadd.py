@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from dbpipe.compiled import njit
-from dbpipe.constants import MAD_TO_SIGMA
+from dbpipe.constants import robust_sigma
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def background_offset(image, reference, usable):
         return 0.0
     for _ in range(5):
         centre = np.median(difference)
-        width = MAD_TO_SIGMA * np.median(np.abs(difference - centre))
+        width = robust_sigma(difference, centre, dtype=difference.dtype.type)
         kept = difference[np.abs(difference - centre) <= 3.0 * width]
         if kept.size in (0, difference.size):
             break

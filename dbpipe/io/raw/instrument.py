@@ -18,6 +18,8 @@ from dbpipe.errors import ConfigError
 from dbpipe.names import did_you_mean
 from dbpipe.ranges import Range, Ranged, shorten
 
+INSTRUMENT_FILE = "instrument.toml"
+"""A survey's copy of its instrument description, in its folder."""
 _COMPUTED = {"computed": True}
 _PixelValue = Annotated[float, Range()]
 """Whatever a file can hold; NaN and infinite pixels are bad by themselves."""

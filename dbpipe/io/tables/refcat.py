@@ -81,8 +81,8 @@ def read_refcat(path, mapping=None, *, fields=()):
     Returns
     -------
     (stars, magnitudes) : pyarrow.Table
-        With the columns of reference_star and reference_magnitude. Rows without a position are left out (how many:
-        `dropped_count`), and so are magnitudes that are not numbers or codes for missing.
+        With the columns of reference_star and reference_magnitude. Rows without a position are left out,
+        and so are magnitudes that are not numbers or codes for missing.
 
     Raises
     ------
@@ -117,8 +117,7 @@ def read_refcat(path, mapping=None, *, fields=()):
         "pm_dec_mas_per_yr": _optional(columns, names.pm_dec, column_units, _MOTION)[kept],
         "hpx29": hpx29(ra, dec),
     }
-    table = _to_arrow(stars).replace_schema_metadata({"n_dropped": str(int(np.count_nonzero(~kept)))})
-    return table, _magnitude_table(columns, names, number, kept)
+    return _to_arrow(stars), _magnitude_table(columns, names, number, kept)
 
 
 def _positions(columns, names, column_units):
@@ -142,11 +141,6 @@ def _positions(columns, names, column_units):
         read[key] = numbers * float(find_unit(text, name).to(units.deg)) if text else numbers
         is_stated |= text is not None or "deg" in name.lower()
     return read["ra"], read["dec"], is_stated
-
-
-def dropped_count(stars):
-    """Return how many rows of the catalogue had no position."""
-    return int(stars.schema.metadata[b"n_dropped"])
 
 
 def find_columns(available, mapping=None):

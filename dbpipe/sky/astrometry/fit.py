@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.wcs import WCS
 
-from dbpipe.constants import ARCSEC_PER_DEG, MAD_TO_SIGMA
+from dbpipe.constants import ARCSEC_PER_DEG, robust_sigma
 from dbpipe.errors import DataError
 from dbpipe.sky.astrometry.pattern import match_pattern
 from dbpipe.sky.astrometry.plate_fit import MIN_STAR, Pairs, choose_model, similar_plate
@@ -162,7 +162,7 @@ def _fit_and_rematch(plate, pairs, near, source, reference, sip_order_max):
 def _robust_rms(residual, n_parameter):
     """Return the standard deviation along one axis from the median of |residual|, freed of the fitted parameters."""
     freedom = residual.size
-    return float(MAD_TO_SIGMA * np.median(np.abs(residual)) * math.sqrt(freedom / max(freedom - n_parameter, 1.0)))
+    return robust_sigma(residual, 0.0) * math.sqrt(freedom / max(freedom - n_parameter, 1.0))
 
 
 def _x_axis_turn_deg(header, plate):

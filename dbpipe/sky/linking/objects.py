@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from dbpipe.ids import image_number
 from dbpipe.sky.healpix import hpx29
 from dbpipe.sky.linking.grouping import Detections, find_objects, mean_positions
 
@@ -14,7 +15,7 @@ def detections_of(source):
     covariance = np.empty((len(source["ra"]), 2, 2))
     covariance[:, 0, 0], covariance[:, 1, 1] = source["ra_err"] ** 2, source["dec_err"] ** 2
     covariance[:, 0, 1] = covariance[:, 1, 0] = source["ra_dec_cov"]
-    return Detections(source["ra"], source["dec"], covariance, source["visit"] << 8 | source["detector"])
+    return Detections(source["ra"], source["dec"], covariance, image_number(source["visit"], source["detector"]))
 
 
 def link(source, *, radius_arcsec, max_chi2, floor_arcsec):

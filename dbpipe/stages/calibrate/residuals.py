@@ -3,7 +3,7 @@
 import numpy as np
 
 from dbpipe.imaging import mask as bits
-from dbpipe.imaging.measure.characterize import touches
+from dbpipe.imaging.mask_near import touches
 from dbpipe.imaging.measure.photometry import aperture_fluxes
 from dbpipe.imaging.measure.trends import colour_pair, fit_flatness, fit_refraction
 from dbpipe.imaging.psf.growth import bright_stars, measure_growth

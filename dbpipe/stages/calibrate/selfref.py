@@ -9,11 +9,10 @@ from dbpipe.errors import DataError
 from dbpipe.imaging.measure.characterize import characterize
 from dbpipe.imaging.measure.detection import detect_sources
 from dbpipe.io.raw.image import read_raw
-from dbpipe.io.raw.instrument import load_instrument
+from dbpipe.io.raw.instrument import INSTRUMENT_FILE, load_instrument
 from dbpipe.sky.healpix import hpx29
 from dbpipe.sky.wcs import pixel_to_sky
 from dbpipe.stages.calibrate.pixels import clean_pixels, flag_after_detection
-from dbpipe.stages.ingest import INSTRUMENT_FILE
 
 NOMINAL_ZERO_POINT_MAG = 25.0
 """Magnitude given to one electron per second."""

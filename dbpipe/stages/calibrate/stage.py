@@ -15,7 +15,7 @@ from dbpipe.imaging.measure.trends import fit_colour_term
 from dbpipe.imaging.psf.model import measure_psf
 from dbpipe.io.exposure import Exposure
 from dbpipe.io.raw.image import read_raw
-from dbpipe.io.raw.instrument import load_instrument
+from dbpipe.io.raw.instrument import INSTRUMENT_FILE, load_instrument
 from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.astrometry.fit import solve_astrometry
 from dbpipe.sky.matching import match_sky
@@ -25,8 +25,7 @@ from dbpipe.stage import Outputs, Stage
 from dbpipe.stages.calibrate.pixels import clean_pixels, flag_after_detection
 from dbpipe.stages.calibrate.residuals import measure_residuals, reference_colours
 from dbpipe.stages.calibrate.rows import header_cards, saturation_row, source_rows, streak_rows, summarize
-from dbpipe.stages.ingest import INSTRUMENT_FILE
-from dbpipe.stages.units import CalibrateUnit
+from dbpipe.stages.shared.units import CalibrateUnit
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,9 @@ from dbpipe.imaging.sources.point_fit import forced_flux
 from dbpipe.io.difference import Difference, read_difference
 from dbpipe.io.exposure import Exposure, read_exposure
 from dbpipe.stage import Skip
-from dbpipe.stages.calibrate.stage import CalibrateConfig
-from dbpipe.stages.detect.stage import DetectConfig
-from dbpipe.stages.difference.stage import DifferenceConfig, subtract_template, template_for
-from dbpipe.stages.difference.template import TemplateImage
+from dbpipe.stages.shared.detection import DetectConfig
+from dbpipe.stages.shared.subtraction import DifferenceConfig, subtract_template, template_for
+from dbpipe.stages.shared.template import TemplateImage
 
 FIT_RADIUS_FWHM = 2.5
 """Radius of the forced PSF fluxes, in FWHM."""
@@ -41,6 +40,8 @@ class Original:
     detect_unit: dict
     inputs: dict
     settings: dict
+    detection_sigma: float
+    """Threshold of the footprints, as calibration had it."""
 
 
 def read_original(unit, inputs, units):
@@ -59,7 +60,7 @@ def read_original(unit, inputs, units):
         stage: {k.partition(".")[2]: v for k, v in inputs.items() if k.startswith(f"{stage}.")}
         for stage in ("difference", "detect")
     }
-    kinds = {"difference": DifferenceConfig, "detect": DetectConfig, "calibrate": CalibrateConfig}
+    kinds = {"difference": DifferenceConfig, "detect": DetectConfig}
     return Original(
         exposure=exposure,
         difference=read_difference(unit["path"]),
@@ -71,6 +72,7 @@ def read_original(unit, inputs, units):
         detect_unit=units["detect"][0],
         inputs=named,
         settings={name: _settings(kind, unit[f"{name}_settings"]) for name, kind in kinds.items()},
+        detection_sigma=json.loads(unit["calibrate_settings"])["detection_sigma"],
     )
 
 
@@ -91,7 +93,7 @@ def copy_with(original, x, y, flux, rng):
     variance = model_variance_of_copy(exposure.variance, exposure.image, image)
     footprints = detect_sources(
         image, variance, (exposure.mask & bits.BAD) != 0,
-        threshold_sigma=original.settings["calibrate"].detection_sigma,
+        threshold_sigma=original.detection_sigma,
     ).footprints  # fmt: skip
     mask = exposure.mask | np.where(footprints, np.uint16(bits.DETECTED), np.uint16(0))
     return replace(exposure, image=image, variance=variance, mask=mask)
@@ -119,7 +121,7 @@ def subtract_copy(exposure, original):
 
 def flux_at(image, x, y, fwhm_pix):
     """Return PSF flux and error on a difference image at given places."""
-    stamps = np.array([image.psf_field.at(*place) for place in zip(x, y, strict=True)])
+    stamps = image.psf_field.at_many(x, y)
     radius_pix = min(FIT_RADIUS_FWHM * fwhm_pix, stamps.shape[-1] // 2)
     planes = (image.difference, image.variance, image.mask)
     flux, flux_err, _ = forced_flux(*planes, psf_spline=spline_coefficients(stamps), x=x, y=y, radius_pix=radius_pix)

@@ -18,11 +18,11 @@ from dbpipe.imaging.injection.places import find_candidates
 from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.wcs import pixel_scale_arcsec, pixel_to_sky
 from dbpipe.stage import Outputs, Skip, Stage
-from dbpipe.stages.detect.columns import is_clean
-from dbpipe.stages.detect.stage import DETECT, measure_difference
-from dbpipe.stages.difference.stage import DIFFERENCE
 from dbpipe.stages.inject.copies import copy_with, flux_at, read_original, subtract_copy
-from dbpipe.stages.units import InjectUnit
+from dbpipe.stages.shared.columns import is_clean
+from dbpipe.stages.shared.detection import DETECT_VERSION, measure_difference
+from dbpipe.stages.shared.subtraction import DIFFERENCE_VERSION
+from dbpipe.stages.shared.units import InjectUnit
 
 STRONG_SNR = 7.0
 """True S/N above which sources count for completeness_above_7 and for fluxes: below, only those that the noise has
@@ -77,7 +77,7 @@ def inject(unit, inputs, config):
     """Make copies with sources, subtract, detect, and compare with what was put in."""
     versions = {"difference": unit["difference_version"], "detect": unit["detect_version"]}
     units = {name: inputs[f"{name}.work"].to_pylist() for name in versions}
-    if versions != {"difference": DIFFERENCE.version, "detect": DETECT.version} or not all(units.values()):
+    if versions != {"difference": DIFFERENCE_VERSION, "detect": DETECT_VERSION} or not all(units.values()):
         return Skip("the difference image is out of date: `dbpipe run` first", versions)
     if units["difference"][0]["template_id"] != unit["template_id"]:
         return Skip("a new template is decided: `dbpipe run` first", {"template_id": unit["template_id"]})

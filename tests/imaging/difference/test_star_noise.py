@@ -10,8 +10,8 @@ from dbpipe.imaging.difference.star_noise import (
     shaped_stars,
     star_noise,
 )
-from dbpipe.imaging.difference.wings import Profile, Stars
 from dbpipe.imaging.psf.model import UniformPsf
+from dbpipe.imaging.psf.rings import Profile, Stars
 
 SIZE, FWHM = 700, 4.0
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dbpipe.imaging.difference.wings import Stars, flux_from_wings, measure_wings, subtract_wings
+from dbpipe.imaging.difference.wings import flux_from_wings, measure_wings, subtract_wings
+from dbpipe.imaging.psf.rings import Stars
 
 SIZE, FWHM, NOISE = 700, 4.0, 10.0
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dbpipe.imaging.difference.wings import Stars
 from dbpipe.imaging.psf.growth import WING_POWER, bright_stars, measure_growth
+from dbpipe.imaging.psf.rings import Stars
 
 SIZE, FWHM, HALF, NOISE = 700, 4.0, 20.5, 20.0
 

@@ -5,7 +5,8 @@ import pytest
 from point_sources import add_source, flux_of_snr, gaussian_psf, grid_positions, noise_image
 
 from dbpipe.imaging.mask import BAD, SATURATED
-from dbpipe.imaging.psf.shapes import adaptive_moments
+from dbpipe.imaging.mask_near import mask_bits
+from dbpipe.imaging.psf.shapes import adaptive_moments, psf_size
 from dbpipe.imaging.psf.spline import spline_coefficients
 from dbpipe.imaging.sources import verdicts
 from dbpipe.imaging.sources.deblend import Splitting
@@ -23,13 +24,13 @@ def splines(n, psf=PSF):
 def unlike(image, variance, mask, x, y, beneath=np.nan):
     fit = fit_point_sources(image, variance, mask, psf_spline=splines(len(x)), x=x, y=y, radius_pix=10.0)
     ixx, iyy, _ = adaptive_moments(image, mask, x=fit.x, y=fit.y, sigma_pix=1.7, radius_pix=10.0)
-    settings = {"psf_trace_pix2": verdicts.psf_size(PSF).trace_pix2, "isolation_pix": 10.0, "model_error": 0.15}
+    settings = {"psf_trace_pix2": psf_size(PSF).trace_pix2, "isolation_pix": 10.0, "model_error": 0.15}
     return verdicts.unlike_point_source(fit, ixx, iyy, flux_beneath=np.full(len(x), beneath), **settings)
 
 
 def test_psf_size_is_the_fwhm():
     """The FWHM of a Gaussian is measured to 1%, pixel included."""
-    assert verdicts.psf_size(PSF).fwhm_pix == pytest.approx(2.3548 * np.sqrt((4 / 2.3548) ** 2 + 1 / 12), rel=0.01)
+    assert psf_size(PSF).fwhm_pix == pytest.approx(2.3548 * np.sqrt((4 / 2.3548) ** 2 + 1 / 12), rel=0.01)
 
 
 @pytest.mark.parametrize("snr", [6.0, 50.0, 500.0])
@@ -103,7 +104,7 @@ def test_mask_bits_are_those_in_reach():
     """Bits count within the radius, not beyond, and positions at the edge are fine."""
     mask = np.zeros((50, 60), np.uint16)
     mask[20, 23], mask[20, 30], mask[0, 0] = SATURATED, BAD, BAD
-    bits = verdicts.mask_bits(mask, [20.0, 20.0, 0.0], [20.0, 30.0, 1.0], radius_pix=3.2)
+    bits = mask_bits(mask, [20.0, 20.0, 0.0], [20.0, 30.0, 1.0], radius_pix=3.2)
     assert bits.tolist() == [SATURATED, 0, BAD]
 
 

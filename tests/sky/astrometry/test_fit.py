@@ -14,7 +14,7 @@ from dbpipe.errors import DataError
 from dbpipe.sky.astrometry.fit import solve_astrometry
 from dbpipe.sky.astrometry.tansip import Plate, wcs_from_plate
 from dbpipe.sky.sphere import deproject, separation_deg
-from dbpipe.sky.wcs import parity, pixel_to_sky, tan_wcs
+from dbpipe.sky.wcs import pixel_to_sky, tan_wcs
 
 SHAPE = (1024, 1024)
 CENTRE = (511.5, 511.5)
@@ -147,7 +147,8 @@ def test_bad_headers_are_overcome(header):
     source, reference = observe(truth, 150, n_false=100, n_missing=100)
     solution = solve_astrometry(*source, *reference, wcs=header_wcs(truth, **header), shape=SHAPE)
     assert error_mas(solution, truth) < 2.0
-    assert parity(solution.wcs, SHAPE) == parity(truth, SHAPE)
+    handedness = [np.linalg.det(wcs.pixel_scale_matrix) > 0 for wcs in (solution.wcs, truth)]
+    assert handedness[0] == handedness[1]
 
 
 def test_moving_stars_are_clipped():

@@ -1,4 +1,4 @@
-"""Subtract the template from one calibrated exposure."""
+"""Subtract the template from an exposure, or from a copy of it with other pixels: by `difference` and `inject`."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -14,15 +14,15 @@ from dbpipe.imaging.difference.registration import measure_shifts, register
 from dbpipe.imaging.difference.score import blank_statistics, score_image
 from dbpipe.imaging.difference.star_noise import with_star_noise
 from dbpipe.imaging.difference.subtract import Plane, subtract
-from dbpipe.imaging.difference.wings import Stars
 from dbpipe.imaging.kernel.match import KernelSettings
+from dbpipe.imaging.psf.rings import Stars
 from dbpipe.io.difference import Difference
-from dbpipe.io.exposure import read_exposure
 from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.skymap import Tract
-from dbpipe.stage import Outputs, Skip, Stage
-from dbpipe.stages.difference.template import make_template
-from dbpipe.stages.units import DifferenceUnit
+from dbpipe.stage import Outputs, Skip
+from dbpipe.stages.shared.template import make_template
+
+DIFFERENCE_VERSION = 28
 
 
 @dataclass(frozen=True)
@@ -55,17 +55,10 @@ class DifferenceConfig(Ranged):
             raise ConfigError(f"kernel_degree has {len(self.kernel_degree)} entries: must be 1 to 3, one per Gaussian")
 
 
-def difference(unit, inputs, config):
-    """Assemble the template without this exposure, match, subtract, whiten and score."""
-    exposure = read_exposure(unit["path"])
-    return subtract_template(exposure, template_for(exposure, unit, inputs), unit, inputs, config)
-
-
 def template_for(exposure, unit, inputs):
     """Assemble the template of an exposure from the inputs of its unit."""
-    tract = Tract(*(unit[k] for k in ("tract", "tract_ra", "tract_dec", "pixel_scale_arcsec", "patch_size_pix")))
     rows = {name: inputs[name].to_pylist() for name in ("coadds", "coadd_inputs", "own_warps")}
-    return make_template(exposure, unit, tract=tract, **rows)
+    return make_template(exposure, unit, tract=Tract.of(unit), **rows)
 
 
 def subtract_template(exposure, template, unit, inputs, config):
@@ -222,15 +215,3 @@ def _sampled(unit, stars, exposure, result, score, blank):
     )
     cells = sample_cells(result, score.score, exposure.variance, blank=blank, star_x=x, star_y=y, shifts=shifts)
     return [_key(unit) | cell for cell in cells], _key(unit) | asdict(register(shifts))
-
-
-DIFFERENCE = Stage(
-    "difference",
-    key=("visit", "detector"),
-    version=28,
-    writes=("diffim", "diffim_input", "diffim_sample", "diffim_registration"),
-    unit=DifferenceUnit,
-    run=difference,
-    config=DifferenceConfig,
-    inputs=("coadds", "coadd_inputs", "own_warps", "stars", "bright_stars"),
-)

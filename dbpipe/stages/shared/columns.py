@@ -5,11 +5,12 @@ import numpy as np
 from dbpipe.constants import ARCSEC_PER_DEG, FWHM_PER_SIGMA
 from dbpipe.ids import source_ids
 from dbpipe.imaging import mask as bit
+from dbpipe.imaging.mask_near import mask_bits
 from dbpipe.imaging.psf.shapes import adaptive_moments
 from dbpipe.imaging.psf.spline import spline_coefficients
 from dbpipe.imaging.sources.dipole import find_static_sources, fit_dipoles, is_dipole, second_lobes
 from dbpipe.imaging.sources.point_fit import forced_flux
-from dbpipe.imaging.sources.verdicts import aperture_flux, mask_bits, near_edge, unlike_point_source
+from dbpipe.imaging.sources.verdicts import aperture_flux, near_edge, unlike_point_source
 from dbpipe.sky.healpix import hpx29
 from dbpipe.sky.wcs import pixel_to_sky
 
@@ -112,18 +113,7 @@ def measured_columns(image, spline, fit, unit, config, *, radius_pix, size, psf,
         image.difference, image.mask, sigma_pix=fwhm / FWHM_PER_SIGMA, radius_pix=radius_pix, **at
     )
     pixel_area = np.abs(np.linalg.det(sky_jacobian(image.wcs, fit.x, fit.y))) * ARCSEC_PER_DEG**2
-    reach_pix = 1.5 * fwhm
-    tried, *middle = second_lobes(image.score, fit.x, fit.y, reach_pix=reach_pix)
-    dipole = fit_dipoles(
-        *planes,
-        score=image.score,
-        psf_spline=spline,
-        radius_pix=radius_pix,
-        reach_pix=reach_pix,
-        static=_static_sources(image, *middle, tried, unit, radius_pix=radius_pix, fwhm_pix=fwhm),
-        **at,
-    )
-    scale = np.sqrt(pixel_area)
+    dipole = _fit_dipoles(image, spline, fit, unit, radius_pix=radius_pix, fwhm_pix=fwhm)
     return {
         "aperture_flux_njy": aperture * njy,
         "aperture_flux_err_njy": aperture_err * njy,
@@ -134,16 +124,7 @@ def measured_columns(image, spline, fit, unit, config, *, radius_pix, size, psf,
         "ixx_arcsec2": ixx * pixel_area,
         "iyy_arcsec2": iyy * pixel_area,
         "ixy_arcsec2": ixy * pixel_area,
-        "dipole_flux_njy": dipole.mean_flux * njy,
-        "dipole_separation_arcsec": dipole.separation_pix * scale,
-        "dipole_angle_deg": dipole.angle_deg,
-        "dipole_chi2": dipole.chi2,
-        "dipole_science_flux_njy": dipole.science_flux * njy,
-        "dipole_template_flux_njy": dipole.template_flux * njy,
-        "dipole_shift_arcsec": dipole.shift_pix * scale,
-        "dipole_shift_err_arcsec": dipole.shift_err_pix * scale,
-        "dipole_static_chi2": dipole.chi2_static,
-        "dipole_single_chi2": dipole.chi2_single,
+        **_dipole_columns(dipole, np.sqrt(pixel_area), njy),
         "flag_dipole": is_dipole(
             dipole,
             psf_fwhm_pix=fwhm,
@@ -162,6 +143,39 @@ def measured_columns(image, spline, fit, unit, config, *, radius_pix, size, psf,
             model_error=config.shape_model_error,
         )
         & ~is_trail,
+    }
+
+
+def _fit_dipoles(image, spline, fit, unit, *, radius_pix, fwhm_pix):
+    """Try each source as one of the two lobes of a dipole."""
+    reach_pix = 1.5 * fwhm_pix
+    tried, *middle = second_lobes(image.score, fit.x, fit.y, reach_pix=reach_pix)
+    return fit_dipoles(
+        image.difference,
+        image.variance,
+        image.mask,
+        score=image.score,
+        psf_spline=spline,
+        x=fit.x,
+        y=fit.y,
+        radius_pix=radius_pix,
+        reach_pix=reach_pix,
+        static=_static_sources(image, *middle, tried, unit, radius_pix=radius_pix, fwhm_pix=fwhm_pix),
+    )
+
+
+def _dipole_columns(dipole, pixel_arcsec, njy_per_e):
+    return {
+        "dipole_flux_njy": dipole.mean_flux * njy_per_e,
+        "dipole_separation_arcsec": dipole.separation_pix * pixel_arcsec,
+        "dipole_angle_deg": dipole.angle_deg,
+        "dipole_chi2": dipole.chi2,
+        "dipole_science_flux_njy": dipole.science_flux * njy_per_e,
+        "dipole_template_flux_njy": dipole.template_flux * njy_per_e,
+        "dipole_shift_arcsec": dipole.shift_pix * pixel_arcsec,
+        "dipole_shift_err_arcsec": dipole.shift_err_pix * pixel_arcsec,
+        "dipole_static_chi2": dipole.chi2_static,
+        "dipole_single_chi2": dipole.chi2_single,
     }
 
 

@@ -1,4 +1,4 @@
-"""Find and measure the sources of a difference image."""
+"""Find and measure the sources of a difference image: by `detect` and `inject`."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -6,16 +6,14 @@ from typing import Annotated
 import numpy as np
 
 from dbpipe.errors import ConfigError
-from dbpipe.imaging.psf.shapes import gaussian_moments
+from dbpipe.imaging.psf.shapes import gaussian_moments, psf_size
 from dbpipe.imaging.psf.spline import spline_coefficients
 from dbpipe.imaging.sources.deblend import Splitting
 from dbpipe.imaging.sources.peaks import find_peaks, score_response
 from dbpipe.imaging.sources.trail import Trailing, gather_trails
-from dbpipe.imaging.sources.verdicts import fit_peaks, psf_size, residual_of_star
-from dbpipe.io.difference import read_difference
+from dbpipe.imaging.sources.verdicts import fit_peaks, residual_of_star
 from dbpipe.ranges import Range, Ranged
-from dbpipe.stage import Outputs, Stage
-from dbpipe.stages.detect.columns import (
+from dbpipe.stages.shared.columns import (
     flux_columns,
     mask_columns,
     measured_columns,
@@ -23,7 +21,8 @@ from dbpipe.stages.detect.columns import (
     trail_columns,
     unit_columns,
 )
-from dbpipe.stages.units import DetectUnit
+
+DETECT_VERSION = 8
 
 
 @dataclass(frozen=True)
@@ -69,12 +68,6 @@ class DetectConfig(Ranged):
             )
 
 
-def detect(unit, inputs, config):
-    """Find the peaks of the score image and measure them on the difference, the science image and the template."""
-    image = read_difference(unit["path"])
-    return Outputs(rows={"dia_source": measure_difference(image, unit, inputs, config)}, n_pix=image.difference.size)
-
-
 def measure_difference(image, unit, inputs, config):
     """Return the columns of the sources of a difference image, read from a file or just made."""
     ny, nx = image.difference.shape
@@ -88,7 +81,7 @@ def measure_difference(image, unit, inputs, config):
         threshold=config.keep_score,
         model_error=config.peak_model_error,
     )
-    spline = spline_coefficients(psf_stamps(image.psf_field, peaks.x, peaks.y))
+    spline = spline_coefficients(image.psf_field.at_many(peaks.x, peaks.y))
     planes = (image.difference, image.variance, image.mask)
     peak, score, fit = fit_peaks(
         *planes,
@@ -130,23 +123,3 @@ def measure_difference(image, unit, inputs, config):
             fraction=config.bright_star_fraction,
         ),
     }
-
-
-def psf_stamps(psf_field, x, y):
-    """Return the PSF of the difference at each place, (n, size, size)."""
-    stamps = np.empty((len(x), *psf_field.kernels.shape[2:]), np.float32)
-    for stamp, column, row in zip(stamps, x, y, strict=True):
-        stamp[:] = psf_field.at(column, row)
-    return stamps
-
-
-DETECT = Stage(
-    "detect",
-    key=("visit", "detector"),
-    version=8,
-    writes=("dia_source",),
-    unit=DetectUnit,
-    run=detect,
-    config=DetectConfig,
-    inputs=("stars",),
-)
