@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dbpipe.declared import unflatten
 from dbpipe.errors import DataError
 from dbpipe.imaging import mask as bits
 from dbpipe.imaging.clean.variance import model_variance_of_copy
 from dbpipe.imaging.injection.paint import add_point_sources
 from dbpipe.imaging.measure.detection import detect_sources
 from dbpipe.imaging.psf.spline import spline_coefficients
-from dbpipe.imaging.sources.point_fit import forced_flux
+from dbpipe.imaging.sources.point_fit import FIT_RADIUS_FWHM, forced_flux
 from dbpipe.io.difference import Difference, read_difference
 from dbpipe.io.exposure import Exposure, read_exposure
 from dbpipe.stage import Skip
@@ -22,9 +23,6 @@ from dbpipe.stages.calibrate.stage import CalibrateConfig
 from dbpipe.stages.detect.stage import DetectConfig
 from dbpipe.stages.difference.stage import DifferenceConfig, subtract_template, template_for
 from dbpipe.stages.difference.template import TemplateImage
-
-FIT_RADIUS_FWHM = 2.5
-"""Radius of the forced PSF fluxes, in FWHM."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +68,8 @@ def read_original(unit, inputs, units):
         difference_unit=units["difference"][0],
         detect_unit=units["detect"][0],
         inputs=named,
-        settings={name: _settings(kind, unit[f"{name}_settings"]) for name, kind in kinds.items()},
+        settings={name: unflatten(kind, json.loads(unit[f"{name}_settings"])) for name, kind in kinds.items()},
     )
-
-
-def _settings(kind, text):
-    """Return the settings of a stage as the record of the run has them; JSON knows no tuples."""
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(text).items()}
-    return kind(**values)
 
 
 def _columns(table):
