@@ -9,21 +9,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbpipe.errors import ConfigError
+from dbpipe.imaging.kernel.match import KernelSettings
+from dbpipe.imaging.stack.coadd import RejectionLimits
 from dbpipe.io.raw.instrument import DetectorRule, Instrument, Quantity
 from dbpipe.ranges import Range, Ranged, describe_range
 from dbpipe.runner.order import sections
+from dbpipe.stages.inject.stage import Places, Strengths
+from dbpipe.survey.settings import tables
 
 DESCRIPTIONS = (Quantity, DetectorRule, Instrument)
 COUPLED = ("keep_score", "primary_score", "grow_sigma", "seed_sigma", "snr", "dense_snr", "galaxy_fraction",
-           "bright_star_fraction", "star_fraction", "kernel_degree")  # fmt: skip
+           "bright_star_fraction", "star_fraction", "degree")  # fmt: skip
 """Settings that a rule ties to another one: alone, not every value in their range is accepted."""
 
 
 def ranged_fields():
     """Return (section name, class, field name, (kind, range)) of every plain number of the settings."""
     return [
-        (section, cls, name, (hint.__origin__, hint.__metadata__[0]))
-        for section, cls in sections().items()
+        (table, cls, name, (hint.__origin__, hint.__metadata__[0]))
+        for table, cls in tables(sections())
         for name, hint in typing.get_type_hints(cls, include_extras=True).items()
         if typing.get_origin(hint) is typing.Annotated
     ]
@@ -43,7 +47,7 @@ def test_no_number_is_without_a_range():
     """A number in a section of the settings, or in an instrument description, says what it may be."""
     bare = [
         f"{cls.__name__}.{name}"
-        for cls in (*sections().values(), *DESCRIPTIONS)
+        for cls in (*(cls for _, cls in tables(sections())), *DESCRIPTIONS)
         for name, hint in typing.get_type_hints(cls, include_extras=True).items()
         if bare_numbers(hint) or not issubclass(cls, Ranged)
     ]
@@ -103,17 +107,16 @@ def test_a_description_takes_no_number_that_is_none(value):
 
 def test_rules_between_settings_are_kept():
     """Two settings that contradict each other are refused by name."""
-    found = sections()
     with pytest.raises(ConfigError, match="keep_score = 6.0: must be at most primary_score = 5.0"):
-        found["detect"](keep_score=6.0)
+        sections()["detect"](keep_score=6.0)
     with pytest.raises(ConfigError, match="grow_sigma = 5.0: must be at most seed_sigma"):
-        found["coadd"](grow_sigma=5.0)
+        RejectionLimits(grow_sigma=5.0)
     with pytest.raises(ConfigError, match="star_fraction = 1.5: must be at most 1"):
-        found["inject"](galaxy_fraction=0.5, bright_star_fraction=0.5, star_fraction=0.5)
+        Places(galaxy_fraction=0.5, bright_star_fraction=0.5, star_fraction=0.5)
     with pytest.raises(ConfigError, match="dense_snr = "):
-        found["inject"](dense_snr=(8.0, 3.0))
-    with pytest.raises(ConfigError, match="kernel_degree has 4 entries"):
-        found["difference"](kernel_degree=(6, 4, 2, 1))
+        Strengths(dense_snr=(8.0, 3.0))
+    with pytest.raises(ConfigError, match="degree has 4 entries"):
+        KernelSettings(degree=(6, 4, 2, 1))
 
 
 def test_ranges_hold_in_lists_tables_and_alternatives():

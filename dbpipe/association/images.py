@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ from dbpipe.catalog.store.connection import transaction
 from dbpipe.catalog.store.lent import execute_with, fetch_with
 from dbpipe.catalog.work import units
 from dbpipe.catalog.work.offer import find_where
+from dbpipe.declared import flatten
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def count_due(connection, config):
 
 def find_due(connection, config, where=None, *, retry_failed=False):
     """Return the images to take out and those to link, two lists."""
-    settings = json.dumps([VERSION, asdict(config)], sort_keys=True)
+    settings = json.dumps([VERSION, flatten(config)], sort_keys=True)
     rows = fetch_table(connection, query("due"), {"settings": settings, "retry_failed": retry_failed})
     chosen = find_where(connection, rows, where) if where is not None else None
     due = [

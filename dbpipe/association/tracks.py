@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from dbpipe.association.sources import LINKED, NONE, Change, join_in_time, no_sources, query, take, to_columns
 from dbpipe.catalog.store.lent import fetch_with
-from dbpipe.sky.linking.tracklets import Moving, find_tracklets
+from dbpipe.sky.linking.tracklets import find_tracklets
 
 
 def nights_to_search(change):
@@ -46,17 +46,8 @@ def find_tracks(tiles, config, nights, change):
     rows = []
     for night in nights:
         chosen = np.flatnonzero(links["night"] == night)
-        rows += _tracks_of_night(take(links, chosen), chosen, links, night=int(night), moving=_moving(config))
+        rows += _tracks_of_night(take(links, chosen), chosen, links, night=int(night), config=config)
     return _with_links(change, lone, others, links), rows
-
-
-def _moving(config):
-    return Moving(
-        max_rate_deg_per_day=config.max_rate_deg_per_day,
-        max_gap_h=config.max_gap_h,
-        min_detections=config.min_tracklet_sources,
-        floor_arcsec=config.position_floor_arcsec,
-    )
 
 
 def _with_links(change, lone, others, links):
@@ -95,10 +86,13 @@ def _lone_of_nights(tiles, nights, change):
     return join_in_time(nothing, found | {"is_old": np.ones(len(found["ra"]), bool)})
 
 
-def _tracks_of_night(source, chosen, links, *, night, moving):
+def _tracks_of_night(source, chosen, links, *, night, config):
     """Find the tracks of a night, note them in ``links``, and return them as rows."""
     time_d, position_err = source["midpoint_mjd_tai"], np.sqrt(0.5 * (source["ra_err"] ** 2 + source["dec_err"] ** 2))
-    found = find_tracklets(time_d, source["ra"], source["dec"], position_err, moving=moving)
+    found = find_tracklets(
+        time_d, source["ra"], source["dec"], position_err,
+        floor_arcsec=config.position_floor_arcsec, moving=config.moving,
+    )  # fmt: skip
     rows = []
     for k, line in enumerate(found.members):
         tracklet_id = int(source["dia_source_id"][line[0]])

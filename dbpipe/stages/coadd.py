@@ -2,12 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 from scipy import ndimage
 
-from dbpipe.errors import ConfigError
+from dbpipe.declared import group
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging.clean.sky_structure import follow_structure, structure_image
 from dbpipe.imaging.stack.coadd import (
@@ -21,7 +20,7 @@ from dbpipe.imaging.stack.coadd import (
     weighted_mean,
 )
 from dbpipe.io.planes import Planes, read_planes
-from dbpipe.ranges import Range, Ranged
+from dbpipe.ranges import Ranged
 from dbpipe.sky.skymap import Tract, patch_wcs
 from dbpipe.sky.window import Window
 from dbpipe.stage import Outputs, Skip, Stage
@@ -35,21 +34,7 @@ N_MATCH = 3
 class CoaddConfig(Ranged):
     """Settings of the coadd stage."""
 
-    seed_sigma: Annotated[float, Range(at_least=2.0, at_most=1000.0)] = 4.0
-    """Deviation from the median of the inputs that makes a pixel suspect, in standard deviations."""
-    grow_sigma: Annotated[float, Range(at_least=0.5, at_most=1000.0)] = 1.5
-    """Deviation of the pixels that belong to a suspect one, in standard deviations."""
-    min_contrast: Annotated[float, Range(at_least=0.0, at_most=1000.0)] = 3.0
-    """Smallest deviation relative to the median flux beneath; variables and supernovae in their hosts are fainter."""
-    max_witness_gap_day: Annotated[float, Range(at_least=0.0, at_most=36525.0)] = 2.0
-    """A point source is an artefact if half of the inputs at most this far in time from the one with it lack it."""
-    trail_length_fwhm: Annotated[float, Range(at_least=2.0, at_most=1000.0)] = 8.0
-    """What is longer than this is an artefact in any case."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.grow_sigma > self.seed_sigma:
-            raise ConfigError(f"grow_sigma = {self.grow_sigma}: must be at most seed_sigma = {self.seed_sigma}")
+    rejection: RejectionLimits = group(RejectionLimits, prefix="")
 
 
 @dataclass(frozen=True)
@@ -185,14 +170,7 @@ def _read_stack(warps, window):
 
 
 def _rejected(unit, warps, window, stack, usable, median, count, config):
-    limits = RejectionLimits(
-        seed_sigma=config.seed_sigma,
-        grow_sigma=config.grow_sigma,
-        min_contrast=config.min_contrast,
-        reach_pix=math.ceil(unit["target_fwhm_pix"]),
-        max_witness_gap_day=config.max_witness_gap_day,
-        trail_length_pix=config.trail_length_fwhm * unit["target_fwhm_pix"],
-    )
+    limits, fwhm_pix = config.rejection, unit["target_fwhm_pix"]
     mjd = [w.row["midpoint_mjd_tai"] for w in warps]
     deviant, trail = np.zeros((2, *stack.shape), bool)
     bits = [_read_plane(w, "MASK", window) for w in warps]
@@ -201,10 +179,12 @@ def _rejected(unit, warps, window, stack, usable, median, count, config):
         variance = _read_plane(w, "VARIANCE", window)
         halo, saturated = ((bits[k] & bit) != 0 for bit in (planes.NEAR_SATURATED, planes.SATURATED))
         halo = fixed_halos(
-            halo | saturated, saturated, shown, number=k, mjd=mjd, max_gap_day=config.max_witness_gap_day
+            halo | saturated, saturated, shown, number=k, mjd=mjd, max_gap_day=limits.max_witness_gap_day
         )
-        clear = usable[k] & ~ndimage.maximum_filter(halo, 2 * math.ceil(4.0 * unit["target_fwhm_pix"]) + 1)
-        deviant[k], trail[k] = find_deviant(stack[k], variance, clear, median=median, count=count, limits=limits)
+        clear = usable[k] & ~ndimage.maximum_filter(halo, 2 * math.ceil(4.0 * fwhm_pix) + 1)
+        deviant[k], trail[k] = find_deviant(
+            stack[k], variance, clear, median=median, count=count, fwhm_pix=fwhm_pix, limits=limits
+        )
     keep_artefacts(deviant, trail, usable, mjd=mjd, limits=limits)
     return deviant
 

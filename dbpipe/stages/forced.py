@@ -8,16 +8,18 @@ function of the image and of the places in a group of neighbours alone.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 
+from dbpipe.declared import flatten
 from dbpipe.imaging import mask as bit
 from dbpipe.imaging.psf.shapes import psf_size
 from dbpipe.imaging.psf.spline import spline_coefficients
 from dbpipe.imaging.sources.forced_fit import find_groups, joint_flux
+from dbpipe.imaging.sources.point_fit import FIT_RADIUS_FWHM
 from dbpipe.io.difference import read_difference
 from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.healpix import hpx29, place_centres, place_pixels
@@ -33,7 +35,7 @@ _VERSION = 1
 class ForcedConfig(Ranged):
     """Settings of the forced stage."""
 
-    fit_radius_fwhm: Annotated[float, Range(at_least=0.5, at_most=10.0)] = 2.5
+    fit_radius_fwhm: Annotated[float, Range(at_least=0.5, at_most=10.0)] = FIT_RADIUS_FWHM
     """Radius of the PSF fit, in FWHM."""
     blend_fwhm: Annotated[float, Range(at_least=0.0, at_most=10.0)] = 2.5
     """Objects closer to each other than this are fitted together, in FWHM."""
@@ -53,7 +55,7 @@ def forced(unit, inputs, config):
 
 def measured_with(unit, config):
     """Return the hash of what a measurement depends on besides the places."""
-    whole = [_VERSION, asdict(config), unit["sha256"], unit["calexp_sha256"]]
+    whole = [_VERSION, flatten(config), unit["sha256"], unit["calexp_sha256"]]
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 

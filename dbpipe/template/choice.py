@@ -9,7 +9,7 @@ are matched to.
 import logging
 import math
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from dbpipe.catalog.store.connection import is_disk_failure, transaction
 from dbpipe.catalog.store.lent import execute_with
 from dbpipe.catalog.store.undisturbed import undisturbed
 from dbpipe.catalog.work import units
+from dbpipe.declared import flatten
 from dbpipe.errors import ConfigError, TransientError
 from dbpipe.failures import DATA, MAX_RUN, Failure, failure_of, stops_run
 from dbpipe.template.cuts import Cut, choose, model_psf, weigh
@@ -227,7 +228,7 @@ def _targets(connection, band):
 
 
 def _propose(connection, config, target, how, value):
-    parameters = {"tract": target["tract"], "band": target["band"], **asdict(config)}
+    parameters = {"tract": target["tract"], "band": target["band"], **flatten(config)}
     candidates = fetch_table(connection, _query("candidates"), parameters)
     rows = candidates.to_pylist()
     weighed = weigh(rows) if how in ("auto", "quantile") else []
@@ -281,7 +282,7 @@ def _cut(connection, how, value, weighed, config, candidates):
         ].as_py()
         if limit is not None:
             return Cut(limit)
-    limits = {name: getattr(config, name) for name in ("max_sharpening", "min_input", "min_gain_mag")}
+    limits = {name: getattr(config.auto, name) for name in ("max_sharpening", "min_input", "min_gain_mag")}
     chosen = choose(weighed, candidates, **limits)
     return None if chosen is None else chosen[0]
 
@@ -334,7 +335,7 @@ def predict(connection, config):
 
 
 def _predict_one(connection, config, target, _run_id=None):
-    parameters = {"tract": target["tract"], "band": target["band"], **asdict(config)}
+    parameters = {"tract": target["tract"], "band": target["band"], **flatten(config)}
     candidates = fetch_table(connection, _query("candidates"), parameters).to_pylist()
     inputs = fetch_table(connection, _query("inputs"), {"template_id": target["template_id"]}).to_pylist()
     chosen = {_identity(row) for row in inputs if row["selected"]}

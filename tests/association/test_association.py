@@ -8,6 +8,7 @@ from toy_catalog import detect, empty_catalog
 from dbpipe.association import AssociateConfig, associate, count_due
 from dbpipe.catalog.sql.queries import load_named
 from dbpipe.catalog.work.offer import Options
+from dbpipe.declared import unflatten
 from dbpipe.runner.report import Report
 from dbpipe.sky.sphere import separation_deg
 
@@ -43,7 +44,9 @@ def displaced(ra0, dec0, east, north):
 
 def run(catalog, **settings):
     """Link what is due; the catalogue is healthy afterwards."""
-    verdicts, n_removed = associate(catalog, AssociateConfig(**settings), run_id=1, options=Options(), report=Report())
+    verdicts, n_removed = associate(
+        catalog, unflatten(AssociateConfig, settings), run_id=1, options=Options(), report=Report()
+    )
     assert [name for name, query in RULES.items() if catalog.sql(query).fetchall()] == []
     return len(verdicts), n_removed
 

@@ -46,6 +46,7 @@ from dbpipe.constants import FWHM_PER_SIGMA, robust_sigma
 from dbpipe.imaging import mask as bits
 from dbpipe.imaging.convolve import KernelField, block_centres
 from dbpipe.imaging.difference.score import blank_statistics, score_image
+from dbpipe.imaging.kernel import match
 from dbpipe.imaging.noise import kernel_transfer
 from dbpipe.imaging.sources.peaks import find_peaks, score_response
 from dbpipe.simulate.camera.exposure import simulate_exposure
@@ -130,7 +131,8 @@ def calibrate_pair(pair):
 def run_dbpipe(science, template, stars, convolve):
     """Subtract with dbpipe."""
     start = time.process_time()
-    result, _, unusable = subtract_sides(science, template, stars=stars, control_fraction=0.0, convolve=convolve)
+    match.MIN_STAR_CONTROL = len(stars) + 1  # HOTPANTS fits all of them
+    result, _, unusable = subtract_sides(science, template, stars=stars, convolve=convolve)
     cpu_s = time.process_time() - start
     name = f"dbpipe {convolve} ({result.convolved[0]})"
     return Result(name, result.difference, result.variance, unusable, result.whitening.psf, cpu_s)

@@ -37,7 +37,20 @@ from dbpipe.survey import CATALOG, Survey
 
 MAIN = "from dbpipe.cli import main\nif __name__ == '__main__': main()"
 DBPIPE = [sys.executable, "-c", MAIN]
-LATER = [sys.executable, "-c", f"import sys, upgrades\nupgrades.use(sys.argv.pop(1))\n{MAIN}"]
+LATER_MAIN = """
+import sys
+from dbpipe.cli import main
+from dbpipe.cli.terminal.stop import Stopped, listening
+if __name__ == '__main__':
+    try:
+        with listening():
+            import upgrades
+            upgrades.use(sys.argv.pop(1))
+    except Stopped as stop:
+        sys.exit(128 + stop.args[0])
+    main()
+"""
+LATER = [sys.executable, "-c", LATER_MAIN]
 """A dbpipe with the migrations of a folder."""
 N_VISIT = {"r": 4}
 N_FIRST_NIGHT = 3

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from dbpipe.constants import robust_sigma
+from dbpipe.declared import unflatten
 from dbpipe.imaging import mask as bits
 from dbpipe.imaging.clean.background import fit_background
 from dbpipe.imaging.difference.decorrelate import FFT_SIZE
@@ -66,13 +67,13 @@ def calibrate_side(raw, *, bleed="none", n_star_max=400, **settings):
     n_star_max : int
     settings : of `CalibrateConfig`
     """
-    config = CalibrateConfig(**settings)
+    config = unflatten(CalibrateConfig, settings)
     pixels = clean_pixels(raw, bleed, config)
     detections = detect_sources(pixels.image, pixels.variance, pixels.is_bad, threshold_sigma=config.detection_sigma)
     pixels, candidates = flag_after_detection(pixels, detections, config)
     measured = characterize(
-        pixels.image, pixels.variance, pixels.unusable, candidates=candidates, size=config.psf_size_pix,
-        degree_max=config.psf_degree_max, n_star_max=config.psf_star_max,
+        pixels.image, pixels.variance, pixels.unusable, candidates=candidates, size=config.psf.size_pix,
+        degree_max=config.psf.degree_max, n_star_max=config.psf.star_max,
     )  # fmt: skip
     ny, nx = pixels.image.shape
     fwhm_pix = measure_psf(measured.psf.at((nx - 1) / 2, (ny - 1) / 2)).fwhm_pix
@@ -80,7 +81,7 @@ def calibrate_side(raw, *, bleed="none", n_star_max=400, **settings):
     # the conditions of the queries called "stars" and "bright_stars" of the stage difference
     saturated = touches((pixels.mask & bits.SATURATED) != 0, x, y, radius_pix=fwhm_pix)
     spoilt = touches(pixels.unusable, x, y, radius_pix=fwhm_pix) | ~is_inside(
-        (ny, nx), x, y, margin_pix=config.psf_size_pix // 2
+        (ny, nx), x, y, margin_pix=config.psf.size_pix // 2
     )
     snr = np.nan_to_num(measured.psf_flux / measured.psf_flux_err)
     alone = ~(detections.is_deblended | (candidates.share > 0.1))

@@ -11,6 +11,7 @@ import pytest
 from starfield import moffat_stamp, star_field
 
 from dbpipe.constants import flux_njy
+from dbpipe.declared import unflatten
 from dbpipe.errors import DataError
 from dbpipe.imaging.psf.model import measure_psf
 from dbpipe.io.raw.image import RawImage
@@ -73,7 +74,7 @@ def scene():
 def _run(monkeypatch, raw, refcat, n_catalogue_star=70, **config):
     monkeypatch.setattr(stage, "load_instrument", lambda name: type("Instrument", (), {"bleed": "rows"}))
     monkeypatch.setattr(stage, "read_raw", lambda path, instrument, max_mib: raw)
-    return calibrate(_unit(n_catalogue_star), {"refcat": refcat}, CalibrateConfig(**config))
+    return calibrate(_unit(n_catalogue_star), {"refcat": refcat}, unflatten(CalibrateConfig, config))
 
 
 def test_a_field_across_ra_zero_is_calibrated(monkeypatch, scene):

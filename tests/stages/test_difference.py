@@ -5,7 +5,9 @@ import pytest
 from sky_patch import NJY_PER_E, TRACT, coadd_warps, difference_inputs, make_exposure, warp_unit
 
 from dbpipe.errors import DataError
+from dbpipe.imaging.kernel.match import KernelSettings
 from dbpipe.imaging.mask import UNUSABLE, grow_bits
+from dbpipe.imaging.stack.coadd import RejectionLimits
 from dbpipe.io.difference import read_difference
 from dbpipe.io.exposure import read_exposure
 from dbpipe.sky.skymap import patch_wcs
@@ -65,7 +67,7 @@ def subtracted(exposures):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         inputs = inputs_of_the_first(exposures, 0, "subtracted.fits")
-        made = difference(units[0], inputs, DifferenceConfig(kernel_order=0))
+        made = difference(units[0], inputs, DifferenceConfig(kernel=KernelSettings(order=0)))
         made.files["diffim"].write("diffim.fits")
         return made, read_difference("diffim.fits")
 
@@ -77,7 +79,7 @@ def template_of(unit, inputs):
 
 def test_the_template_is_as_if_the_exposure_had_never_been(exposures):
     """Taken out of the coadd, an exposure leaves the template of the others: images, variances, weights and noise."""
-    keep_all = CoaddConfig(seed_sigma=1000.0)  # which artefacts are found may depend on who looks
+    keep_all = CoaddConfig(RejectionLimits(seed_sigma=1000.0))  # which artefacts are found may depend on who looks
     unit = exposures[1][0]
     left, never = (template_of(unit, inputs_of_the_first(exposures, k, f"from-{k}.fits", keep_all)) for k in (0, 1))
     # interpolation reads two pixels beyond those whose mask it hands on
@@ -143,7 +145,7 @@ def test_rows_name_the_inputs_of_the_template(subtracted):
 def test_an_exposure_outside_of_the_template_takes_nothing_out(exposures):
     """Without a warp of its own the exposure is subtracted from the whole template."""
     inputs = inputs_of_the_first(exposures, 1, "others.fits")
-    made = difference(exposures[1][0], inputs, DifferenceConfig(kernel_order=0))
+    made = difference(exposures[1][0], inputs, DifferenceConfig(kernel=KernelSettings(order=0)))
     assert not made.rows["diffim"][0]["leave_one_out"]
 
 

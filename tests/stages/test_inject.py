@@ -1,7 +1,6 @@
 """The inject stage: sources of known flux go through difference and detect, and nothing else does."""
 
 import json
-from dataclasses import asdict
 
 import duckdb
 import numpy as np
@@ -11,17 +10,22 @@ from sky_patch import NJY_PER_E, coadd_warps, difference_inputs, make_exposure, 
 
 from dbpipe.catalog.sql.queries import directory
 from dbpipe.catalog.work.offer import stage_queries
+from dbpipe.declared import flatten, unflatten
 from dbpipe.io.difference import read_difference
 from dbpipe.stage import Skip
 from dbpipe.stages.calibrate.stage import CalibrateConfig
 from dbpipe.stages.detect import DETECT, detect
 from dbpipe.stages.difference import DIFFERENCE, difference
-from dbpipe.stages.inject.stage import INJECT, InjectConfig, inject
+from dbpipe.stages.inject.stage import INJECT, InjectConfig, Places, Strengths, inject
 from dbpipe.stages.shared.detection import DetectConfig
 from dbpipe.stages.shared.subtraction import DifferenceConfig
 
 FWHM = [4.6, 4.0, 4.3]
-CONFIG = InjectConfig(rounds=2, spacing_fwhm=15.0, snr=(4.0, 40.0), dense_snr=(10.0, 30.0), kernel_star_fraction=0.5)
+CONFIG = InjectConfig(
+    rounds=2,
+    place=Places(spacing_fwhm=15.0, kernel_star_fraction=0.5),
+    strength=Strengths(snr=(4.0, 40.0), dense_snr=(10.0, 30.0)),
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +39,7 @@ def made(tmp_path_factory):
         warps = [warp_unit(unit) for unit in units]
         x, y = exposures[0][1:]
         named = difference_inputs(units[0], units, warps, coadd_warps(units, warps), x, y)
-        outputs = difference(units[0], named, DifferenceConfig(kernel_order=0))
+        outputs = difference(units[0], named, unflatten(DifferenceConfig, {"kernel_order": 0}))
         outputs.files["diffim"].write("diffim.fits")
         numbers = outputs.rows["diffim"][0] | {
             "path": "diffim.fits",
@@ -48,9 +52,9 @@ def made(tmp_path_factory):
     unit = {
         "visit": 0, "detector": 0, "band": "r", "template_id": 1, "path": "diffim.fits", "sha256": "0" * 64,
         "njy_per_e": NJY_PER_E, "difference_version": DIFFERENCE.version, "detect_version": DETECT.version,
-        "difference_settings": json.dumps(asdict(DifferenceConfig(kernel_order=0))),
-        "detect_settings": json.dumps(asdict(DetectConfig())),
-        "calibrate_settings": json.dumps(asdict(CalibrateConfig())),
+        "difference_settings": json.dumps(flatten(unflatten(DifferenceConfig, {"kernel_order": 0}))),
+        "detect_settings": json.dumps(flatten(DetectConfig())),
+        "calibrate_settings": json.dumps(flatten(CalibrateConfig())),
     }  # fmt: skip
     n = len(x)
     static = {"x": x, "y": y, "kind": ["star"] * n, "size_pix": [2.0] * n, "is_clean": [True] * n}
@@ -119,7 +123,7 @@ def test_sources_are_apart_and_of_all_kinds(sources):
     for copy in (0, 1):
         x, y = (sources[name][sources["round"] == copy] for name in "xy")
         distance = np.hypot(x[:, None] - x, y[:, None] - y) + 1e3 * np.eye(len(x))
-        assert distance.min() >= CONFIG.separation_fwhm * FWHM[0]
+        assert distance.min() >= CONFIG.place.separation_fwhm * FWHM[0]
     assert {"blank", "star", "bright_star"} <= set(sources["place"])
     assert sources["number"].tolist() == list(range(len(sources["x"])))
 

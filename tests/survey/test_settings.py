@@ -6,9 +6,20 @@ from typing import Annotated, Literal
 
 import pytest
 
+from dbpipe.declared import group
 from dbpipe.errors import ConfigError
 from dbpipe.ranges import Range, Ranged
 from dbpipe.survey.settings import default_text, document, read_settings
+
+
+@dataclass(frozen=True)
+class Edge(Ranged):
+    """What is left out."""
+
+    width_pix: Annotated[float, Range(at_least=0.0, at_most=9.0)] = 1.0
+    """How wide [pix]."""
+    side: Literal["all", "top"] = "all"
+    """Where."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,7 @@ class KernelConfig(Ranged):
     """Band -> column."""
     fast: bool = True
     """Be quick."""
+    edge: Edge = group(Edge, width_pix="edge_pix")
 
 
 SECTIONS = {"kernel": KernelConfig}
@@ -63,7 +75,7 @@ def test_values_come_with_their_type(tmp_path):
         ("[kernel]\norder = true", "expected a whole number, got bool"),
         ('[kernel]\nwidth = "2"', "expected a number, got str"),
         ("[kernel]\nfast = 1", "expected true or false, got int"),
-        ('[kernel]\nside = "both"', "expected one of 'auto', 'science'"),
+        ('[kernel]\nside = "both"', "expected one of auto, science"),
         ('[kernel]\nsigmas = [1, "a"]', "expected a number"),
         ("[kernel]\norder = -1", r"\[kernel\] order = -1: must be a whole number, 0 to 4 \(the default is 2\)"),
         ("[kernel]\norder = 9", "order = 9: must be a whole number, 0 to 4"),
@@ -76,6 +88,15 @@ def test_values_come_with_their_type(tmp_path):
         ("[kernel]\nsigmas = [1, 11]", r"sigmas\[1\] = 11.0: must be a number, above 0 and at most 10"),
         ("[kernel]\nlimit = -1", "limit = -1.0: must be a number, at least 0"),
         ("kernel = 2", "is a section"),
+        ("[kernel]\nedge = 2", r"\[kernel.edge\] is a table; write \[kernel.edge\] on a line of its own"),
+        ("[kernel]\nedge_pix = 2", r"\[kernel\] edge_pix is now \[kernel.edge\] width_pix"),
+        ("[kernel]\nedge_side = 'top'", r"\[kernel\] edge_side is now \[kernel.edge\] side"),
+        ("[kernel]\nedge_sides = 2", r"unknown key edge_sides; did you mean \[kernel.edge\] side\?"),
+        ("[kernel]\nwidth_pixel = 2", r"unknown key width_pixel; did you mean \[kernel.edge\] width_pix\?"),
+        ("[kernel.edge]\nwidth_pixel = 2", r"\[kernel.edge\]: unknown key width_pixel; did you mean width_pix\?"),
+        ("[kernel.edge]\nside = 'left'", r"\[kernel.edge\] side = 'left': expected one of all, top"),
+        ("[kernel.edge]\nwidth_pix = 10", r"\[kernel.edge\] width_pix = 10.0: must be a number, 0 to 9"),
+        ("[kernel.egde]\nwidth_pix = 1", r"\[kernel\]: unknown key egde; did you mean edge\?"),
         ("[kernel", "is not valid TOML"),
     ],
 )
@@ -94,6 +115,7 @@ def test_a_missing_file_is_no_survey(tmp_path):
 def test_the_default_file_explains_every_setting_and_changes_nothing(tmp_path):
     """The file that init writes holds the text of every setting, gives the defaults, and is right when uncommented."""
     text = default_text(SECTIONS, "Heading")
+    assert "\n[kernel.edge]\n# What is left out.\n# How wide [pix].\n# width_pix = 1.0  # 0 to 9\n" in text
     assert "# Degree of the spatial variation.\n# order = 2  # 0 to 4\n" in text
     assert read(tmp_path, text)["kernel"] == KernelConfig()
     lines = [line.removeprefix("# ") if " = " in line and "(unset)" not in line else line for line in text.splitlines()]

@@ -10,6 +10,7 @@ import pytest
 
 import dbpipe
 from dbpipe import cli
+from dbpipe.declared import flatten
 from dbpipe.errors import ConfigError
 from dbpipe.runner import order
 from dbpipe.survey import Survey
@@ -74,7 +75,7 @@ def test_a_survey_is_made_once(tmp_path):
         dbpipe.open(tmp_path)
     with dbpipe.open(tmp_path / "s") as survey:
         assert survey.sql("SELECT 1 + $n AS two", n=1).fetchall() == [(2,)]
-        assert survey.settings.as_dict() == {name: vars(section()) for name, section in order.sections().items()}
+        assert survey.settings.as_dict() == {name: flatten(section()) for name, section in order.sections().items()}
 
 
 def test_an_unknown_setting_is_an_error(tmp_path):

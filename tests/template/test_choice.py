@@ -9,7 +9,7 @@ from dbpipe.catalog.store.rekey import put_back, rekeying
 from dbpipe.errors import ConfigError
 from dbpipe.publish.write import apply_views
 from dbpipe.template import choice as templates
-from dbpipe.template.decision import TemplateConfig
+from dbpipe.template.decision import AutoCut, TemplateConfig, Veto
 
 FWHM = [5.6, 3.4, 4.1, 3.5, 3.8, 4.85, 3.6, 4.5]
 """Of visits 0 to 7, native pixels."""
@@ -85,11 +85,11 @@ def test_auto_takes_the_sharpest_cut_that_is_deep(database):
     """The model PSF keeps within what the sharpest exposure can bear, and no other cut allowed is deeper."""
     decision = propose(database, auto=True)
     sharpest = min(FWHM) - 0.1
-    assert decision.target_fwhm_pix * 0.16 / 0.2 <= CONFIG.max_sharpening * sharpest
+    assert decision.target_fwhm_pix * 0.16 / 0.2 <= CONFIG.auto.max_sharpening * sharpest
     assert [row["n_input"] for row in decision.curve if row["quantity"] is None] == list(range(2, 9))
-    allowed = [row for row in decision.curve if row["target_fwhm_pix"] <= CONFIG.max_sharpening * sharpest]
+    allowed = [row for row in decision.curve if row["target_fwhm_pix"] <= CONFIG.auto.max_sharpening * sharpest]
     deepest = max(row["predicted_depth_mag"] for row in allowed)
-    assert decision.predicted_depth_mag >= deepest - CONFIG.min_gain_mag
+    assert decision.predicted_depth_mag >= deepest - CONFIG.auto.min_gain_mag
     assert chosen(decision) == set(np.argsort(FWHM)[: decision.n_input].tolist())
     (taken,) = (row for row in decision.curve if row["is_chosen"])
     assert decision.how_value == f"psf_fwhm_det_pix <= {taken['max_psf_fwhm_pix']:.4f}"
@@ -102,7 +102,11 @@ def test_auto_leaves_out_what_would_widen_the_model(database):
     database.execute("UPDATE calexp SET psf_fwhm_pix = 4 + 0.01 * visit, psf_fwhm_det_pix = psf_fwhm_pix")
     database.execute("UPDATE calexp SET psf_effective_area_pix = 36")
     database.execute("UPDATE calexp SET psf_e1 = 0.3 WHERE visit % 2 = 0")
-    decision = propose(database, TemplateConfig(max_sharpening=1.05, min_input=2, max_ellipticity=0.4), auto=True)
+    decision = propose(
+        database,
+        TemplateConfig(auto=AutoCut(max_sharpening=1.05, min_input=2), veto=Veto(max_ellipticity=0.4)),
+        auto=True,
+    )
     rows = {row["visit"]: row for row in decision.exposures}
     assert chosen(decision) == {1, 3, 5} and rows[2]["reason"] == "ellipticity 0.3, the limit is 0"
     assert decision.target_fwhm_pix * 0.16 / 0.2 == pytest.approx(np.sqrt(4.01 * 4.05))

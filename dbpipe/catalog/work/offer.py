@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 import duckdb
@@ -15,6 +15,7 @@ from dbpipe.catalog.sql.questions import check_condition
 from dbpipe.catalog.store.connection import only_reading
 from dbpipe.catalog.store.lent import lent
 from dbpipe.catalog.work import units
+from dbpipe.declared import flatten
 from dbpipe.errors import CatalogError, ConfigError
 
 
@@ -113,7 +114,7 @@ def _task(stage, row, config):
     if missing:
         raise CatalogError(f"the work query of {stage.name} gives no whole number or text for its key {missing[0]}")
     made_from = {name: value for name, value in row.items() if name not in stage.address}
-    whole = {"row": made_from, "config": asdict(config), "version": stage.version}
+    whole = {"row": made_from, "config": flatten(config), "version": stage.version}
     text = json.dumps(whole, sort_keys=True, separators=(",", ":"), default=str)
     key = units.format_key({name: row[name] for name in stage.key})
     return Task(row, key, hashlib.sha256(text.encode()).hexdigest())

@@ -9,6 +9,7 @@ from dbpipe.catalog import migrations
 from dbpipe.catalog.store import connection
 from dbpipe.cli.commands.work import Overwrite, SurveyArgument
 from dbpipe.cli.terminal.console import console, finite, print_table, reading
+from dbpipe.declared import value_at
 from dbpipe.errors import ConfigError
 from dbpipe.runner import order
 from dbpipe.survey import SETTINGS
@@ -77,7 +78,8 @@ def config(
     settings = read_settings(None if survey is None else survey / SETTINGS, sections)
     rows = []
     for item in document(sections):
-        value = getattr(settings[item.section], item.name)
+        section, *tables = item.section.split(".")
+        value = value_at(settings[section], (*tables, item.name))
         star = "" if value == item.default else " *"
         rows.append((item.section, item.name, format_value(value) + star, item.allowed, " ".join(item.text.split())))
     print_table(("section", "setting", "value", "allowed", "explanation"), rows)

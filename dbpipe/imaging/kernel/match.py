@@ -2,36 +2,53 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 
 from dbpipe.constants import FWHM_PER_SIGMA
-from dbpipe.errors import DataError
+from dbpipe.errors import ConfigError, DataError
 from dbpipe.imaging.kernel.basis import make_basis
 from dbpipe.imaging.kernel.choice import choose_kernel
 from dbpipe.imaging.kernel.equations import star_equations
 from dbpipe.imaging.kernel.fit import fit_kernel
 from dbpipe.imaging.kernel.start import fit_start_kernel, no_start
+from dbpipe.ranges import Range, Ranged
 
 MAX_MATCH_RESIDUAL = 0.05
 """Error of the PSF match, rms over rms, up to which the template is convolved.  The noise of the result is white then,
 and a mild sharpening is as clean as a blurring; what cannot be sharpened so well would ring."""
 MAX_START_RESIDUAL = 0.15
 """Error of the PSF match beyond which the kernel is fitted without a start from the PSF models."""
+MIN_STAR_CONTROL = 15
+"""With fewer stars than this all of them are fitted, and none tells how good the fit is."""
+CONTROL_STEP = 5
+"""Every such star, by brightness, is left out of the fit, to tell how good it is."""
 
 
 @dataclass(frozen=True)
-class KernelSettings:
+class KernelSettings(Ranged):
     """How the matching kernel is made."""
 
-    degree: tuple = (6, 4, 2)
-    order: int = 2
-    sum_order: int = 0
-    background_order: int = 1
-    max_size_pix: int = 51
-    flux_floor: float = 0.005
-    control_fraction: float = 0.2
-    convolve: str = "auto"
+    degree: tuple[Annotated[int, Range(at_least=0, at_most=8)], ...] = (6, 4, 2)
+    """Polynomial degrees of the three Gaussians of the matching kernel."""
+    order: Annotated[int, Range(at_least=0, at_most=4)] = 2
+    """Degree of the kernel's variation over the image."""
+    sum_order: Annotated[int, Range(at_least=0, at_most=4)] = 0
+    """Degree of the variation of the flux ratio over the image."""
+    background_order: Annotated[int, Range(at_least=0, at_most=4)] = 1
+    """Degree of the differential background."""
+    max_size_pix: Annotated[int, Range(at_least=11, at_most=101)] = 51
+    """Largest side of the kernel, in pixels."""
+    flux_floor: Annotated[float, Range(at_least=0.0, at_most=0.5)] = 0.005
+    """Model error of bright stars in the fit, as a fraction of their flux."""
+    convolve: Literal["auto", "template", "science"] = "auto"
+    """Which side to convolve."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 1 <= len(self.degree) <= 3:
+            raise ConfigError(f"degree has {len(self.degree)} entries: must be 1 to 3, one per Gaussian")
 
 
 def choose_direction(science, template, *, settings):
@@ -121,9 +138,9 @@ def fit_match(reference, target, unusable, *, star_x, star_y, basis, start, powe
     )
     n_inside = int(inside.sum())
     is_control = np.zeros(n_inside, bool)
-    if n_inside >= 15 and settings.control_fraction > 0:
+    if n_inside >= MIN_STAR_CONTROL:
         # every k-th of the stars ordered by brightness: control and fit see the same fluxes
-        is_control[2 :: max(2, round(1.0 / settings.control_fraction))] = True
+        is_control[2::CONTROL_STEP] = True
     common = {
         "shape": shape,
         "sum_order": settings.sum_order,

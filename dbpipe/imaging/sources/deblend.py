@@ -8,6 +8,7 @@ matrix, delta chi2 = (t.r)^2 / (t.t - a N^-1 a). The best place is then fitted j
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -15,6 +16,7 @@ from scipy.spatial import cKDTree
 from dbpipe.compiled import njit
 from dbpipe.imaging.psf.spline import cholesky_invert, render
 from dbpipe.imaging.sources.blend_fit import cut_group, fill_design, fit_blend, solve_fluxes
+from dbpipe.ranges import Range, Ranged
 
 _PRICE = 3.0
 """Expected fall of chi2 by three parameters that fit noise."""
@@ -24,22 +26,25 @@ _MAX_NEW = 3
 _MAX_MEMBERS = 5
 _SINGULAR = 0.02
 """Smallest part of a trial source that the fitted ones must leave."""
+_MIN_SNR = 2.5
+"""Smallest fitted flux over its error, of either source: below, the shares of the two are not known."""
+_FIT_ERROR = 0.4
+"""Error of the PSF, a fraction of its power, that may be left after the joint fit: a cosmic ray is not made of point
+sources, and leaves more."""
+_MIN_SEPARATION_FWHM = 0.45
+"""Closer companions cannot be told from an error of the width of the PSF."""
+_SEARCH_RADIUS_FWHM = 2.0
+"""How far from a source its companions are looked for: further out they are peaks of their own."""
 
 
 @dataclass(frozen=True)
-class Splitting:
-    """What a companion must be."""
+class Splitting(Ranged):
+    """When one source is two."""
 
-    threshold: float = 5.0
-    """Standard deviations by which the data must prefer it."""
-    min_snr: float = 2.5
-    """Smallest fitted flux over its error, of either source: below, the shares of the two are not known."""
-    model_error: float = 0.05
-    """Error of the PSF, a fraction of its power, that must not look like a companion."""
-    fit_error: float = 0.4
-    """The same, for what may be left after the joint fit: a cosmic ray is not made of point sources."""
-    min_separation_fwhm: float = 0.45
-    search_radius_fwhm: float = 2.0
+    score: Annotated[float, Range(at_least=1.0, at_most=1000.0)] = 5.0
+    """Standard deviations by which the data must prefer two sources to one."""
+    model_error: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.05
+    """Error of the PSF model that must not look like a second source, as a fraction of its power."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +83,10 @@ def find_companions(image, variance, mask, *, psf_spline, fit, radius_pix, fwhm_
     order = np.argsort(-snr, kind="stable")
     taken = np.zeros(len(snr), bool)
     parent, companion, member, member_state = [], [], [], []
-    reach = splitting.search_radius_fwhm * fwhm_pix
+    reach = _SEARCH_RADIUS_FWHM * fwhm_pix
     tree = cKDTree(state[:, 1:]) if len(snr) else None
     for i in order:
-        if taken[i] or not (fit.converged[i] or snr[i] >= splitting.threshold):
+        if taken[i] or not (fit.converged[i] or snr[i] >= splitting.score):
             continue  # a strong source whose fit failed may be two
         near = np.array(tree.query_ball_point(state[i, 1:], 2.0 * radius_pix + reach), np.int64)
         distance = np.hypot(*(state[near, 1:] - state[i, 1:]).T)
@@ -99,10 +104,10 @@ def find_companions(image, variance, mask, *, psf_spline, fit, radius_pix, fwhm_
             near[~np.isin(near, members)],
             float(radius_pix),
             reach,
-            splitting.min_separation_fwhm * fwhm_pix,
-            splitting.threshold**2 + _PRICE + splitting.model_error**2 * np.sum(snr[members] ** 2),
-            splitting.fit_error,
-            splitting.min_snr,
+            _MIN_SEPARATION_FWHM * fwhm_pix,
+            splitting.score**2 + _PRICE + splitting.model_error**2 * np.sum(snr[members] ** 2),
+            _FIT_ERROR,
+            _MIN_SNR,
         )
         if n_new:
             taken[near] = True  # what is left around them has changed: next turn

@@ -9,6 +9,7 @@ d f / F: the images know F. They are compared by chi2 with the price of their pa
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
@@ -16,9 +17,24 @@ from dbpipe.compiled import njit
 from dbpipe.imaging.psf.spline import cholesky_invert, cut_stamp, render
 from dbpipe.imaging.sources.minimize import Damping, minimizer
 from dbpipe.imaging.sources.point_fit import fit_point_sources
+from dbpipe.ranges import Range, Ranged
 
 _MAX_MISFIT = 16.0
 """Largest chi2 of the flux and place that the images know of a static source, three numbers."""
+_MODEL_ERROR = 0.02
+"""Error of the PSF, as the part of the second lobe's chi2 that a displaced source need not explain."""
+
+
+@dataclass(frozen=True)
+class DipoleLimits(Ranged):
+    """When a pair of lobes is one source that is displaced."""
+
+    separation_fwhm: Annotated[float, Range(at_least=0.1, at_most=10.0)] = 1.0
+    """Lobes further apart are two sources, in FWHM."""
+    flux_ratio: Annotated[float, Range(at_least=1.0, at_most=1000.0)] = 3.0
+    """Largest ratio of the fluxes of a displaced source in the two images."""
+    shift_fwhm: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.03
+    """Displacement that is usual where the registration of the image was not measured, in FWHM."""
 
 
 @dataclass(frozen=True)
@@ -175,25 +191,16 @@ def fit_dipoles(image, variance, mask, *, score, psf_spline, x, y, radius_pix, r
     )
 
 
-def is_dipole(
-    fit,
-    *,
-    psf_fwhm_pix,
-    shift_pix=None,
-    max_separation_fwhm=1.0,
-    max_flux_ratio=3.0,
-    max_shift_fwhm=0.03,
-    model_error=0.02,
-):
+def is_dipole(fit, *, psf_fwhm_pix, shift_pix, limits):
     """Decide which places are one static source that is displaced, and neither a transient nor two variables.
 
     Against a transient: chi2 falls by more than 3 ln(n_pix), what the Bayesian information criterion asks for three
     parameters, and the net flux is small against what the displacement makes visible: a lone source with an imperfect
     PSF, and a transient in a host that does not register, have a large net flux. Fluxes of the two images
-    differ by no more than ``max_flux_ratio``.
+    differ by no more than ``limits.flux_ratio``.
 
     Against two sources that vary by themselves: the static source leaves no more chi2 than 3 ln(n_pix) (its flux and
-    its place are not free), plus the part ``model_error`` of what the second lobe explains at all, or half of it
+    its place are not free), plus the part `_MODEL_ERROR` of what the second lobe explains at all, or half of it
     where the displacement is no more than registration errs. Faint lobes that are resolved agree with both; then the
     displacement must be usual, or the whole distance of the lobes, a star that moved on: what lies between is rather
     two variables.
@@ -204,8 +211,8 @@ def is_dipole(
     psf_fwhm_pix : float
     shift_pix : float or None
         Displacement of the stars of the image, their scatter included: registration errs by up to three times that, or
-        by ``max_shift_fwhm`` where it is not known.
-    max_separation_fwhm, max_flux_ratio, max_shift_fwhm, model_error : float
+        by ``limits.shift_fwhm`` where it is not known.
+    limits : DipoleLimits
 
     Returns
     -------
@@ -215,12 +222,12 @@ def is_dipole(
     fluxes = np.stack([fit.science_flux, fit.template_flux])
     mean = 0.5 * fluxes.sum(axis=0)
     preferred = fit.chi2_single - fit.chi2_static > price
-    comparable = (fluxes.min(axis=0) > 0) & (fluxes.max(axis=0) <= max_flux_ratio * fluxes.min(axis=0))
+    comparable = (fluxes.min(axis=0) > 0) & (fluxes.max(axis=0) <= limits.flux_ratio * fluxes.min(axis=0))
     balanced = np.abs(fluxes[0] - fluxes[1]) <= mean * np.minimum(1.0, fit.shift_pix / psf_fwhm_pix)
-    close = fit.shift_pix <= max_separation_fwhm * psf_fwhm_pix
+    close = fit.shift_pix <= limits.separation_fwhm * psf_fwhm_pix
     explained = np.maximum(fit.chi2_single - fit.chi2, 0.0)
-    is_usual = fit.shift_pix <= (max_shift_fwhm * psf_fwhm_pix if shift_pix is None else 3.0 * shift_pix)
-    forgiven = np.where(is_usual, 0.5, model_error) * explained
+    is_usual = fit.shift_pix <= (limits.shift_fwhm * psf_fwhm_pix if shift_pix is None else 3.0 * shift_pix)
+    forgiven = np.where(is_usual, 0.5, _MODEL_ERROR) * explained
     as_good = ~(fit.chi2_static > fit.chi2 + price + forgiven)
     moved = fit.shift_pix > 0.7 * fit.separation_pix
     no_net_flux = np.abs(fluxes[0] - fluxes[1]) < 0.1 * fit.mean_flux

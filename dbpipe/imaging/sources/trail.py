@@ -4,6 +4,7 @@ A short trail is one elongated source; a long one is a chain of point sources to
 """
 
 from dataclasses import dataclass, fields, replace
+from typing import Annotated
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -14,24 +15,26 @@ from dbpipe.constants import FWHM_PER_SIGMA
 from dbpipe.imaging.psf.shapes import adaptive_moments
 from dbpipe.imaging.sources.point_fit import PointSourceFit, fit_point_sources
 from dbpipe.imaging.sources.trail_fit import QUADRATURE, fit_trail
+from dbpipe.ranges import Range, Ranged
 
 _LINK_FWHM = 1.75
 """Point sources fitted along a trail are closer to the next than this."""
+_MODEL_ERROR = 0.05
+"""Error of the PSF, a fraction of its power, that must not look like a trail."""
+_FIT_ERROR = 0.2
+"""The same, for what may be left after the fit of a trail."""
+_MAX_LENGTH_FWHM = 12.0
+"""A longer one leaves the stamp of the fit: satellites, which calibration flags."""
 
 
 @dataclass(frozen=True)
-class Trailing:
-    """What a trail must be."""
+class Trailing(Ranged):
+    """When a source is a trail."""
 
-    min_snr: float = 8.0
-    """Smallest S/N that is tried."""
-    threshold: float = 4.5
+    snr: Annotated[float, Range(at_least=3.0, at_most=1000.0)] = 8.0
+    """Smallest S/N at which a trail is tried."""
+    score: Annotated[float, Range(at_least=1.0, at_most=1000.0)] = 4.5
     """Standard deviations by which the data must prefer a trail to a point."""
-    model_error: float = 0.05
-    """Error of the PSF, a fraction of its power, that must not look like a trail."""
-    fit_error: float = 0.2
-    """The same, for what may be left after the fit of a trail."""
-    max_length_fwhm: float = 12.0
 
 
 @dataclass(frozen=True)
@@ -91,13 +94,13 @@ def find_trails(image, variance, mask, *, psf_spline, fit, moments, psf_moments,
     state = np.nan_to_num(np.column_stack([fit.flux, fit.x, fit.y]))
     power = np.bincount(group, snr**2, minlength=len(snr) + 1)
     size = np.bincount(group, minlength=len(snr) + 1)
-    bright = (power[group] >= trailing.min_snr**2) & fit.converged
+    bright = (power[group] >= trailing.snr**2) & fit.converged
     tried = bright & ((size[group] > 1) | _elongated(moments, psf_moments, snr))
     tries = []
     for number in np.unique(group[tried]):
         members = np.flatnonzero(group == number)
         start = _start(state[members], moments[members[0]], psf_moments, fwhm_pix)
-        reach = min(np.hypot(*start[3:]), 0.5 * trailing.max_length_fwhm * fwhm_pix)
+        reach = min(np.hypot(*start[3:]), 0.5 * _MAX_LENGTH_FWHM * fwhm_pix)
         near = np.flatnonzero(np.hypot(fit.x - start[1], fit.y - start[2]) < 2.0 * radius_pix + reach)
         others = state[np.setdiff1d(near, members)]
         spline, radius = psf_spline[members[0]], float(radius_pix + reach)
@@ -160,7 +163,7 @@ def gather_trails(image, variance, mask, *, score, fit, psf_spline, radius_pix, 
 
 def _moments_of_bright(image, mask, fit, radius_pix, fwhm_pix, trailing):
     moments = np.full((len(fit.x), 3), np.nan)
-    bright = np.nan_to_num(np.abs(fit.flux) / fit.flux_err) >= trailing.min_snr
+    bright = np.nan_to_num(np.abs(fit.flux) / fit.flux_err) >= trailing.snr
     at = {"x": fit.x[bright], "y": fit.y[bright], "radius_pix": radius_pix}
     moments[bright] = np.stack(adaptive_moments(image, mask, sigma_pix=fwhm_pix / FWHM_PER_SIGMA, **at), -1)
     return moments
@@ -230,10 +233,10 @@ def _judge(tries, trailing, fwhm_pix):
     diagonal = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)).reshape(-1, 5)
     snr2 = np.divide(flux, diagonal[:, 0], out=np.zeros_like(flux), where=good) ** 2
     dof = np.maximum(n_pix - 5, 1)
-    fits_well = chi2 < dof + 4.0 * np.sqrt(2.0 * dof) + trailing.fit_error**2 * snr2
+    fits_well = chi2 < dof + 4.0 * np.sqrt(2.0 * dof) + _FIT_ERROR**2 * snr2
     n_piece = np.array([len(members) for members, *_ in tries], np.int64)
-    price = np.where(n_piece > 2, 0.0, trailing.threshold**2 + trailing.model_error**2 * snr2)
-    possible = good & fits_well & (2.0 * half < trailing.max_length_fwhm * fwhm_pix)
+    price = np.where(n_piece > 2, 0.0, trailing.score**2 + _MODEL_ERROR**2 * snr2)
+    possible = good & fits_well & (2.0 * half < _MAX_LENGTH_FWHM * fwhm_pix)
     return TrailFit(
         source=source,
         flux=np.where(good, flux, np.nan),

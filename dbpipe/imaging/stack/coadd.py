@@ -8,35 +8,37 @@ or after lack it.  What is longer than any point source (a satellite's trail) is
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from scipy import ndimage
 
 from dbpipe.compiled import njit
 from dbpipe.constants import robust_sigma
+from dbpipe.errors import ConfigError
+from dbpipe.ranges import Range, Ranged
 
 
 @dataclass(frozen=True)
-class RejectionLimits:
-    """When a pixel of one input is an artefact.
+class RejectionLimits(Ranged):
+    """When a pixel of one input is an artefact."""
 
-    Attributes
-    ----------
-    seed_sigma : float, deviation from the median that starts a region
-    grow_sigma : float, deviation of the connected pixels that belong to it
-    min_contrast : float, deviation relative to the brightest median pixel within ``reach_pix``: what is fainter is
-        the variability of a source that is there, a supernova in its host, or a residual of a star
-    reach_pix : int
-    max_witness_gap_day : float, time within which other inputs must lack it
-    trail_length_pix : float, longest extent of a point source
-    """
+    seed_sigma: Annotated[float, Range(at_least=2.0, at_most=1000.0)] = 4.0
+    """Deviation from the median of the inputs that makes a pixel suspect, in standard deviations."""
+    grow_sigma: Annotated[float, Range(at_least=0.5, at_most=1000.0)] = 1.5
+    """Deviation of the pixels that belong to a suspect one, in standard deviations."""
+    min_contrast: Annotated[float, Range(at_least=0.0, at_most=1000.0)] = 3.0
+    """Smallest deviation relative to the brightest median flux within a FWHM; variables, supernovae in their hosts and
+    residuals of stars are fainter."""
+    max_witness_gap_day: Annotated[float, Range(at_least=0.0, at_most=36525.0)] = 2.0
+    """A point source is an artefact if half of the inputs at most this far in time from the one with it lack it."""
+    trail_length_fwhm: Annotated[float, Range(at_least=2.0, at_most=1000.0)] = 8.0
+    """What is longer than this is an artefact in any case."""
 
-    seed_sigma: float = 4.0
-    grow_sigma: float = 1.5
-    min_contrast: float = 3.0
-    reach_pix: int = 5
-    max_witness_gap_day: float = 2.0
-    trail_length_pix: float = 40.0
+    def __post_init__(self):
+        super().__post_init__()
+        if self.grow_sigma > self.seed_sigma:
+            raise ConfigError(f"grow_sigma = {self.grow_sigma}: must be at most seed_sigma = {self.seed_sigma}")
 
 
 def background_offset(image, reference, usable):
@@ -100,7 +102,7 @@ def median_image(stack, usable):
     return median, count
 
 
-def find_deviant(image, variance, usable, *, median, count, limits):
+def find_deviant(image, variance, usable, *, median, count, fwhm_pix, limits):
     """Mark the regions where one input deviates from the median of all.
 
     Parameters
@@ -108,6 +110,8 @@ def find_deviant(image, variance, usable, *, median, count, limits):
     image, variance : (ny, nx) float arrays of the input, background matched
     usable : (ny, nx) bool
     median, count : as `median_image` returns them
+    fwhm_pix : float
+        Of the model PSF that all inputs have.
     limits : RejectionLimits
 
     Returns
@@ -121,7 +125,7 @@ def find_deviant(image, variance, usable, *, median, count, limits):
     deviation = np.abs(image - base)
     sigma = np.sqrt(np.maximum(variance, 0.0) * np.where(two, 2.0, 1.0 + 0.5 * np.pi / np.maximum(count, 1)))
     votes = usable & (count >= 2) & (sigma > 0)
-    beneath = ndimage.maximum_filter(base, 2 * limits.reach_pix + 1)
+    beneath = ndimage.maximum_filter(base, 2 * math.ceil(fwhm_pix) + 1)
     seeds = votes & (deviation > limits.seed_sigma * sigma) & (deviation > limits.min_contrast * beneath)
     if not seeds.any():
         return seeds, seeds
@@ -133,7 +137,7 @@ def find_deviant(image, variance, usable, *, median, count, limits):
     # the diagonal of its box is a trail's length, and its area a small part of the diagonal's square (a disc: 0.39)
     length = np.array([math.hypot(*(side.stop - side.start for side in box)) for box in ndimage.find_objects(labels)])
     area = np.bincount(labels.ravel(), minlength=n_label + 1)[1:]
-    long = keep & np.append(False, (length > limits.trail_length_pix) & (area < 0.25 * length**2))
+    long = keep & np.append(False, (length > limits.trail_length_fwhm * fwhm_pix) & (area < 0.25 * length**2))
     deviant, trail = (ndimage.binary_dilation(chosen[labels]) & usable for chosen in (keep, long))
     return deviant & (trail | (count >= 3)), trail
 

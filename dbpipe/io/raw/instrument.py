@@ -7,20 +7,18 @@ no gain, no time scale, no orientation.
 import hashlib
 import re
 import string
-import tomllib
-import types
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal
 
+from dbpipe.declared import COMPUTED, build, parse_toml
 from dbpipe.errors import ConfigError
 from dbpipe.names import did_you_mean
-from dbpipe.ranges import Range, Ranged, shorten
+from dbpipe.ranges import Range, Ranged
 
 INSTRUMENT_FILE = "instrument.toml"
 """A survey's copy of its instrument description, in its folder."""
-_COMPUTED = {"computed": True}
 _PixelValue = Annotated[float, Range()]
 """Whatever a file can hold; NaN and infinite pixels are bad by themselves."""
 
@@ -147,7 +145,7 @@ class Instrument(Ranged):
     bad_below: _PixelValue | None = None
     site_longitude_deg: Annotated[float, Range(at_least=-180.0, at_most=360.0)] | None = None
     site_latitude_deg: Annotated[float, Range(at_least=-90.0, at_most=90.0)] | None = None
-    sha256: str = field(default="", metadata=_COMPUTED)
+    sha256: str = field(default="", metadata=COMPUTED)
     """Hash of the file that this was read from."""
 
     def __post_init__(self):
@@ -209,71 +207,10 @@ def load_instrument(name_or_path):
             )
         source = _shipped() / f"{text}.toml"
     content = source.read_bytes()
-    try:
-        table = tomllib.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError) as error:  # not all that tomllib raises is its own error
-        raise ConfigError(f"{text} is not valid TOML: {error}") from error
-    instrument = _build(Instrument, table, text)
+    instrument = build(Instrument, parse_toml(content, text), text)
     return replace(instrument, sha256=hashlib.sha256(content).hexdigest())
 
 
 def _shipped():
     """Return the folder of the descriptions that come with dbpipe."""
     return files("dbpipe") / "instruments"
-
-
-def _build(cls, table, where):
-    """Turn a TOML table into the dataclass ``cls``; ``where`` names the table in messages."""
-    if not isinstance(table, dict):
-        raise ConfigError(f"{where} must be a table")
-    known = {f.name: f for f in fields(cls) if not f.metadata.get("computed")}
-    for key in table:
-        if key not in known:
-            hint = did_you_mean(key, known) or f" (known: {', '.join(known)})"
-            raise ConfigError(f"{where}: unknown key '{key}'{hint}")
-    missing = [
-        f.name for f in known.values()
-        if f.default is MISSING and f.default_factory is MISSING and f.name not in table
-    ]  # fmt: skip
-    if missing:
-        raise ConfigError(f"{where}: missing {', '.join(missing)}")
-    hints = get_type_hints(cls)
-    values = {key: _convert(hints[key], value, f"{where}: {key}") for key, value in table.items()}
-    try:
-        return cls(**values)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
-
-
-def _convert(hint, value, where):
-    """Check a TOML value against a type hint and return it as that type."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        accepted = [kind for kind in arguments if kind is not type(None) and _fits(kind, value)]
-        return _convert(accepted[0] if accepted else arguments[0], value, where)
-    if is_dataclass(hint):
-        return _build(hint, value, where)
-    if origin is tuple and isinstance(value, list):
-        return tuple(_convert(arguments[0], item, f"{where}[{k}]") for k, item in enumerate(value))
-    if origin is dict and isinstance(value, dict):
-        return {key: _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if origin is Literal:
-        if value not in arguments:
-            raise ConfigError(f"{where} must be one of {', '.join(arguments)}, not '{value}'")
-        return value
-    if origin in (tuple, dict) or not _fits(hint, value):
-        wanted = {tuple: "list", dict: "table", str: "text", int: "whole number", float: "number"}[origin or hint]
-        raise ConfigError(f"{where} must be a {wanted}, not {value!r}")
-    try:
-        return hint(value)
-    except OverflowError:  # whole numbers have no limit in TOML
-        raise ConfigError(f"{where} is {shorten(value)}: too large") from None
-
-
-def _fits(hint, value):
-    """Return whether a TOML value can stand for a plain type or a dataclass."""
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, dict if is_dataclass(hint) else hint)

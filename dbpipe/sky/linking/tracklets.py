@@ -1,13 +1,18 @@
 """Detections of one night that move along a line at constant speed."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from scipy.spatial import KDTree
 
 from dbpipe.compiled import njit
 from dbpipe.constants import ARCSEC_PER_DEG
+from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.sphere import directions, local_axes, unit_vectors
+
+_MAX_CHI2 = 16.0
+"""Largest chi2 of one detection about the line, 2 degrees of freedom: by chance one in 3000 is further off."""
 
 
 @dataclass(frozen=True)
@@ -29,20 +34,18 @@ class Tracklets:
 
 
 @dataclass(frozen=True)
-class Moving:
+class Moving(Ranged):
     """What counts as a track."""
 
-    max_rate_deg_per_day: float = 1.0
-    max_gap_h: float = 3.0
-    """Longest time between the two detections that a track is started from."""
-    min_detections: int = 3
-    max_chi2: float = 16.0
-    """Largest chi2 of one detection about the line, 2 degrees of freedom."""
-    floor_arcsec: float = 0.05
-    """Error of a position that is not in its error bar, each coordinate."""
+    max_rate_deg_per_day: Annotated[float, Range(at_least=0.0, at_most=360.0)] = 1.0
+    """Fastest track that is looked for within a night."""
+    max_gap_h: Annotated[float, Range(at_least=0.0, at_most=24.0)] = 3.0
+    """Longest time between two detections that a track is started from, in hours."""
+    min_detections: Annotated[int, Range(at_least=2, at_most=1000)] = 3
+    """Fewest detections of a track; they must be detections that no other one of any time is near."""
 
 
-def find_tracklets(time, ra, dec, position_err, *, moving):
+def find_tracklets(time, ra, dec, position_err, *, floor_arcsec, moving):
     """Find tracks among the detections of a night that have stayed nowhere.
 
     Every pair of detections of different times that a body of at most ``max_rate`` could have made, and that has moved
@@ -56,6 +59,8 @@ def find_tracklets(time, ra, dec, position_err, *, moving):
     ra, dec : (n,) float arrays [deg]
     position_err : (n,) float array [deg]
         Error of one coordinate.
+    floor_arcsec : float
+        Error of one coordinate that is not in its error bar.
     moving : Moving
 
     The detections are sorted by time and id.
@@ -63,14 +68,14 @@ def find_tracklets(time, ra, dec, position_err, *, moving):
     if len(time) == 0:
         return _gather([], time, ra, dec, position_err)
     vectors = unit_vectors(ra, dec)
-    error = np.hypot(position_err, moving.floor_arcsec / ARCSEC_PER_DEG)
+    error = np.hypot(position_err, floor_arcsec / ARCSEC_PER_DEG)
     reach = np.radians(moving.max_rate_deg_per_day * moving.max_gap_h / 24.0)
     pairs = KDTree(vectors).query_pairs(reach, output_type="ndarray")
     pairs = np.sort(pairs, axis=1)
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     possible = pairs[_possible(pairs, vectors, time, error, moving)]
     start, near = _neighbours(pairs, len(time))
-    n_on_line = _count_on_lines(possible, start, near, vectors, time, error, moving.max_chi2)
+    n_on_line = _count_on_lines(possible, start, near, vectors, time, error, _MAX_CHI2)
     lines = _Lines(vectors, time, error, moving)
     found = [line for i, j in possible[n_on_line >= moving.min_detections] for line in lines.draw(i, j)]
     found.sort(key=lambda line: (-len(line[1]), line[0], line[1]))
@@ -136,7 +141,7 @@ class _Lines:
             return []
         chi2 = _fit(self.vectors[members], self.time[members], self.error[members])[2]
         # the smaller half of the pairs of a long track have vague lines: only those that hold together count
-        if chi2 > self.moving.max_chi2 * (len(members) - 2):
+        if chi2 > _MAX_CHI2 * (len(members) - 2):
             return []
         return [(chi2, tuple(members))]
 
@@ -147,10 +152,8 @@ class _Lines:
         f = (t - self.time[i]) / (self.time[j] - self.time[i])
         line_err = np.hypot((1.0 - f) * self.error[i], f * self.error[j])
         place = self.vectors[i] + rate * (t - self.time[i])
-        near = self.tree.query_ball_point(
-            place, np.radians(np.sqrt(self.moving.max_chi2) * (line_err + self.error.max()))
-        )
-        best, lowest = [], self.moving.max_chi2
+        near = self.tree.query_ball_point(place, np.radians(np.sqrt(_MAX_CHI2) * (line_err + self.error.max())))
+        best, lowest = [], _MAX_CHI2
         for k in sorted(near):
             if self.time[k] == t:
                 distance = np.degrees(np.linalg.norm(self.vectors[k] - place))

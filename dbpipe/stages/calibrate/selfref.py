@@ -62,7 +62,7 @@ def reference_from_raw(raw, *, bleed, config, min_signal_to_noise=20.0, n_star_m
     pixels, candidates = flag_after_detection(pixels, detections, config)
     measured = characterize(
         pixels.image, pixels.variance, pixels.unusable,
-        candidates=candidates, size=config.psf_size_pix, degree_max=config.psf_degree_max,
+        candidates=candidates, size=config.psf.size_pix, degree_max=config.psf.degree_max,
     )  # fmt: skip
     with np.errstate(invalid="ignore"):
         bright = measured.psf_flux > min_signal_to_noise * measured.psf_flux_err

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
+from dbpipe.declared import group
 from dbpipe.errors import DataError
 from dbpipe.imaging import mask as bits
 from dbpipe.imaging.measure.characterize import characterize, is_clean, is_inside, touches
@@ -29,6 +30,45 @@ from dbpipe.stages.shared.units import CalibrateUnit
 
 
 @dataclass(frozen=True)
+class PsfSettings(Ranged):
+    """How the PSF is modelled."""
+
+    size_pix: Annotated[int, Range(odd=True, at_least=11, at_most=151)] = 41
+    """Side of the PSF images, odd [pix]."""
+    degree_max: Annotated[int, Range(at_least=0, at_most=2)] = 2
+    """Largest degree of the PSF's change across the image; fewer than 30 (10) stars allow 1 (0)."""
+    star_max: Annotated[int, Range(at_least=10, at_most=10000)] = 200
+    """Most stars that make the PSF model."""
+    size_min_fwhm: Annotated[float, Range(at_least=3.0, at_most=20.0)] = 4.0
+    """An exposure whose PSF image would be narrower than this many FWHM is refused."""
+    max_ellipticity: Annotated[float, Range(above=0.0, at_most=1.0)] = 0.6
+    """An exposure with a PSF ellipticity (a^2 - b^2) / (a^2 + b^2) above this is refused as trailed; 0.6: b = a / 2."""
+
+
+@dataclass(frozen=True)
+class AstrometrySettings(Ranged):
+    """How positions are fitted."""
+
+    max_pointing_error_arcsec: Annotated[float, Range(at_least=1.0, at_most=600.0)] = 60.0
+    """How far the header's WCS may be off; the reference stars are fetched with a margin of 72 arcsec."""
+    sip_order_max: Annotated[int, Range(at_least=1, at_most=5)] = 3
+    """Largest degree of the fitted distortion."""
+
+
+@dataclass(frozen=True)
+class ZeroPointSettings(Ranged):
+    """How fluxes are tied to the reference catalogue."""
+
+    min_signal_to_noise: Annotated[float, Range(at_least=3.0, at_most=1000.0)] = 20.0
+    """Fainter stars do not enter the zero point."""
+    colour_terms: dict[str, Annotated[float, Range(at_least=-5.0, at_most=5.0)]] = field(default_factory=dict)
+    """Known colour terms by band [mag/mag]: catalogue minus instrumental magnitude = zero point + term (colour -
+    reference colour), the colour being bluer band minus the band; others are measured and used where significant."""
+    reference_colours: dict[str, Annotated[float, Range(at_least=-10.0, at_most=10.0)]] = field(default_factory=dict)
+    """By band, the colour at which zero points and fluxes hold [mag]; others: the median of the field's catalogue."""
+
+
+@dataclass(frozen=True)
 class CalibrateConfig(Ranged):
     """Settings of the calibrate stage."""
 
@@ -36,6 +76,8 @@ class CalibrateConfig(Ranged):
     """Side of the bins in which the sky is averaged [pix]."""
     detection_sigma: Annotated[float, Range(at_least=3.0, at_most=100.0)] = 5.0
     """Threshold of the source detection, in standard deviations of the lightly smoothed image."""
+    min_source: Annotated[int, Range(at_least=3, at_most=10000)] = 8
+    """An exposure with fewer sources is refused as empty."""
     find_cosmic_rays: bool = True
     """Look for cosmic rays; not needed where another program took them out, or a simulation has none."""
     cosmic_ray_sigma: Annotated[float, Range(at_least=3.0, at_most=1000.0)] = 5.0
@@ -44,31 +86,13 @@ class CalibrateConfig(Ranged):
     """Look for satellites."""
     halo_scale: Annotated[float, Range(at_least=0.0, at_most=10.0)] = 0.5
     """Radius of a saturated star's halo beyond two FWHM, in square roots of the saturated area."""
-    psf_size_pix: Annotated[int, Range(odd=True, at_least=11, at_most=151)] = 41
-    """Side of the PSF images, odd [pix]."""
-    psf_degree_max: Annotated[int, Range(at_least=0, at_most=2)] = 2
-    """Largest degree of the PSF's change across the image; fewer than 30 (10) stars allow 1 (0)."""
-    psf_star_max: Annotated[int, Range(at_least=10, at_most=10000)] = 200
-    """Most stars that make the PSF model."""
-    psf_size_min_fwhm: Annotated[float, Range(at_least=3.0, at_most=20.0)] = 4.0
-    """An exposure whose PSF image would be narrower than this many FWHM is refused."""
-    max_ellipticity: Annotated[float, Range(above=0.0, at_most=1.0)] = 0.6
-    """An exposure with a PSF ellipticity (a^2 - b^2) / (a^2 + b^2) above this is refused as trailed; 0.6: b = a / 2."""
-    min_source: Annotated[int, Range(at_least=3, at_most=10000)] = 8
-    """An exposure with fewer sources is refused as empty."""
-    max_pointing_error_arcsec: Annotated[float, Range(at_least=1.0, at_most=600.0)] = 60.0
-    """How far the header's WCS may be off; the reference stars are fetched with a margin of 72 arcsec."""
-    sip_order_max: Annotated[int, Range(at_least=1, at_most=5)] = 3
-    """Largest degree of the fitted distortion."""
     aperture_radius_fwhm: Annotated[float, Range(at_least=0.5, at_most=5.0)] = 1.5
     """Radius of the aperture flux, in FWHM."""
-    zero_point_min_signal_to_noise: Annotated[float, Range(at_least=3.0, at_most=1000.0)] = 20.0
-    """Fainter stars do not enter the zero point."""
-    colour_terms: dict[str, Annotated[float, Range(at_least=-5.0, at_most=5.0)]] = field(default_factory=dict)
-    """Known colour terms by band [mag/mag]: catalogue minus instrumental magnitude = zero point + term (colour -
-    reference colour), the colour being bluer band minus the band; others are measured and used where significant."""
-    reference_colours: dict[str, Annotated[float, Range(at_least=-10.0, at_most=10.0)]] = field(default_factory=dict)
-    """By band, the colour at which zero points and fluxes hold [mag]; others: the median of the field's catalogue."""
+    psf: PsfSettings = group(PsfSettings, max_ellipticity="max_ellipticity")
+    astrometry: AstrometrySettings = group(AstrometrySettings, prefix="")
+    zero_point: ZeroPointSettings = group(
+        ZeroPointSettings, colour_terms="colour_terms", reference_colours="reference_colours"
+    )
 
 
 def calibrate(unit, inputs, config):
@@ -96,8 +120,8 @@ def calibrate(unit, inputs, config):
     pixels, candidates = flag_after_detection(pixels, detections, config)
     measured = characterize(
         pixels.image, pixels.variance, pixels.unusable,
-        candidates=candidates, size=config.psf_size_pix,
-        degree_max=config.psf_degree_max, n_star_max=config.psf_star_max,
+        candidates=candidates, size=config.psf.size_pix,
+        degree_max=config.psf.degree_max, n_star_max=config.psf.star_max,
     )  # fmt: skip
     ny, nx = pixels.image.shape
     shape = measure_psf(measured.psf.at((nx - 1) / 2, (ny - 1) / 2))
@@ -136,15 +160,15 @@ def _check_psf(shape, config):
             "the PSF model has no width: too few good stars, or stars too narrow for their pixels",
             psf_fwhm_pix=shape.fwhm_pix, psf_fwhm_det_pix=shape.fwhm_det_pix, psf_ellipticity=ellipticity,
         )  # fmt: skip
-    if ellipticity > config.max_ellipticity:
-        raise DataError("exposure is trailed", psf_ellipticity=ellipticity, limit=config.max_ellipticity)
-    widest = config.psf_size_pix / config.psf_size_min_fwhm
+    if ellipticity > config.psf.max_ellipticity:
+        raise DataError("exposure is trailed", psf_ellipticity=ellipticity, limit=config.psf.max_ellipticity)
+    widest = config.psf.size_pix / config.psf.size_min_fwhm
     if shape.fwhm_pix > widest:
         raise DataError(
-            "PSF is too wide for psf_size_pix",
+            "PSF is too wide for [calibrate.psf] size_pix",
             psf_fwhm_pix=shape.fwhm_pix,
             limit_pix=widest,
-            psf_size_pix=config.psf_size_pix,
+            psf_size_pix=config.psf.size_pix,
         )
 
 
@@ -188,7 +212,7 @@ def _solve(raw, measured, candidates, reference, config):
         measured.shapes.x[good], measured.shapes.y[good], measured.psf_flux[good],
         reference["ra"], reference["dec"], np.nan_to_num(order, nan=faintest),
         wcs=raw.wcs, shape=raw.image.shape, xy_err_pix=measured.shapes.x_err[good],
-        max_offset_arcsec=config.max_pointing_error_arcsec, sip_order_max=config.sip_order_max,
+        max_offset_arcsec=config.astrometry.max_pointing_error_arcsec, sip_order_max=config.astrometry.sip_order_max,
     )  # fmt: skip
 
 
@@ -208,7 +232,7 @@ def _measure_sources(pixels, detections, candidates, measured, shape, config):
         "ixx_pix2": shapes.ixx, "iyy_pix2": shapes.iyy, "ixy_pix2": shapes.ixy,
         "is_star": candidates.is_star, "is_psf_star": measured.is_psf_star,
         "is_saturated": touches(saturated, **near), "is_bad": touches(unusable & ~saturated, **near),
-        "is_edge": ~is_inside(unusable.shape, shapes.x, shapes.y, margin_pix=config.psf_size_pix // 2),
+        "is_edge": ~is_inside(unusable.shape, shapes.x, shapes.y, margin_pix=config.psf.size_pix // 2),
         "is_blended": detections.is_deblended | (candidates.share > 0.1),
         "is_clean": is_clean(unusable, **near),
         "aperture_radius_pix": radius_pix,
@@ -226,17 +250,17 @@ def _fit_zero_point(sources, reference, pairs, band, config):
     """Fit the zero point to the good stars, at the reference colour where the colour matters."""
     flux, flux_err = sources["psf_flux"][pairs[0]], sources["psf_flux_err"][pairs[0]]
     good = sources["is_clean"][pairs[0]] & sources["is_star"][pairs[0]]
-    good &= flux > config.zero_point_min_signal_to_noise * flux_err
+    good &= flux > config.zero_point.min_signal_to_noise * flux_err
     flux, flux_err, star = flux[good], flux_err[good], pairs[1][good]
     magnitude, magnitude_err = reference["magnitude_ab"][star], reference["magnitude_err"][star]
     colour_term = None
     if np.isfinite(reference["colour"]).any():
-        reference_colour = config.reference_colours.get(band, float(np.nanmedian(reference["colour"])))
+        reference_colour = config.zero_point.reference_colours.get(band, float(np.nanmedian(reference["colour"])))
         colour_term = fit_colour_term(
             magnitude + 2.5 * np.log10(flux),
             np.hypot(2.5 / math.log(10.0) * flux_err / flux, np.nan_to_num(magnitude_err)),
             reference["colour"][star],
-            reference_colour=reference_colour, fixed_term=config.colour_terms.get(band),
+            reference_colour=reference_colour, fixed_term=config.zero_point.colour_terms.get(band),
         )  # fmt: skip
         if colour_term is not None and colour_term.is_applied:
             magnitude = magnitude - colour_term.term * (reference["colour"][star] - reference_colour)
@@ -245,7 +269,7 @@ def _fit_zero_point(sources, reference, pairs, band, config):
     except DataError as error:
         raise DataError(
             error.message, **error.numbers,
-            n_matched=len(pairs[0]), n_clean=len(flux), min_signal_to_noise=config.zero_point_min_signal_to_noise,
+            n_matched=len(pairs[0]), n_clean=len(flux), min_signal_to_noise=config.zero_point.min_signal_to_noise,
         ) from error  # fmt: skip
 
 

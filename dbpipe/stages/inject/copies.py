@@ -8,22 +8,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dbpipe.declared import unflatten
 from dbpipe.errors import DataError
 from dbpipe.imaging import mask as bits
 from dbpipe.imaging.clean.variance import model_variance_of_copy
 from dbpipe.imaging.injection.paint import add_point_sources
 from dbpipe.imaging.measure.detection import detect_sources
 from dbpipe.imaging.psf.spline import spline_coefficients
-from dbpipe.imaging.sources.point_fit import forced_flux
+from dbpipe.imaging.sources.point_fit import FIT_RADIUS_FWHM, forced_flux
 from dbpipe.io.difference import Difference, read_difference
 from dbpipe.io.exposure import Exposure, read_exposure
 from dbpipe.stage import Skip
 from dbpipe.stages.shared.detection import DetectConfig
 from dbpipe.stages.shared.subtraction import DifferenceConfig, subtract_template, template_for
 from dbpipe.stages.shared.template import TemplateImage
-
-FIT_RADIUS_FWHM = 2.5
-"""Radius of the forced PSF fluxes, in FWHM."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +69,9 @@ def read_original(unit, inputs, units):
         difference_unit=units["difference"][0],
         detect_unit=units["detect"][0],
         inputs=named,
-        settings={name: _settings(kind, unit[f"{name}_settings"]) for name, kind in kinds.items()},
+        settings={name: unflatten(kind, json.loads(unit[f"{name}_settings"])) for name, kind in kinds.items()},
         detection_sigma=json.loads(unit["calibrate_settings"])["detection_sigma"],
     )
-
-
-def _settings(kind, text):
-    """Return the settings of a stage as the record of the run has them; JSON knows no tuples."""
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(text).items()}
-    return kind(**values)
 
 
 def _columns(table):

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import numpy as np
 
+from dbpipe.declared import group
 from dbpipe.errors import ConfigError
 from dbpipe.imaging.injection.completeness import fit_half_magnitude, fit_half_point, measure_fluxes
 from dbpipe.imaging.injection.paint import draw_snr, match_places, paint_point_sources, predict_flux_err, spread_places
@@ -32,13 +33,9 @@ _Snr = Annotated[float, Range(above=0.0, at_most=1e4)]
 
 
 @dataclass(frozen=True)
-class InjectConfig(Ranged):
-    """Settings of the injection of sources of known flux."""
+class Places(Ranged):
+    """Where sources are put."""
 
-    seed: Annotated[int, Range(at_least=0, at_most=2**63 - 1)] = 1
-    """The same seed gives the same sources."""
-    rounds: Annotated[int, Range(at_least=1, at_most=100)] = 2
-    """Copies of each exposure; more sources without crowding."""
     spacing_fwhm: Annotated[float, Range(at_least=5.0, at_most=1000.0)] = 20.0
     """One source per square of this side, in FWHM."""
     separation_fwhm: Annotated[float, Range(at_least=2.0, at_most=1000.0)] = 10.0
@@ -51,14 +48,26 @@ class InjectConfig(Ranged):
     """Part that is put on stars, as variable ones; the rest is put on blank sky."""
     kernel_star_fraction: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.05
     """Largest part of the stars of the matching kernel that a source may touch in one copy."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if (total := self.galaxy_fraction + self.bright_star_fraction + self.star_fraction) > 1.0:
+            raise ConfigError(
+                f"galaxy_fraction + bright_star_fraction + star_fraction = {total:g}: must be at most 1; the rest is "
+                "put on blank sky"
+            )
+
+
+@dataclass(frozen=True)
+class Strengths(Ranged):
+    """How strong the sources are."""
+
     snr: tuple[_Snr, _Snr] = (2.0, 20.0)
     """Range of the true S/N."""
     dense_snr: tuple[_Snr, _Snr] = (3.0, 8.0)
     """Where most of the sources are wanted."""
     dense_fraction: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.6
     """Part of the sources that is drawn from there."""
-    match_radius_fwhm: Annotated[float, Range(at_least=0.1, at_most=2.0)] = 0.5
-    """A source is found if a DIASource is within this distance, in FWHM: 1.2 standard deviations of the PSF."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -66,11 +75,20 @@ class InjectConfig(Ranged):
             low, high = getattr(self, name)
             if low >= high:
                 raise ConfigError(f"{name} = [{low}, {high}]: the first must be smaller than the second")
-        if (total := self.galaxy_fraction + self.bright_star_fraction + self.star_fraction) > 1.0:
-            raise ConfigError(
-                f"galaxy_fraction + bright_star_fraction + star_fraction = {total:g}: must be at most 1; the rest is "
-                "put on blank sky"
-            )
+
+
+@dataclass(frozen=True)
+class InjectConfig(Ranged):
+    """Settings of the injection of sources of known flux."""
+
+    seed: Annotated[int, Range(at_least=0, at_most=2**63 - 1)] = 1
+    """The same seed gives the same sources."""
+    rounds: Annotated[int, Range(at_least=1, at_most=100)] = 2
+    """Copies of each exposure; more sources without crowding."""
+    match_radius_fwhm: Annotated[float, Range(at_least=0.1, at_most=2.0)] = 0.5
+    """A source is found if a DIASource is within this distance, in FWHM: 1.2 standard deviations of the PSF."""
+    place: Places = group(Places, prefix="")
+    strength: Strengths = group(Strengths, prefix="")
 
 
 def inject(unit, inputs, config):
@@ -112,8 +130,9 @@ def _one_round(original, unit, rng, config):
     place, at = _choose_places(original, rng, config)
     x, y = at.T
     blank_err = predict_flux_err(real.variance, real.mask, psf_field=real.psf_field, x=x, y=y)
+    wanted = config.strength
     snr = draw_snr(
-        rng, len(x), snr_range=config.snr, dense_range=config.dense_snr, dense_fraction=config.dense_fraction
+        rng, len(x), snr_range=wanted.snr, dense_range=wanted.dense_snr, dense_fraction=wanted.dense_fraction
     )
     usable = np.isfinite(blank_err)
     place, x, y, flux = place[usable], x[usable], y[usable], (snr * blank_err)[usable]
@@ -139,20 +158,20 @@ def _one_round(original, unit, rng, config):
 def _choose_places(original, rng, config):
     ny, nx = original.difference.mask.shape
     fwhm = original.difference_unit["psf_fwhm_pix"]
-    n_source = math.ceil(nx * ny / (config.spacing_fwhm * fwhm) ** 2)
+    n_source = math.ceil(nx * ny / (config.place.spacing_fwhm * fwhm) ** 2)
     candidates = find_candidates(
         original.difference.mask,
         sources=original.static_sources,
         kernel_stars=original.kernel_stars,
         fwhm_pix=fwhm,
-        kernel_star_fraction=config.kernel_star_fraction,
+        kernel_star_fraction=config.place.kernel_star_fraction,
         n_blank=20 * n_source,
         rng=rng,
     )
-    part = {name: getattr(config, f"{name}_fraction") for name in ("star", "bright_star", "galaxy")}
+    part = {name: getattr(config.place, f"{name}_fraction") for name in ("star", "bright_star", "galaxy")}
     wanted = {name: round(value * n_source) for name, value in part.items()}
     wanted["blank"] = n_source - sum(wanted.values())
-    return spread_places(candidates, wanted, separation_pix=config.separation_fwhm * fwhm)
+    return spread_places(candidates, wanted, separation_pix=config.place.separation_fwhm * fwhm)
 
 
 def _matched(found, x, y, *, radius_pix, wcs, shape):

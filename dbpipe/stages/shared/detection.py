@@ -5,11 +5,14 @@ from typing import Annotated
 
 import numpy as np
 
+from dbpipe.declared import group
 from dbpipe.errors import ConfigError
 from dbpipe.imaging.psf.shapes import gaussian_moments, psf_size
 from dbpipe.imaging.psf.spline import spline_coefficients
 from dbpipe.imaging.sources.deblend import Splitting
+from dbpipe.imaging.sources.dipole import DipoleLimits
 from dbpipe.imaging.sources.peaks import find_peaks, score_response
+from dbpipe.imaging.sources.point_fit import FIT_RADIUS_FWHM
 from dbpipe.imaging.sources.trail import Trailing, gather_trails
 from dbpipe.imaging.sources.verdicts import fit_peaks, residual_of_star
 from dbpipe.ranges import Range, Ranged
@@ -33,31 +36,20 @@ class DetectConfig(Ranged):
     """Smallest |score| that becomes a row."""
     primary_score: Annotated[float, Range(at_least=3.0, at_most=100.0)] = 5.0
     """Smallest |score| of a primary detection."""
-    fit_radius_fwhm: Annotated[float, Range(at_least=0.5, at_most=10.0)] = 2.5
+    fit_radius_fwhm: Annotated[float, Range(at_least=0.5, at_most=10.0)] = FIT_RADIUS_FWHM
     """Radius of the PSF fit, in FWHM."""
     aperture_radius_fwhm: Annotated[float, Range(at_least=0.5, at_most=5.0)] = 1.5
     """Radius of the aperture flux, in FWHM."""
     peak_model_error: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.03
     """Part of a source's score that a second peak on its flank must exceed."""
-    split_score: Annotated[float, Range(at_least=1.0, at_most=1000.0)] = 5.0
-    """Standard deviations by which the data must prefer two sources to one."""
-    split_model_error: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.05
-    """Error of the PSF model that must not look like a second source, as a fraction."""
-    trail_snr: Annotated[float, Range(at_least=3.0, at_most=1000.0)] = 8.0
-    """Smallest S/N at which a trail is tried."""
-    trail_score: Annotated[float, Range(at_least=1.0, at_most=1000.0)] = 4.5
-    """Standard deviations by which the data must prefer a trail to a point."""
     shape_model_error: Annotated[float, Range(at_least=0.0, at_most=1000.0)] = 1.0
     """Excess of chi2 that flag_shape forgives, in units of the source's S/N: blends and PSF errors stay below 1, a hot
     pixel exceeds it by the effective area of the PSF."""
-    dipole_separation_fwhm: Annotated[float, Range(at_least=0.1, at_most=10.0)] = 1.0
-    """Lobes further apart are two sources, in FWHM."""
-    dipole_flux_ratio: Annotated[float, Range(at_least=1.0, at_most=1000.0)] = 3.0
-    """Largest ratio of the fluxes of a displaced source in the two images."""
-    dipole_shift_fwhm: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.03
-    """Displacement that is usual where the registration of the image was not measured, in FWHM."""
     bright_star_fraction: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.025
     """A difference below this fraction of the flux of the star beneath it is called a residual."""
+    split: Splitting = group(Splitting)
+    trail: Trailing = group(Trailing)
+    dipole: DipoleLimits = group(DipoleLimits)
 
     def __post_init__(self):
         super().__post_init__()
@@ -90,7 +82,7 @@ def measure_difference(image, unit, inputs, config):
         radius_pix=radius_pix,
         fwhm_pix=size.fwhm_pix,
         threshold=config.keep_score,
-        splitting=Splitting(threshold=config.split_score, model_error=config.split_model_error),
+        splitting=config.split,
     )
     found = gather_trails(
         *planes,
@@ -100,7 +92,7 @@ def measure_difference(image, unit, inputs, config):
         psf_moments=np.array(gaussian_moments(psf)),
         radius_pix=radius_pix,
         fwhm_pix=size.fwhm_pix,
-        trailing=Trailing(min_snr=config.trail_snr, threshold=config.trail_score),
+        trailing=config.trail,
     )
     keep, score, fit = peak[found.kept], found.score, found.fit
     trail = trail_columns(image.wcs, found, unit["njy_per_e"])

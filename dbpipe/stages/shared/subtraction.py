@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 
 from dbpipe.constants import ab_magnitude
-from dbpipe.errors import ConfigError, DataError
+from dbpipe.declared import group
+from dbpipe.errors import DataError
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging.difference.cells import sample_cells
 from dbpipe.imaging.difference.registration import measure_shifts, register
@@ -29,30 +30,18 @@ DIFFERENCE_VERSION = 28
 class DifferenceConfig(Ranged):
     """Settings of the difference stage."""
 
-    kernel_degree: tuple[Annotated[int, Range(at_least=0, at_most=8)], ...] = (6, 4, 2)
-    """Polynomial degrees of the three Gaussians of the matching kernel."""
-    kernel_order: Annotated[int, Range(at_least=0, at_most=4)] = 2
-    """Degree of the kernel's variation over the image."""
-    kernel_sum_order: Annotated[int, Range(at_least=0, at_most=4)] = 0
-    """Degree of the variation of the flux ratio over the image."""
-    background_order: Annotated[int, Range(at_least=0, at_most=4)] = 1
-    """Degree of the differential background."""
-    max_kernel_size_pix: Annotated[int, Range(at_least=11, at_most=101)] = 51
-    """Largest side of the kernel, in pixels."""
     min_coverage: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.1
     """Smallest fraction of pixels with a template that is worth subtracting."""
-    flux_floor: Annotated[float, Range(at_least=0.0, at_most=0.5)] = 0.005
-    """Model error of bright stars in the fit, as a fraction of their flux."""
-    convolve: Literal["auto", "template", "science"] = "auto"
-    """Which side to convolve."""
     halo_noise: Annotated[float, Range(at_least=0.1, at_most=1000.0)] = 3.0
     """A saturated star's halo ends where what it leaves in the flux of a point source is below this many sigma of all
     other noise; further out it is in the variance and nothing more."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not 1 <= len(self.kernel_degree) <= 3:
-            raise ConfigError(f"kernel_degree has {len(self.kernel_degree)} entries: must be 1 to 3, one per Gaussian")
+    kernel: KernelSettings = group(
+        KernelSettings,
+        background_order="background_order",
+        max_size_pix="max_kernel_size_pix",
+        flux_floor="flux_floor",
+        convolve="convolve",
+    )
 
 
 def template_for(exposure, unit, inputs):
@@ -77,7 +66,7 @@ def subtract_template(exposure, template, unit, inputs, config):
         star_x=star_x,
         star_y=star_y,
         bright=_bright_stars(inputs["bright_stars"], unit["njy_per_e"]),
-        settings=_settings(config),
+        settings=config.kernel,
     )
     unusable = (result.mask & planes.UNUSABLE) != 0
     score = score_image(result.difference, result.variance, unusable, result.whitening.psf)
@@ -138,18 +127,6 @@ def _star_columns(result, part):
 
 def _key(unit):
     return {"visit": unit["visit"], "detector": unit["detector"]}
-
-
-def _settings(config):
-    return KernelSettings(
-        degree=config.kernel_degree,
-        order=config.kernel_order,
-        sum_order=config.kernel_sum_order,
-        background_order=config.background_order,
-        max_size_pix=config.max_kernel_size_pix,
-        flux_floor=config.flux_floor,
-        convolve=config.convolve,
-    )
 
 
 def _summary(unit, result, template, config):

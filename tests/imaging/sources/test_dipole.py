@@ -7,7 +7,7 @@ from point_sources import add_source, flux_of_snr, gaussian_psf, grid_positions
 from dbpipe.imaging.convolve import KernelField
 from dbpipe.imaging.difference.score import score_image
 from dbpipe.imaging.psf.spline import spline_coefficients
-from dbpipe.imaging.sources.dipole import find_static_sources, fit_dipoles, is_dipole, second_lobes
+from dbpipe.imaging.sources.dipole import DipoleLimits, find_static_sources, fit_dipoles, is_dipole, second_lobes
 
 FWHM, SIGMA = 4.0, 10.0
 SCIENCE_SIGMA, TEMPLATE_SIGMA = 0.9 * SIGMA, np.sqrt(0.19) * SIGMA
@@ -49,8 +49,8 @@ def fit(science, template, x, y, model_fwhm=FWHM):
     )
 
 
-def flagged(result, **settings):
-    return is_dipole(result, psf_fwhm_pix=FWHM, **settings)
+def flagged(result, shift_pix=None):
+    return is_dipole(result, psf_fwhm_pix=FWHM, shift_pix=shift_pix, limits=DipoleLimits())
 
 
 @pytest.mark.parametrize(("shift_pix", "snr"), [(0.1, 1000.0), (0.3, 300.0), (2.0, 60.0), (3.0, 60.0)])

@@ -18,7 +18,7 @@ from dbpipe.imaging.stack.coadd import (
 )
 
 SHAPE, SIGMA, FWHM = (80, 120), 5.0, 4.85
-LIMITS = RejectionLimits(trail_length_pix=8 * FWHM)
+LIMITS = RejectionLimits()
 NIGHTS = np.array([0.0, 0.1, 5.0, 9.0, 14.0, 20.0])
 """Inputs 0 and 1 are witnesses of one another; the others are alone in time."""
 
@@ -33,7 +33,7 @@ def rejected(stack, usable, mjd=NIGHTS, limits=LIMITS):
     deviant, trail = np.zeros((2, *stack.shape), bool)
     for k, image in enumerate(stack):
         deviant[k], trail[k] = find_deviant(
-            image, np.full(SHAPE, SIGMA**2), usable[k], median=median, count=count, limits=limits
+            image, np.full(SHAPE, SIGMA**2), usable[k], median=median, count=count, fwhm_pix=FWHM, limits=limits
         )
     keep_artefacts(deviant, trail, usable, mjd=mjd, limits=limits)
     return deviant

@@ -29,7 +29,7 @@ def night(rng, *, n_mover, n_noise, n_visit=6, dec0=-60.0):
 def test_movers_are_found_among_noise(dec0):
     """Every mover is one track with its speed, and chance makes none of four and more detections."""
     t, ra, dec, err, mover, rate = night(np.random.default_rng(1), n_mover=12, n_noise=60, dec0=dec0)
-    found = find_tracklets(t, ra, dec, err, moving=Moving())
+    found = find_tracklets(t, ra, dec, err, floor_arcsec=0.05, moving=Moving())
     whole = [k for k, line in enumerate(found.members) if len(line) == 6]
     assert sorted(mover[found.members[k][0]] for k in whole) == list(range(12))
     for k in whole:
@@ -45,11 +45,11 @@ def test_movers_are_found_among_noise(dec0):
 def test_noise_does_not_change_the_tracks():
     """Detections in no track can be taken away and the tracks stay."""
     t, ra, dec, err, mover, _ = night(np.random.default_rng(2), n_mover=5, n_noise=40)
-    first = find_tracklets(t, ra, dec, err, moving=Moving())
+    first = find_tracklets(t, ra, dec, err, floor_arcsec=0.05, moving=Moving())
     used = np.concatenate(first.members)
     keep = np.sort(np.concatenate([used, np.flatnonzero(mover == -1)[::3]]))
     keep = np.unique(keep)
-    again = find_tracklets(t[keep], ra[keep], dec[keep], err[keep], moving=Moving())
+    again = find_tracklets(t[keep], ra[keep], dec[keep], err[keep], floor_arcsec=0.05, moving=Moving())
     assert [keep[line].tolist() for line in again.members] == [line.tolist() for line in first.members]
 
 
@@ -59,8 +59,13 @@ def test_what_stays_is_no_track():
     t = 60000.0 + 0.01 * np.arange(8)
     ra = 10.0 + 0.1 * ARCSEC * rng.normal(size=8)
     moving = Moving()
-    assert find_tracklets(t, ra, np.zeros(8), np.full(8, 0.1 * ARCSEC), moving=moving).members == []
+    assert find_tracklets(t, ra, np.zeros(8), np.full(8, 0.1 * ARCSEC), floor_arcsec=0.05, moving=moving).members == []
     line = 10.0 + 5 * ARCSEC * np.arange(8)
-    assert find_tracklets(np.full(8, 60000.0), line, np.zeros(8), np.full(8, 1e-5), moving=moving).members == []
+    assert (
+        find_tracklets(
+            np.full(8, 60000.0), line, np.zeros(8), np.full(8, 1e-5), floor_arcsec=0.05, moving=moving
+        ).members
+        == []
+    )
     empty = np.zeros(0)
-    assert find_tracklets(empty, empty, empty, empty, moving=moving).members == []
+    assert find_tracklets(empty, empty, empty, empty, floor_arcsec=0.05, moving=moving).members == []
