@@ -73,11 +73,12 @@ ROOMS = {
         ),
     ),
     "cli.terminal": ("What a terminal sees", (*CATALOG, "runner", "survey")),
+    "guide": ("Words for people", ()),
     "cli.commands": (
         "Commands: parse, call, print",
         (
-            "cli.terminal", "disk", "io", *CATALOG, "runner", "publish", "ask", "pictures", "survey", "simulate",
-            "simulate.*",
+            "cli.terminal", "guide", "disk", "io", *CATALOG, "runner", "publish", "ask", "pictures", "survey",
+            "simulate", "simulate.*",
         ),
     ),
     "cli": ("The command line as a whole", ("cli.commands", "cli.terminal", *CATALOG)),

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import dbpipe
-from dbpipe.cli.commands import ask, check, inject, lightcurve, make, query, run, work
+from dbpipe.cli.commands import ask, check, guide, inject, lightcurve, make, query, run, work
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,23 +47,13 @@ def dbpipe_command(
     """
 
 
-for _command in (
-    work.init,
-    work.ingest,
-    work.refcat,
-    run.run,
-    work.template,
-    check.status,
-    check.check,
-    check.gc,
-    inject.inject,
-    lightcurve.lightcurve,
-    query.sql,
-    query.explain,
-    ask.schema,
-    ask.config,
-    ask.export,
-    make.simulate,
-    make.demo,
-):
-    app.command()(_command)
+_GROUPS = {
+    "Start": (make.demo, guide.guide, work.init, make.simulate),
+    "Work": (run.run, work.ingest, work.refcat, work.template, inject.inject),
+    "Ask": (query.sql, lightcurve.lightcurve, query.explain, ask.schema),
+    "Share": (ask.export,),
+    "Look after": (check.status, check.check, check.gc, ask.config),
+}
+for _group, _commands in _GROUPS.items():
+    for _command in _commands:
+        app.command(rich_help_panel=_group)(_command)

@@ -1,7 +1,7 @@
 -- The sources to trust: primary detections that no flag speaks against. flag_template_rejected is no defect: it says that
 -- the template here is made of fewer inputs than elsewhere; nor is flag_trail: it says that the source moved. What a star
 -- leaves is part of the score's noise, so beside one a high score is a source. `dbpipe inject` calls recovered what is
--- clean by the same rule (is_clean in dbpipe/stages/detect/columns.py; a test holds the two together).
+-- clean by the same rule (is_clean in dbpipe/stages/shared/columns.py; a test holds the two together).
 CREATE OR REPLACE VIEW dia_source_clean AS
 SELECT
     *,

@@ -1,4 +1,4 @@
-"""Every command of the README works as written, in an empty folder, with the names that it uses.
+"""Every command of README and guide works as written, in an empty folder, with the names that it uses.
 
 A block that is neither run nor listed here as something else is an error: whoever writes one says what it is.
 """
@@ -16,10 +16,11 @@ import pytest
 import small_survey
 
 import dbpipe
+from dbpipe import guide
 from dbpipe.simulate import write_survey
 
 README = Path(__file__).resolve().parents[2] / "README.md"
-N_VISIT, SIZE_PIX = {"g": 1, "r": 4}, 320
+N_VISIT, SIZE_PIX = {"g": 2, "r": 4}, 320
 SUBSTITUTES = {"/data/incoming": "raw"}
 """What the reader has at home, and what it is here. DIASOURCE and the place of an object are looked up."""
 OBJECT_PLACE = "53.0062,-27.4359"
@@ -61,10 +62,16 @@ def read_commands(block):
     return [CRON.sub("", line).strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
+def read_pages():
+    """Return the texts of README and guide; who reads the quick start has no survey yet."""
+    first, *others = guide.PAGES
+    return [guide.read_page(first), README.read_text(encoding="utf-8"), *map(guide.read_page, others)]
+
+
 def read_steps():
-    """Return (kind, text) of everything in the README that can be run, in order."""
+    """Return (kind, text) of everything in README and guide that can be run, in order."""
     steps = []
-    for language, block in read_blocks(README.read_text(encoding="utf-8")):
+    for language, block in (each for page in read_pages() for each in read_blocks(page)):
         if language == "sql":
             steps.append(("shell", f"dbpipe sql my_survey {shlex.quote(block)}"))
         elif language == "python":
@@ -74,9 +81,9 @@ def read_steps():
     return [(kind, text) for kind, text in steps if not text.startswith(tuple(NOT_HERE))]
 
 
-def test_every_block_of_the_readme_is_known():
+def test_every_block_is_known():
     """What is in a block is a command of dbpipe, SQL or Python, or is listed as something else; no list is too long."""
-    text = README.read_text(encoding="utf-8")
+    text = "\n".join(read_pages())
     wrong = [text for kind, text in read_steps() if kind == "shell" and not text.startswith("dbpipe ")]
     assert wrong == []
     assert [beginning for beginning in (*NOT_HERE, *FIGURES, *SUBSTITUTES) if beginning not in text] == []
@@ -134,7 +141,15 @@ def run_python(statement, folder):
     return ""
 
 
-def test_every_command_of_the_readme_works_as_written(folder, monkeypatch):
+def test_the_readme_is_short_and_its_links_lead_somewhere():
+    """One reads it in three minutes, and every page of the guide is named in it."""
+    text = README.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert 400 <= len(text.split()) <= 600 and all((README.parent / link).is_file() for link in links)
+    assert {Path(link).stem for link in links} == {*guide.PAGES, "demo"}
+
+
+def test_every_command_works_as_written(folder, monkeypatch):
     """From an empty folder to exports and questions: each one ends well, and the user's files are as they were.
 
     This one may take longer than others: it is what a reader does first.
@@ -147,4 +162,4 @@ def test_every_command_of_the_readme_works_as_written(folder, monkeypatch):
         assert run(substitute(text, folder), folder) == ""
     assert {path: path.read_bytes() for path in names} == before
     made = {path.name for path in folder.iterdir()} - {"raw", "stars.csv", "my_list.csv"}
-    assert {"my_survey", "out", "lake", "depth.png", "object.png", "matches.parquet"} <= made
+    assert {"my_survey", "out", "lake", "depth.png", "object.png", "cuts.png", "matches.parquet"} <= made
