@@ -21,7 +21,7 @@ from dbpipe.catalog.sky_shards import make_views
 from dbpipe.catalog.sql.dictionary import column_metadata
 from dbpipe.catalog.sql.queries import directory
 from dbpipe.catalog.sql.questions import asking, check_condition, find_relation
-from dbpipe.catalog.store.arrow import pandas_keys, plain_type, to_text, unique_names
+from dbpipe.catalog.store.arrow import is_nested, pandas_keys, plain_type, to_text, unique_names
 from dbpipe.catalog.store.connection import quote_name, transaction
 from dbpipe.disk.ledger import adopt, check_output, write_output
 from dbpipe.errors import ConfigError
@@ -247,7 +247,7 @@ def _write_ecsv(path, schema, batches):
         known = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
         kind = _ECSV_TYPE.get(str(field.type), "string" if _is_text(field.type) else str(field.type))
         entry = {"name": field.name, "datatype": kind}
-        if pa.types.is_nested(field.type):
+        if is_nested(field.type):
             entry["subtype"] = "json"
         if known.get("unit"):
             entry["unit"] = known["unit"]

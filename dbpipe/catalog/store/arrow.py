@@ -139,11 +139,16 @@ def _pandas_type(kind):
     return str(kind).replace("u", "U").replace("int", "Int") if pa.types.is_integer(kind) else None
 
 
+def is_nested(kind):
+    """Whether a value of this Arrow type is made of values: lists, structures, maps."""
+    return pa.types.is_nested(kind) or pa.types.is_fixed_size_list(kind)  # pyarrow 15 forgets lists of one length
+
+
 def to_text(array):
     """Return an Arrow array as text: lists and structures as JSON, times by ISO 8601, bytes in hexadecimal."""
     kind = array.type
-    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        nested = pa.types.is_nested(kind)
+    nested = is_nested(kind)
+    if nested or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         values = (None if v is None else to_json(v) if nested else v.hex() for v in array.to_pylist())
         return pa.array(list(values), pa.string())
     if pa.types.is_temporal(kind):
