@@ -5,7 +5,7 @@
 >>> survey.sql("SELECT visit, psf_fwhm_pix FROM calexp ORDER BY psf_fwhm_pix").df()
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"
 
 
 def open(path, *, read_only=True, published=True):

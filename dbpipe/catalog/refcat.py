@@ -1,4 +1,4 @@
-"""Storing the reference catalogue."""
+"""Storing the reference catalog."""
 
 from dbpipe.catalog.store.arrow import check_columns, to_table
 from dbpipe.catalog.store.connection import transaction
@@ -6,7 +6,7 @@ from dbpipe.catalog.store.lent import execute_with
 
 
 def replace_reference_catalog(connection, stars, magnitudes):
-    """Put these stars in the place of the reference catalogue, in one transaction.
+    """Put these stars in the place of the reference catalog, in one transaction.
 
     Parameters
     ----------

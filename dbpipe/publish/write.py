@@ -31,7 +31,7 @@ ROW_GROUP_ROWS = 100_000
 """Rows per group: some 10 MB, read as a whole or skipped as a whole by its minimum and maximum."""
 _LABEL = """
 CREATE OR REPLACE TABLE schema_view (sha256 VARCHAR NOT NULL);
-COMMENT ON TABLE schema_view IS 'Which views and macros stand in this catalogue: one row';
+COMMENT ON TABLE schema_view IS 'Which views and macros stand in this catalog: one row';
 COMMENT ON COLUMN schema_view.sha256 IS '[] hash of their texts';
 """
 FOOTER_VERSION = 2
@@ -61,7 +61,7 @@ def apply_views(connection):
 
 
 def has_current_views(connection):
-    """Return whether a catalogue has the views and macros of this dbpipe, as `apply_views` left them."""
+    """Return whether a catalog has the views and macros of this dbpipe, as `apply_views` left them."""
     tables = "SELECT 1 FROM duckdb_tables() WHERE table_name = 'schema_view' AND database_name = current_database()"
     if not connection.execute(tables).fetchall():
         return False

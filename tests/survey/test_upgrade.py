@@ -3,12 +3,12 @@
 import fcntl
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 import upgrades
 
 import dbpipe
-from dbpipe.catalog.sql.queries import directory
 from dbpipe.cli.terminal.console import reading
 from dbpipe.errors import CatalogError
 from dbpipe.runner.order import load_stages
@@ -68,7 +68,7 @@ def check_after_a_stop(root):
     with Survey.open(root, read_only=False) as survey:
         assert ask_everything(survey) == objects
         assert survey.sql("SELECT ra, n_worthy FROM dia_object ORDER BY 1").fetchall() == [(7.0, 7), (11.0, 8)]
-        assert survey.sql("SELECT colour FROM band").fetchall() == [("none",)]
+        assert survey.sql("SELECT color FROM band").fetchall() == [("none",)]
         assert survey.sql("SELECT count(worth) FROM dia_association").fetchall() == [(0,)]
     with dbpipe.open(root) as survey:
         assert survey.sql("SELECT count(*) FROM future").fetchall() == [(0,)]
@@ -121,21 +121,19 @@ def test_a_snapshot_of_an_older_version_says_why_it_lacks_something(old, tmp_pat
     with open(root / LOCK, "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with (
-            pytest.raises(CatalogError, match="colour.*still as an older dbpipe left it") as caught,
+            pytest.raises(CatalogError, match="color.*still as an older dbpipe left it") as caught,
             reading(root) as survey,
         ):
-            survey.fetch("SELECT colour FROM band")
+            survey.fetch("SELECT color FROM band")
         assert "\n" not in str(caught.value)
 
 
 def test_the_version_is_that_of_the_changelog():
     """What `dbpipe --version` says is the newest heading of the changelog, and no older release has that number."""
-    changelog = directory("sql").parent / "CHANGELOG.md"
-    if not changelog.is_file():
-        pytest.skip("an installed package has no changelog")
-    lines = changelog.read_text(encoding="utf-8").splitlines()
+    lines = (Path(__file__).parents[2] / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
     newest, *older = [line.split()[1].strip("[]") for line in lines if line.startswith("## ")]
-    assert newest in ("Unreleased", dbpipe.__version__) and dbpipe.__version__ not in older
+    assert newest == ("Unreleased" if "dev" in dbpipe.__version__ else dbpipe.__version__)
+    assert dbpipe.__version__.partition(".dev")[0] not in older
 
 
 def test_what_an_older_version_made_is_named(tmp_path):

@@ -56,7 +56,7 @@ def _nan_to_null(column):
 
 
 def check_columns(connection, table_name, table):
-    """Refuse columns that a catalogue table lacks, and integers that arrive as floating point.
+    """Refuse columns that a catalog table lacks, and integers that arrive as floating point.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def check_columns(connection, table_name, table):
         ).fetchall()
     )
     if not types:
-        raise CatalogError(f"the catalogue has no table {table_name}")
+        raise CatalogError(f"the catalog has no table {table_name}")
     for column in table.schema:
         if column.name not in types:
             raise CatalogError(f"table {table_name} has no column {column.name}{did_you_mean(column.name, types)}")
