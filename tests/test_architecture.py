@@ -292,3 +292,19 @@ def test_nothing_opens_the_catalog_as_a_file():
     """Only two modules know the name of the catalog file, those that open it: as a file it loses DuckDB's lock."""
     naming = [name for path, name, _ in modules() if ".duckdb" in path.read_text(encoding="utf-8")]
     assert set(naming) <= {"survey.opening", "catalog.store.connection"}
+
+
+def test_every_module_has_its_tests():
+    """A test file of its name stands in the same room of the tests, or the room's face says which file tests it."""
+    tests, told, wrong = Path(__file__).parent, {}, []
+    for path, name, tree in modules():
+        face = (ast.get_docstring(tree) or "") if path.stem == "__init__" else ""
+        for entry in filter(None, " ".join(face.partition("Tests: ")[2].split()).rstrip(".").split("; ")):
+            names, _, file = entry.partition(" in tests/")
+            told |= {path.with_name(f"{module}.py"): file for module in names.split(", ")}
+            wrong += [] if (tests / file).is_file() else [f"{name} names tests/{file}, which is not there"]
+    for path, name, _ in modules():
+        own = tests / path.relative_to(PACKAGE).with_name(f"test_{path.name}")
+        if path.stem != "__init__" and own.is_file() == (path in told):
+            wrong.append(f"{name}: either there is {own.relative_to(tests.parent)}, or the room's face names its tests")
+    assert wrong == []

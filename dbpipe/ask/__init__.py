@@ -2,4 +2,6 @@
 
 `light_curves` (which object is meant, its epochs, pieces of its images), `lookup` (the DIASources of one object, in a
 catalog of any size), `provenance` (where a DIASource comes from), `completeness` (what injected sources say).
+
+Tests: lookup in tests/ask/test_light_curves.py; provenance in tests/sql/test_provenance.py.
 """

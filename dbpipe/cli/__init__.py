@@ -3,6 +3,8 @@
 Exit codes: 0 fine, 1 dbpipe says no, 2 wrong usage, 3 done, but units met an error that nobody foresaw, lost their
 worker or ran into a limit (with `--strict` also: but units failed), 70 a bug of dbpipe, 75 the survey is busy,
 128 + n stopped by signal n: 130 by Ctrl-C, 143 by SIGTERM.
+
+Tests: app in tests/cli/test_option_ranges.py.
 """
 
 import os

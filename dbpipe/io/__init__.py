@@ -2,4 +2,6 @@
 
 `fits` (the format), `raw` (images from elsewhere), `tables` (catalogs from elsewhere) and, here, what dbpipe writes
 itself: `exposure`, `difference`, `planes`, `wcs_text`.
+
+Tests: wcs_text in tests/io/test_planes.py.
 """

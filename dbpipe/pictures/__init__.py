@@ -1,1 +1,4 @@
-"""Pictures: `charts` (arrays in, a PNG out) and `object_page` (one object)."""
+"""Pictures: `charts` (arrays in, a PNG out) and `object_page` (one object).
+
+Tests: object_page in tests/ask/test_light_curves.py.
+"""

@@ -2,6 +2,8 @@
 
 `opening` (its folder), `settings`, `discover` (raw files), `reference` (the reference catalog), `synthetic` (made-up
 catalogs).
+
+Tests: opening, reference in tests/survey/test_survey.py.
 """
 
 from dbpipe.survey.survey import CATALOG, INSTRUMENT, LOCK, SETTINGS, SNAPSHOT, Survey

@@ -2,4 +2,7 @@
 
 `work` (init, ingest, refcat, template), `run`, `inject`, `ask` (schema, config, export), `query` (sql, explain),
 `lightcurve`, `check` (status, check, gc), `make` (simulate, demo), what `demo` does, and `guide`.
+
+Tests: ask, check, guide, inject, lightcurve, make, work in tests/end_to_end/test_readme.py; demo in
+tests/cli/test_demo.py; query in tests/cli/test_query.py; run in tests/cli/test_nightly.py.
 """

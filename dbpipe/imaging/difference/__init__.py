@@ -2,4 +2,6 @@
 
 `subtract` (the whole of it), `decorrelate` (white noise), `score` (signal to noise at every pixel), `wings` and
 `star_noise` (what bright stars leave), `registration`, `cells`, `residual_sky`.
+
+Tests: residual_sky in tests/imaging/difference/test_subtract.py.
 """
