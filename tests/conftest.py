@@ -4,10 +4,12 @@ import signal
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 
 def pytest_configure():
-    """Have the signals as in a terminal: what a script starts in the background ignores some of them."""
+    """Have one thread, and the signals as in a terminal: what a script starts in the background ignores some."""
+    threadpool_limits(1)  # as workers are; of many small matrices threads make eight times the work
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)

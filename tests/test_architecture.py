@@ -56,6 +56,10 @@ ROOMS = {
         "A stage in more than one file: it never sees the catalog, nor another stage",
         ("stages.shared", "io", "io.*", *PIXELS, *SKY),
     ),
+    "pair": (
+        "Two images without a survey, by the stages' own steps",
+        ("stages", "stages.*", "disk", "io", "io.*", *PIXELS, *SKY),
+    ),
     "template": ("Which exposures make the template", (*CATALOG, "imaging.psf", "imaging.stack", *SKY)),
     "association": ("Objects, in the catalog", (*CATALOG, *SKY)),
     "runner": (

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import dbpipe
-from dbpipe.cli.commands import ask, check, guide, inject, lightcurve, make, query, run, work
+from dbpipe.cli.commands import ask, check, guide, inject, lightcurve, make, pair, query, run, work
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -48,7 +48,7 @@ def dbpipe_command(
 
 
 _GROUPS = {
-    "Start": (make.demo, guide.guide, work.init, make.simulate),
+    "Start": (make.demo, guide.guide, work.init, make.simulate, pair.subtract),
     "Work": (run.run, work.ingest, work.refcat, work.template, inject.inject),
     "Ask": (query.sql, lightcurve.lightcurve, query.explain, ask.schema),
     "Share": (ask.export,),

@@ -8,6 +8,7 @@ import importlib
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,8 @@ def folder(tmp_path):
     here.mkdir()
     (tmp_path / "sky" / "raw").rename(here / "raw")
     (tmp_path / "sky" / "refcat.csv").rename(here / "stars.csv")
+    for name, raw in zip(("science", "template"), sorted((here / "raw").glob("*_f2_*")), strict=False):
+        shutil.copy(raw, here / f"{name}.fits.gz")
     (here / "my_list.csv").write_text("name,ra,dec\nhost,53.0091,-27.4389\n")
     program = tmp_path / "bin" / "dbpipe"
     program.parent.mkdir()
@@ -161,5 +164,5 @@ def test_every_command_works_as_written(folder, monkeypatch):
         run = run_command if kind == "shell" else run_python
         assert run(substitute(text, folder), folder) == ""
     assert {path: path.read_bytes() for path in names} == before
-    made = {path.name for path in folder.iterdir()} - {"raw", "stars.csv", "my_list.csv"}
-    assert {"my_survey", "out", "lake", "depth.png", "object.png", "cuts.png", "matches.parquet"} <= made
+    made = {path.name for path in folder.iterdir()}
+    assert {"my_survey", "out", "lake", "depth.png", "object.png", "cuts.png", "matches.parquet", "difference"} <= made

@@ -95,7 +95,7 @@ def read_raw(path, instrument, *, max_mib=MAX_FILE_MIB):
 
 
 @dataclass(frozen=True)
-class _Image:
+class StoredImage:
     """The image of a file as it is stored."""
 
     pixels: np.ndarray
@@ -104,6 +104,28 @@ class _Image:
     header: Mapping
     """Its own cards, then those of the primary HDU."""
     notes: tuple
+
+
+def read_image(path, *, wanted=None, max_mib=MAX_FILE_MIB):
+    """Read the image of a file as it is stored, whatever camera it is of.
+
+    Parameters
+    ----------
+    path : path
+    wanted : int or str, optional
+        Number or name of its HDU; else the first one with an image.
+
+    Returns
+    -------
+    StoredImage
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read or has no two-dimensional image.
+    """
+    with quiet():
+        return _read_image(read_content(path, max_mib=max_mib), Path(path).name, wanted=wanted, max_mib=max_mib)
 
 
 def _read_image(packed, name, *, wanted, max_mib):
@@ -115,7 +137,7 @@ def _read_image(packed, name, *, wanted, max_mib):
         notes += [f"{n_more_byte} bytes after the last HDU were not read"] if n_more_byte else []
         pixels, blank, odd = read_pixels(content, hdu, max_mib=max_mib)
         notes += [note for note in (odd, check_sums(content, hdu)) if note]
-        return _Image(pixels, blank, hdu.header, _with_primary(hdu, hdus[0]), tuple(notes))
+        return StoredImage(pixels, blank, hdu.header, _with_primary(hdu, hdus[0]), tuple(notes))
     except DataError as error:
         where = {"file": name, "size_byte": len(packed)}
         raise DataError(error.message, **where | error.numbers) from error

@@ -50,8 +50,11 @@ def template_for(exposure, unit, inputs):
     return make_template(exposure, unit, tract=Tract.of(unit), **rows)
 
 
-def subtract_template(exposure, template, unit, inputs, config):
-    """Match, subtract, whiten and score one exposure, or a copy of it with other pixels."""
+def subtract_template(exposure, template, unit, inputs, config, *, science_power=1.0):
+    """Match, subtract, whiten and score one exposure, or a copy of it with other pixels.
+
+    ``science_power`` is the shape of the noise power of an exposure that somebody has resampled, see `subtract`.
+    """
     if template.coverage < config.min_coverage:
         return Skip(
             "the template covers too little of the exposure",
@@ -67,6 +70,7 @@ def subtract_template(exposure, template, unit, inputs, config):
         star_y=star_y,
         bright=_bright_stars(inputs["bright_stars"], unit["njy_per_e"]),
         settings=config.kernel,
+        science_power=science_power,
     )
     unusable = (result.mask & planes.UNUSABLE) != 0
     score = score_image(result.difference, result.variance, unusable, result.whitening.psf)
