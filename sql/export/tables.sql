@@ -23,7 +23,7 @@ WITH stamp AS (
     SELECT diffim.visit, diffim.detector, unit.run_id
     FROM diffim
     JOIN unit ON unit.stage = 'detect'
-        AND unit.unit_key = concat('visit=', diffim.visit, ',detector=', diffim.detector)
+        AND unit.unit_key = image_key(diffim.visit, diffim.detector)
 )
 SELECT
     dia_source.visit,
@@ -42,7 +42,7 @@ WITH stamp AS (
     SELECT diffim.visit, diffim.detector, unit.run_id
     FROM diffim
     JOIN unit ON unit.stage = 'detect'
-        AND unit.unit_key = concat('visit=', diffim.visit, ',detector=', diffim.detector)
+        AND unit.unit_key = image_key(diffim.visit, diffim.detector)
 )
 SELECT
     dia_source.visit,
@@ -94,7 +94,7 @@ WITH stamp AS (
     SELECT forced_image.visit, forced_image.detector, unit.run_id
     FROM forced_image
     JOIN unit ON unit.stage = 'forced'
-        AND unit.unit_key = concat('visit=', forced_image.visit, ',detector=', forced_image.detector)
+        AND unit.unit_key = image_key(forced_image.visit, forced_image.detector)
 )
 SELECT
     dia_forced_source.visit,

@@ -61,7 +61,7 @@ WITH latest AS (
 )
 SELECT raw_note.note, count(*) AS n_file, min(raw_note.path) AS example
 FROM raw_note
-JOIN latest ON latest.unit_key = concat('path=', raw_note.path)
+JOIN latest ON latest.unit_key = raw_key(raw_note.path)
 GROUP BY raw_note.note
 ORDER BY n_file DESC, raw_note.note
 

@@ -15,7 +15,7 @@ WITH detected AS (
     JOIN visit USING (visit)
     JOIN unit ON unit.stage = 'detect'
         AND unit.status = 'done'
-        AND unit.unit_key = 'visit=' || diffim.visit || ',detector=' || diffim.detector
+        AND unit.unit_key = image_key(diffim.visit, diffim.detector)
 )
 SELECT detected.*
 FROM detected
@@ -26,7 +26,7 @@ ORDER BY visit, detector
 
 -- name: stale
 -- Detector images that were linked and are no more.
-SELECT image.visit, image.detector, 'visit=' || visit || ',detector=' || detector AS unit_key
+SELECT image.visit, image.detector, image_key(visit, detector) AS unit_key
 FROM association.image AS image
 ANTI JOIN diffim ON diffim.visit = image.visit AND diffim.detector = image.detector
 ORDER BY visit, detector

@@ -12,10 +12,10 @@ from astropy.io.registry import get_formats
 from astropy.table import Table
 
 from dbpipe.catalog import migrations
+from dbpipe.catalog.views import apply_views
 from dbpipe.errors import ConfigError
 from dbpipe.publish import tree as module
 from dbpipe.publish.tree import export_tree
-from dbpipe.publish.write import apply_views
 from dbpipe.sky import hats_tiles
 
 PER_VISIT = 200

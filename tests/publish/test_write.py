@@ -10,11 +10,13 @@ import pytest
 from astropy.io import registry
 from astropy.table import Table
 
+from dbpipe.catalog.sql.dictionary import column_metadata
 from dbpipe.catalog.sql.queries import directory
+from dbpipe.catalog.views import apply_views
 from dbpipe.disk.ledger import LEDGER
 from dbpipe.errors import ConfigError
 from dbpipe.publish.votable import vo_unit
-from dbpipe.publish.write import apply_views, column_metadata, export
+from dbpipe.publish.write import export
 
 
 @pytest.fixture

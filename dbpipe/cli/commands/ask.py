@@ -7,6 +7,7 @@ import typer
 
 from dbpipe.catalog import migrations
 from dbpipe.catalog.store import connection
+from dbpipe.catalog.views import apply_views
 from dbpipe.cli.commands.work import Overwrite, SurveyArgument
 from dbpipe.cli.terminal.console import console, finite, print_table, reading
 from dbpipe.declared import value_at
@@ -23,8 +24,6 @@ def schema(
 
     dbpipe schema dia_source
     """
-    from dbpipe.publish.write import apply_views
-
     with connection.memory() as catalog:
         migrations.migrate(catalog)
         apply_views(catalog)
