@@ -48,32 +48,30 @@ class Tiles:
         Parameters
         ----------
         query : str
-            SQL whose ``association.<kind>`` stands for the rows of the tiles.
+            SQL in which ``query_table($tables)`` stands for the rows of the tiles.
         tiles : sequence of int
             Those that have no table are left out.
         registered, parameters : dict, optional
             See `dbpipe.catalog.store.lent.fetch_with`.
         """
-        text = query.replace(f"FROM association.{kind}", f"FROM ({_union(kind, set(self.numbers) & set(tiles))})")
-        return fetch_with(self.connection, text, registered or {}, parameters)
+        tables = {"tables": _names(kind, set(self.numbers) & set(tiles))}
+        return fetch_with(self.connection, query, registered or {}, tables | (parameters or {}))
 
-    def execute(self, query, table, tile, *, kind):
+    def execute(self, query, table, tile):
         """Run a statement on the table of every tile that rows are in.
 
         Parameters
         ----------
         query : str
-            SQL whose ``association.<kind>`` stands for the table of a tile, and ``changed`` for the rows in it.
+            SQL whose pattern stands for the table of a tile, and ``changed`` for the rows in it.
         table : pyarrow.Table
         tile : integer array
             One per row.
-        kind : str
         """
         numbers = pa.array(tile)
         for number in sorted(set(tile.tolist())):
             rows = table.filter(pc.equal(numbers, number))
-            text = query.replace(f"association.{kind}", f"association.{kind}_{number}")
-            execute_with(self.connection, text, {"changed": rows})
+            execute_with(self.connection, _of_tile(query, number), {"changed": rows})
 
     def add(self, tiles):
         """Make the tables of tiles that have none, and the views over all; part of the caller's transaction."""
@@ -114,13 +112,18 @@ def spread(connection, text):
         tiles = find_tiles(connection) if _PATTERN.search(bare) else []
         if tiles and not (_CHANGE.match(bare) or _OF_PATTERN.match(bare)):
             raise CatalogError(
-                f"this statement does not reach the tables of {len(tiles)} tiles: {' '.join(bare.split())}; ALTER TABLE, "
-                f"UPDATE and DELETE FROM a pattern do, and rows are asked of {' and '.join(_KINDS.values())}"
+                f"{' '.join(bare.split())} does not reach the tables of {len(tiles)} tiles, as ALTER TABLE, UPDATE and "
+                f"DELETE FROM would; their rows are those of {' and '.join(_KINDS.values())}"
             )
         yield statement
         if _CHANGE.match(bare):
             for tile in tiles:
-                yield _PATTERN.sub(rf"association.\1_{tile}", bare)
+                yield _of_tile(bare, tile)
+
+
+def _of_tile(statement, tile):
+    """A statement on a pattern as one on the table of a tile: no parameter can be the table that is changed."""
+    return _PATTERN.sub(rf"association.\1_{tile}", statement)
 
 
 def check_tiles(connection):

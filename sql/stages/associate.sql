@@ -77,23 +77,23 @@ WHERE night IN (SELECT night FROM affected)
 
 -- name: of_images
 -- The linked sources of some images.
-SELECT source.* FROM association.source AS source SEMI JOIN batch USING (visit, detector)
+SELECT source.* FROM query_table($tables) AS source SEMI JOIN batch USING (visit, detector)
 
 -- name: in_cells
 -- The linked sources in some cells of the sky, without those of some images.
 SELECT source.*
-FROM association.source AS source
+FROM query_table($tables) AS source
 SEMI JOIN near ON near.cell = source.hpx29 >> $shift
 ANTI JOIN batch ON batch.visit = source.visit AND batch.detector = source.detector
 
 -- name: in_nights
 -- The linked sources of some nights.
-SELECT source.* FROM association.source AS source SEMI JOIN affected USING (night)
+SELECT source.* FROM query_table($tables) AS source SEMI JOIN affected USING (night)
 
 -- name: lone
 -- Those of some objects that have one source.
 SELECT dia_object_id
-FROM association.object AS object
+FROM query_table($tables) AS object
 SEMI JOIN asked USING (dia_object_id)
 WHERE n_dia_source = 1
 
