@@ -49,10 +49,7 @@ class Files:
 
 def plan(connection, name, *, margin_arcsec):
     """Return the list of `Files` of a layout, of every table that is there and has rows."""
-    known = {
-        table
-        for (table,) in connection.execute("SELECT table_name FROM duckdb_columns() WHERE NOT internal").fetchall()
-    }
+    known = {table for _, table in connection.execute(load_named("catalog", "schema")["relations"]).fetchall()}
     if name == "night":
         return [_by_night(connection, table) for table in ORDER_IN_TIME if table in known]
     planned = (_on_sky(connection, table, margin_arcsec) for table in ORDER_ON_SKY if table in known)

@@ -67,10 +67,7 @@ def _long_tables(connection):
     """Yield (schema, table), layout of the tables with many rows."""
     n_row = {
         (schema, table): n
-        for schema, table, n in connection.execute(
-            "SELECT schema_name, table_name, estimated_size FROM duckdb_tables() "
-            "WHERE database_name = current_database()"
-        ).fetchall()
+        for schema, table, n in connection.execute(load_named("catalog", "schema")["sizes"]).fetchall()
     }
     for table in _CONTENT:
         if n_row.get(("main", table), 0) > MAX_COPIED_ROWS:
@@ -101,7 +98,7 @@ def _format(connection, table):
     """What every file of a table depends on besides its rows: its columns, and what migrations did to the rows."""
     relation = connection.sql(f"SELECT * FROM {table}")
     columns = list(zip(relation.columns, map(str, relation.types), strict=True))
-    ((n_migration,),) = connection.execute("SELECT count(*) FROM schema_migration").fetchall()
+    ((n_migration,),) = connection.execute(load_named("catalog", "migrations")["count"]).fetchall()
     return f"{ROW_GROUP_ROWS}{columns}{n_migration}"
 
 

@@ -80,9 +80,10 @@ def commit_detections(survey, visit, *, seed, run_id):
     rows = fetch_with(survey.connection, query, {"made": _made(seed, [visit])}, _values(query))
     key = {"visit": visit.visit, "detector": detections.DETECTOR}
     stage = order.load_stages()["detect"]
-    query = "SELECT fingerprint FROM unit WHERE stage = 'detect' AND unit_key = $unit_key"
     unit_key = units.format_key(key)
-    ((fingerprint,),) = survey.connection.execute(query, {"unit_key": unit_key}).fetchall()
+    ((fingerprint,),) = survey.connection.execute(
+        load_named("catalog", "unit")["fingerprint"], {"stage": stage.name, "unit_key": unit_key}
+    ).fetchall()
     verdict = _done(stage.name, unit_key, fingerprint, stage.version, run_id)
     place = units.Place(key, ("dia_source",))
     units.commit_unit(survey.connection, verdict, units.Result({"dia_source": rows}), place)

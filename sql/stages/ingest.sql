@@ -264,3 +264,7 @@ DELETE FROM visit_zenith WHERE visit = $visit;
 
 -- name: forget_visit
 DELETE FROM visit WHERE visit = $visit;
+
+-- name: request
+-- What the work query reads.
+CREATE OR REPLACE TEMP TABLE ingest_request AS SELECT * FROM requested

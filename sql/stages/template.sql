@@ -199,3 +199,7 @@ SELECT
 SELECT pixel_scale_arcsec
 FROM tract
 WHERE tract = $tract
+
+-- name: forget_prediction
+-- Forget what was predicted of a template.
+DELETE FROM template_prediction WHERE template_id = $template_id

@@ -69,7 +69,7 @@ def expected(answer):
 @pytest.mark.parametrize("in_files", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_migration_reaches_every_tile(old, tmp_path, monkeypatch, kind, in_files):
-    """Opened for writing, a survey has the change in every tile and keeps its rows; new tiles and readers have it too."""
+    """Opened for writing, a survey has the change in every tile and its rows; new tiles and readers have it too."""
     texts, asked, answer = KINDS[kind]
     root = tmp_path / "survey"
     shutil.copytree(old, root)
