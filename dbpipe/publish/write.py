@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
+from duckdb import ColumnExpression
 
 from dbpipe.catalog.sql.dictionary import column_metadata
-from dbpipe.catalog.sql.questions import asking, check_condition, find_relation
+from dbpipe.catalog.sql.questions import check_condition, find_relation, refusals
 from dbpipe.catalog.store.arrow import is_nested, pandas_keys, plain_type, to_text, unique_names
-from dbpipe.catalog.store.connection import quote_name
+from dbpipe.catalog.store.connection import only_reading
 from dbpipe.disk.ledger import adopt, check_output, write_output
 from dbpipe.errors import ConfigError
 from dbpipe.publish import votable
@@ -59,13 +60,14 @@ def export(connection, out, *, table, where=None, columns=None, order_by=None):
     metadata = column_metadata(connection, table)
     selected = list(metadata) if columns is None else [_known_column(name, metadata, table) for name in columns]
     path = export_path(out, table)
-    query = f"SELECT {', '.join(map(quote_name, selected))} FROM {find_relation(connection, table)}"
     if where is not None:
         check_condition(connection, where)
-        query += f" WHERE (\n{where}\n)"
-    query += f" ORDER BY {order_by}" if order_by else ""
-    with asking(connection, query) as relation, relation.to_arrow_reader(ROW_GROUP_ROWS) as reader:
-        return path, write_rows(path, reader, {name: metadata[name] for name in selected})
+    with refusals(connection, f"{table} {where}"), only_reading(connection):
+        relation = connection.table_function("query_table", [find_relation(connection, table)])
+        relation = relation if where is None else relation.filter(where)
+        relation = (relation.order(order_by) if order_by else relation).select(*map(ColumnExpression, selected))
+        with relation.to_arrow_reader(ROW_GROUP_ROWS) as reader:
+            return path, write_rows(path, reader, {name: metadata[name] for name in selected})
 
 
 def export_path(out, table):

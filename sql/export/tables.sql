@@ -70,7 +70,7 @@ SELECT
     mix(mix(mix(mix(mix(
         0, dia_source_id), dia_source_id // 1500450271), coalesce(dia_object_id, -1)),
         coalesce(tracklet_id, -1)), hpx29) AS content
-FROM association.source
+FROM query_table($table)
 
 -- name: tile_object_content
 -- One row per object of a tile: what it is.
@@ -78,7 +78,7 @@ SELECT
     md5_number_lower(concat_ws(
         '|', dia_object_id, ra, dec, position_chi2, n_dia_source, n_night, last_mjd_tai, max_score, min_score
     )) AS content
-FROM association.object
+FROM query_table($table)
 
 -- name: dia_forced_source
 -- Forced photometry.

@@ -203,6 +203,6 @@ def test_an_empty_catalogue_is_exported(tmp_path):
     """Before the first source there is a tree without tables."""
     with duckdb.connect() as catalog:
         migrations.migrate(catalog)
-        synthetic_sources.prepare(catalog)
+        apply_views(catalog)
         report = export_tree(catalog, tmp_path, ["night", "hats"])
     assert report.n_written == 0 and json.loads((tmp_path / "current/manifest.json").read_text())["parts"] == {}

@@ -286,7 +286,9 @@ def print_stale_description(out, opened):
     now = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
     found = opened.fetch(load_named("reports", "status")["other_description"], now=now).to_pylist()
     if now and found:
-        out.print(f"{INSTRUMENT} has changed since {found[0]['n_raw']} raw images were read: `dbpipe ingest` them again")
+        out.print(
+            f"{INSTRUMENT} has changed since {found[0]['n_raw']} raw images were read: `dbpipe ingest` them again"
+        )
 
 
 def print_summary(out, summary, wall_s):
