@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
-from duckdb import ColumnExpression, ConstantExpression, FunctionExpression
+from duckdb import ColumnExpression, ConstantExpression, FunctionExpression, StarExpression
 
 from dbpipe.catalog.sql.dictionary import query_metadata
 from dbpipe.catalog.sql.queries import load_named
@@ -32,7 +32,7 @@ ORDER_ON_SKY = {
     "dia_forced_source": "_healpix_29, dia_object_id, midpoint_mjd_tai, detector",
 }
 NAMES = ("night", "hats")
-_ON_SKY = "hpx29 AS _healpix_29, * EXCLUDE (hpx29)"
+_ON_SKY = (ColumnExpression("hpx29").alias("_healpix_29"), StarExpression(exclude=["hpx29"]))
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _by_night(connection, table):
         content=queries[f"{table}_content"],
         cell=ColumnExpression("visit"),
         cells=connection.sql(queries["nights"]).to_arrow_table(),
-        columns="* EXCLUDE (night)",
+        columns=(StarExpression(exclude=["night"]),),
         order_by=ORDER_IN_TIME[table],
         **_description(connection, queries[table]),
     )

@@ -31,8 +31,8 @@ class Layout:
     """Expression of a whole number, on rows and content alike."""
     cells: pa.Table
     """cell, part: a cell may be in several parts, and rows of other cells are in none."""
-    columns: str
-    """What is written of the rows."""
+    columns: tuple
+    """Expressions: what is written of the rows."""
     order_by: str
     parameters: dict = field(default_factory=dict)
     """$parameters of ``content``."""
@@ -113,7 +113,7 @@ def _configure(connection, settings):
 def _write_part(connection, layout, folder, path):
     pattern = f"{glob.escape(str(folder))}/*.parquet"  # the user's folder may be called "lake [1]"
     found = connection.from_parquet(pattern, hive_partitioning=False)
-    relation = found.project(layout.columns).order(layout.order_by)
+    relation = found.select(*layout.columns).order(layout.order_by)
     reader = relation.to_arrow_reader(ROW_GROUP_ROWS)
     schema = describe_schema(reader.schema, {name: layout.metadata.get(name, {}) for name in reader.schema.names})
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
-from duckdb import ColumnExpression, ConstantExpression
+from duckdb import ColumnExpression, ConstantExpression, StarExpression
 
 from dbpipe.catalog.sql.dictionary import column_metadata
 from dbpipe.catalog.sql.queries import load_named
@@ -87,7 +87,7 @@ def _by_night(connection, table):
         content=queries[_CONTENT[table]],
         cell=ColumnExpression("visit"),
         cells=connection.sql(queries["nights"]).to_arrow_table(),
-        columns="*",
+        columns=(StarExpression(),),
         order_by=ORDER_IN_TIME[table],
         metadata=column_metadata(connection, table),
         format=_format(connection, table),
@@ -113,7 +113,7 @@ def _whole(connection, table):
         parameters={"table": name},
         cell=ConstantExpression(0),
         cells=cells,
-        columns="*",
+        columns=(StarExpression(),),
         order_by="hpx29",
         metadata={},
         format=_format(connection, name),

@@ -205,8 +205,8 @@ def finish_run(connection, run_id):
 
 
 def _delete_rows(connection, table, key):
-    """Delete the rows of a key and return their number; with no key there are none."""
-    condition = " AND ".join(f"{quote_name(name)} = cast_to_type(${name}, {quote_name(name)})" for name in key)  # text
+    """Delete the rows of a key, also one read back as text, and return their number; with no key there are none."""
+    condition = " AND ".join(f"{quote_name(name)} = cast_to_type(${name}, {quote_name(name)})" for name in key)
     ((n_row,),) = connection.execute(f"DELETE FROM {quote_name(table)} WHERE {condition}", key).fetchall()
     return n_row
 
@@ -214,8 +214,8 @@ def _delete_rows(connection, table, key):
 def _insert(connection, result, place, verdict):
     for table in place.inserts:
         if table in result.rows and result.rows[table].num_rows:
-            into, rows = quote_name(table), quote_name(f"new_{table}")
-            connection.execute(f"INSERT INTO {into} BY NAME FROM {rows} ON CONFLICT DO NOTHING")
+            new = quote_name(f"new_{table}")
+            connection.execute(f"INSERT INTO {quote_name(table)} BY NAME FROM {new} ON CONFLICT DO NOTHING")
     for table in place.writes:
         if table in result.rows and result.rows[table].num_rows:
             insert(connection, table, result.rows[table])
