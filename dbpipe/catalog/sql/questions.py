@@ -7,14 +7,13 @@ fences: the connection that a question runs on is confined as well (`dbpipe.cata
 import json
 import re
 from contextlib import contextmanager
-from functools import cache
 
 import duckdb
 import pyarrow as pa
 
 from dbpipe.catalog.sql.errors import LEND, explain_refusal
-from dbpipe.catalog.sql.queries import load_named
-from dbpipe.catalog.store.connection import first_line, memory, only_reading, quote_name
+from dbpipe.catalog.sql.queries import load_named, parser
+from dbpipe.catalog.store.connection import first_line, only_reading, quote_name
 from dbpipe.errors import ConfigError
 from dbpipe.names import did_you_mean, did_you_mean_or_all
 
@@ -142,24 +141,18 @@ def _query(name):
     return load_named("catalog", "schema")[name]
 
 
-@cache
-def _parser():
-    """A connection with nothing in it, whose parser is used."""
-    return memory()
-
-
 def _parse(text):
     text.encode()  # DuckDB has a TypeError for what cannot be
     if "\0" in text:
         raise ValueError("it has a zero byte in it")
-    with _parser().cursor() as parser:
-        return parser.extract_statements(text)
+    with parser() as cursor:
+        return cursor.extract_statements(text)
 
 
 def _tree(text):
     """Return the parsed statement as DuckDB writes it in JSON; None if it is not one SELECT."""
-    with _parser().cursor() as parser:
-        ((answer,),) = parser.execute(_query("tree"), {"text": text}).fetchall()
+    with parser() as cursor:
+        ((answer,),) = cursor.execute(_query("tree"), {"text": text}).fetchall()
     tree = json.loads(answer)
     statements = tree.get("statements", ())
     return statements[0] if not tree["error"] and len(statements) == 1 else None
