@@ -35,6 +35,29 @@ def test_injection_calls_clean_what_the_view_has():
     assert 0 < len(in_view) < n_source
 
 
+def test_a_recovered_source_that_is_not_clean_is_noticed():
+    """`dbpipe check` finds an injected source that is called recovered by another rule, and none of `dbpipe inject`."""
+    columns = {name: values[::97] for name, values in every_combination().items()}
+    flags = [name for name in columns if name.startswith("flag_")]
+    rows = zip(*(columns[name] for name in flags), strict=True)
+    made = {
+        "number": np.arange(len(columns["score"])),
+        "is_detected": columns["is_primary"],
+        "is_recovered": is_clean(columns),
+        "score": columns["score"],
+        "flags": [" ".join(name for name, is_set in zip(flags, row, strict=True) if is_set) for row in rows],
+    }
+    rule = load(directory("sql") / "checks" / "injection.sql")["recovered_is_clean"]
+    with duckdb.connect() as connection:
+        connection.register("made", pa.table(made))
+        connection.execute("CREATE TABLE injected_source AS SELECT 1 AS visit, 2 AS detector, * FROM made")
+        connection.execute((directory("sql") / "macros" / "clean.sql").read_text())
+        connection.execute("INSERT INTO injected_source VALUES (1, 2, -1, false, false, NULL, NULL)")
+        assert connection.execute(rule).fetchall() == []
+        connection.execute("UPDATE injected_source SET is_recovered = NOT is_recovered WHERE number IN (-1, 7)")
+        assert sorted(connection.execute(rule).fetchall()) == [(1, 2, -1), (1, 2, 7)]
+
+
 def test_the_list_of_flags_stands_once():
     """Nothing but the macro lists the flags that spoil, and Python has the same list."""
     folder = directory("sql")
