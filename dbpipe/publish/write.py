@@ -64,6 +64,7 @@ def export(connection, out, *, table, where=None, columns=None, order_by=None):
         check_condition(connection, where)
     with refusals(connection, f"{table} {where}"), only_reading(connection):
         relation = connection.table_function("query_table", [find_relation(connection, table)])
+        relation = relation.set_alias(table)  # a condition may name it
         relation = relation if where is None else relation.filter(where)
         relation = (relation.order(order_by) if order_by else relation).select(*map(ColumnExpression, selected))
         with relation.to_arrow_reader(ROW_GROUP_ROWS) as reader:

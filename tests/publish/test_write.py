@@ -118,6 +118,15 @@ def test_parquet_carries_units_and_meanings(connection, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == [LEDGER, "DiaSource.parquet"]
 
 
+@pytest.mark.parametrize(
+    "where", ["snr > 5", "DiaSource.snr > 5 -- bright", "EXISTS (FROM visit AS v WHERE v.visit = DiaSource.visit)"]
+)
+def test_a_condition_may_name_the_table(connection, tmp_path, where):
+    """A condition is on columns, bare or with the name of their table, and may hold a query of another table."""
+    asked = f"SELECT count(*) FROM DiaSource WHERE {where}"
+    assert export(connection, tmp_path, table="DiaSource", where=where)[1] == connection.sql(asked).fetchall()[0][0]
+
+
 def test_a_view_passes_the_comments_of_its_table_on(connection, tmp_path):
     """Columns that a view takes over unchanged keep unit and meaning; the chosen columns come in the chosen order."""
     path, _ = export(connection, tmp_path / "a.parquet", table="dia_source_clean", columns=["snr", "RA"])

@@ -132,7 +132,7 @@ def find_where(connection, rows, condition):
     numbered = rows.append_column("work_order", pa.array(range(rows.num_rows), pa.int64()))
     try:
         with only_reading(connection):
-            found = connection.from_arrow(numbered).filter(condition)
+            found = connection.from_arrow(numbered).set_alias("work_row").filter(condition)
             return {n for (n,) in found.select("work_order").fetchall()}
     except duckdb.Error as error:
         if lacks_column(error):
