@@ -13,7 +13,7 @@ class ConfigError(DbpipeError):
 
 
 class CatalogError(DbpipeError):
-    """The catalogue is damaged, of another version, or a contract was broken; the run stops."""
+    """The catalog is damaged, of another version, or a contract was broken; the run stops."""
 
 
 class DiskError(DbpipeError):

@@ -35,7 +35,7 @@ class Failure:
 
 
 def stops_run(error):
-    """Return whether an error is not of one unit: settings, catalogue, a full disk, or a query that was interrupted."""
+    """Return whether an error is not of one unit: settings, catalog, a full disk, or a query that was interrupted."""
     if isinstance(error, DbpipeError):
         return not isinstance(error, DataError)
     if isinstance(error, OSError):

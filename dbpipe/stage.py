@@ -45,7 +45,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class ParentStage:
-    """Work that reads what it has written itself: it runs in the process that commits, with the catalogue at hand."""
+    """Work that reads what it has written itself: it runs in the process that commits, with the catalog at hand."""
 
     name: str
     """Name of the stage, of its SQL file and of its section in the settings."""

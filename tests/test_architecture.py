@@ -43,23 +43,23 @@ ROOMS = {
     "catalog.store": ("DuckDB itself", ("disk",)),
     "catalog.sql": ("SQL as text", ("catalog.store",)),
     "catalog.work": ("Units of work as rows: no stage, no pixel", ("catalog.store", "catalog.sql")),
-    "catalog": ("The catalogue of a survey: rows and bytes, never pixels", ("disk", "catalog.store", "catalog.sql")),
+    "catalog": ("The catalog of a survey: rows and bytes, never pixels", ("disk", "catalog.store", "catalog.sql")),
     "simulate.sky": ("A sky that is made up", ()),
     "simulate.camera": ("A camera that is made up, and shares no code with what is tested by it", ("simulate.sky",)),
     "simulate": ("Simulated surveys, which the pipeline has no part in", ("disk", "simulate.*", *SKY)),
     "stages": (
-        "Pure functions on one unit: they never see the catalogue",
+        "Pure functions on one unit: they never see the catalog",
         ("stages.shared", "disk", "io", "io.*", *PIXELS, *SKY),
     ),
     "stages.shared": ("What more than one stage does", ("io", *PIXELS, *SKY)),
     "stages.*": (
-        "A stage in more than one file: it never sees the catalogue, nor another stage",
+        "A stage in more than one file: it never sees the catalog, nor another stage",
         ("stages.shared", "io", "io.*", *PIXELS, *SKY),
     ),
     "template": ("Which exposures make the template", (*CATALOG, "imaging.psf", "imaging.stack", *SKY)),
-    "association": ("Objects, in the catalogue", (*CATALOG, *SKY)),
+    "association": ("Objects, in the catalog", (*CATALOG, *SKY)),
     "runner": (
-        "The loop, which alone sees the catalogue and the stages",
+        "The loop, which alone sees the catalog and the stages",
         ("disk", "io.tables", *CATALOG, *STAGES, "template", "association"),
     ),
     "publish": ("What leaves a survey", ("disk", *CATALOG, *SKY)),
@@ -227,7 +227,7 @@ def test_the_ground_stands_on_nothing():
 
 
 def test_packages_are_used_where_they_belong():
-    """Pixels know no files, rows or clocks, the catalogue no pixels; matplotlib, typer and rich have one room each."""
+    """Pixels know no files, rows or clocks, the catalog no pixels; matplotlib, typer and rich have one room each."""
     wrong = []
     for path, name, tree in modules():
         barred = [package for room, packages in FOREIGN.items() if within(name, room) for package in packages]
@@ -288,7 +288,7 @@ def test_sections_of_the_settings_are_short():
     assert wide == WIDE
 
 
-def test_nothing_opens_the_catalogue_as_a_file():
-    """Only two modules know the name of the catalogue file, those that open it: as a file it loses DuckDB's lock."""
+def test_nothing_opens_the_catalog_as_a_file():
+    """Only two modules know the name of the catalog file, those that open it: as a file it loses DuckDB's lock."""
     naming = [name for path, name, _ in modules() if ".duckdb" in path.read_text(encoding="utf-8")]
     assert set(naming) <= {"survey.opening", "catalog.store.connection"}

@@ -144,7 +144,7 @@ def choose_epochs(epochs, n):
 def read_cutouts(connection, epochs, *, n_pix=61, side_arcsec=12.0):
     """Cut science image, template and difference out around an object; the current folder is the survey.
 
-    Each pixel of a cutout is that of the image whose centre is nearest: what is shown is what was measured.
+    Each pixel of a cutout is that of the image whose center is nearest: what is shown is what was measured.
     """
     query = load_named("reports", "light_curve")["images"]
     found = fetch_table(connection, query, {"dia_object_id": epochs[0]["dia_object_id"]}).to_pylist() if epochs else []

@@ -7,7 +7,7 @@ from dbpipe.catalog.sql.queries import fetch_table, load_named
 from dbpipe.catalog.store.arrow import for_pandas
 from dbpipe.errors import ConfigError
 from dbpipe.ids import unpack_source_id
-from dbpipe.sky.healpix import ORDER, cell_order, with_neighbours
+from dbpipe.sky.healpix import ORDER, cell_order, with_neighbors
 
 _REACH_ARCSEC = 120.0
 """Farther than any two sources of an object are from each other."""
@@ -38,7 +38,7 @@ def tiles_around(connection, dia_object_id):
     values = {"dia_source_id": dia_object_id, "visit": visit, "detector": detector}
     place = fetch_table(connection, _query("place"), values)["hpx29"].to_pylist()
     order = cell_order(_REACH_ARCSEC)
-    cells = with_neighbours([number >> 2 * (ORDER - order) for number in place], order)
+    cells = with_neighbors([number >> 2 * (ORDER - order) for number in place], order)
     return sorted({int(cell) >> 2 * (order - TILE_ORDER) for cell in cells})
 
 

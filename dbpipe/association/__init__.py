@@ -8,7 +8,7 @@ config         settings
 flow           batches, and the order of things in one
 images         which images are due, and what became of them
 sources        detections as columns
-neighbourhood  what a batch changes
+neighborhood  what a batch changes
 tracks         what moves within a night
 write          the links, objects and tracks of now in the place of those before
 """

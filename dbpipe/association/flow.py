@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from dbpipe.association.images import count_sources, find_due, image_table, record, record_failure
-from dbpipe.association.neighbourhood import fetch_new, fetch_of_images, find_neighbourhood
+from dbpipe.association.neighborhood import fetch_new, fetch_of_images, find_neighborhood
 from dbpipe.association.sources import NONE, Change, no_sources
 from dbpipe.association.tracks import find_tracks, nights_to_search
 from dbpipe.association.write import write_history, write_objects, write_sources, write_tracklets
@@ -85,7 +85,7 @@ def _link_batch(connection, config, images, run_id):
         tiles = Tiles(connection)
         removed = fetch_of_images(tiles, batch)
         new = fetch_new(connection, [image for image in images if image.fingerprint])
-        members = find_neighbourhood(tiles, batch, removed, new, radius_arcsec=config.radius_arcsec)
+        members = find_neighborhood(tiles, batch, removed, new, radius_arcsec=config.radius_arcsec)
         change = Change(removed, members, members | _link(config, members))
         nights = nights_to_search(change)
         change, tracklets = find_tracks(tiles, config, nights, change)
@@ -99,7 +99,7 @@ def _link_batch(connection, config, images, run_id):
 def link_alone(connection, config, images, run_id):
     """Link detections that are far from all that are linked, and too few in a night to make a track.
 
-    `associate` would give the same, after looking for neighbours and tracks.
+    `associate` would give the same, after looking for neighbors and tracks.
     """
     started = time.perf_counter(), time.process_time()
     with transaction(connection):

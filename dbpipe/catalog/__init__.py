@@ -1,4 +1,4 @@
-"""The catalogue: rows and bytes, never pixels.
+"""The catalog: rows and bytes, never pixels.
 
 `migrations` (the schema), `sky_shards` (the tables per tile of the sky), `views` (and macros, what analysts ask),
 `files` (the files that rows name), `checks` (data quality), `refcat`. Below them are three rooms: `store` (DuckDB

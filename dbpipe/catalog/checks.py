@@ -1,6 +1,6 @@
 """Data-quality checks: queries that SELECT offending rows.
 
-There are two kinds. A rule holds in every healthy catalogue: rows and files belong together; one that is broken is an
+There are two kinds. A rule holds in every healthy catalog: rows and files belong together; one that is broken is an
 error. A warning says that a measurement is not to be trusted, as on a bad night; it has a line ``-- warning`` among its
 comments. Those of dbpipe are in ``sql/checks/``; a user's own in a folder of the survey.
 """
@@ -78,7 +78,7 @@ def run_checks(connection, root, *, folder=None, check_hash=False, who_writes=la
 
 def _look_at_files(connection, root, check_hash, who_writes):
     rules = {
-        "files.product": "Every file that the catalogue names is there, as it was written.",
+        "files.product": "Every file that the catalog names is there, as it was written.",
         "files.raw": _RAW_RULE,
     }
     if not (busy := who_writes()):
@@ -139,7 +139,7 @@ def _of_user(folder, *, is_warning):
 def _ask_own(connection, name, query):
     try:
         return _ask(connection, name, query)
-    except duckdb.Error as error:  # a catalogue that is not as dbpipe makes it
+    except duckdb.Error as error:  # a catalog that is not as dbpipe makes it
         return Finding(name, "", 1, "", first_line(error))
 
 

@@ -1,6 +1,6 @@
-"""The files of a survey and the catalogue that names them.
+"""The files of a survey and the catalog that names them.
 
-A product is called ``files/<product>/<product>-<key>-<8 hexadecimal digits>.fits``. Whatever the catalogue does not
+A product is called ``files/<product>/<product>-<key>-<8 hexadecimal digits>.fits``. Whatever the catalog does not
 name is garbage if it has such a name, and somebody else's if not. A name in a table is not to be trusted: the survey
 may come from anywhere.
 """
@@ -29,7 +29,7 @@ def product_path(root, path):
     root : path
         The survey.
     path : str
-        As the catalogue has it.
+        As the catalog has it.
 
     Raises
     ------
@@ -39,14 +39,14 @@ def product_path(root, path):
     found = find_below(root, path) if str(path).startswith(f"{FOLDER}/") else None
     if found is None:
         raise CatalogError(
-            f"the catalogue of {root} names {path!r} as a file of its own, which it cannot be: its files are below "
+            f"the catalog of {root} names {path!r} as a file of its own, which it cannot be: its files are below "
             f"{FOLDER}/ and no links; nothing was done to it"
         )
     return found
 
 
 def check_names(connection, root):
-    """Raise CatalogError if the catalogue names a file that cannot be its own: nothing may be done with it then."""
+    """Raise CatalogError if the catalog names a file that cannot be its own: nothing may be done with it then."""
     rows = connection.execute(_query("strangers"), {"folder": FOLDER}).fetchall()
     for (path,) in rows:
         product_path(root, path)
@@ -67,7 +67,7 @@ def delete_unfinished(root, pid):
 
 
 def find_orphans(connection, root):
-    """Return products that the catalogue does not name, relative to the survey, sorted.
+    """Return products that the catalog does not name, relative to the survey, sorted.
 
     Nobody may be working on the survey if they are to be deleted: files of units under way are among them.
     """
@@ -80,7 +80,7 @@ def find_strangers(connection, root):
 
 
 def _unnamed(connection, root):
-    """Yield path, and whether it is that of a product, of what the catalogue does not name under ``files/``."""
+    """Yield path, and whether it is that of a product, of what the catalog does not name under ``files/``."""
     named = {path for (path,) in connection.execute(_query("paths")).fetchall()}
     for path, entry in find_files(Path(root) / FOLDER, f"{FOLDER}/"):
         if path not in named:
@@ -88,7 +88,7 @@ def _unnamed(connection, root):
 
 
 def find_missing(connection, root, *, check_hash=False):
-    """Return (path, what is wrong) of files that the catalogue names and that are absent or have changed."""
+    """Return (path, what is wrong) of files that the catalog names and that are absent or have changed."""
     rows = connection.execute(_query("products")).fetchall()
     found = ((path, _what_is_wrong_below(root, path, sha256, size, check_hash)) for path, sha256, size in rows)
     return [(path, wrong) for path, wrong in found if wrong]
@@ -105,7 +105,7 @@ def _what_is_wrong(path, sha256, size, check_hash):
     if not path.is_file():
         return "is not there"
     if path.stat().st_size != size:
-        return f"has {path.stat().st_size} bytes, the catalogue says {size}"
+        return f"has {path.stat().st_size} bytes, the catalog says {size}"
     if check_hash and hash_file(path)[0] != sha256:
         return "has other bytes than when it was written"
     return ""

@@ -1,4 +1,4 @@
-"""The schema: numbered SQL files, each applied once, in order, in one transaction, and never edited afterwards.
+"""The schema: numbered SQL files, each applied once, in order, in one transaction, and never edited afterward.
 
 Each has a transaction of its own, for DuckDB 1.5 cannot commit rows of a table and its columns changed together. An
 upgrade that is killed on the way is thus half done: readers go on with what was published, and the next writer does the
@@ -54,40 +54,40 @@ def read_migrations(folder=None):
 
 
 def pending_migrations(connection, migrations=None):
-    """Return the migrations that a catalogue still lacks, in order.
+    """Return the migrations that a catalog still lacks, in order.
 
     Raises
     ------
     CatalogError
-        If an applied file was edited since, or the catalogue is newer than this dbpipe.
+        If an applied file was edited since, or the catalog is newer than this dbpipe.
     """
     migrations = migrations or read_migrations()
     for version, name, sha256, dbpipe_version in _applied(connection):
         if version > len(migrations):
             raise CatalogError(
-                f"the catalogue has schema version {version} ({name}, made by dbpipe {dbpipe_version}), this dbpipe "
+                f"the catalog has schema version {version} ({name}, made by dbpipe {dbpipe_version}), this dbpipe "
                 f"{dbpipe.__version__} knows {len(migrations)}: use a newer dbpipe"
             )
         if migrations[version - 1].sha256 != sha256:
             raise CatalogError(
-                f"migration {version:04d} ({name}) was edited after it was applied to this catalogue "
+                f"migration {version:04d} ({name}) was edited after it was applied to this catalog "
                 f"({sha256[:8]} then, {migrations[version - 1].sha256[:8]} now): undo the edit and add a new file"
             )
     return migrations[len(_applied(connection)) :]
 
 
 def is_older(connection):
-    """Return whether a catalogue or snapshot has the schema of an older dbpipe."""
+    """Return whether a catalog or snapshot has the schema of an older dbpipe."""
     return bool(pending_migrations(connection))
 
 
 def migrate(connection, migrations=None):
-    """Bring a catalogue to the schema of this dbpipe and return the names of the files applied.
+    """Bring a catalog to the schema of this dbpipe and return the names of the files applied.
 
     Raises
     ------
     CatalogError
-        As `pending_migrations`, or if a file fails; the catalogue is then as before that file.
+        As `pending_migrations`, or if a file fails; the catalog is then as before that file.
     """
     pending = pending_migrations(connection, migrations)
     for migration in pending:

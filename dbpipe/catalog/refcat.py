@@ -1,4 +1,4 @@
-"""Storing the reference catalogue."""
+"""Storing the reference catalog."""
 
 from dbpipe.catalog.sql.queries import load_named
 from dbpipe.catalog.store.arrow import check_columns, to_table
@@ -7,7 +7,7 @@ from dbpipe.catalog.store.lent import insert
 
 
 def replace_reference_catalog(connection, stars, magnitudes):
-    """Put these stars in the place of the reference catalogue, in one transaction.
+    """Put these stars in the place of the reference catalog, in one transaction.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ def apply_views(connection):
 
 
 def has_current_views(connection):
-    """Return whether a catalogue has the views and macros of this dbpipe, as `apply_views` left them."""
+    """Return whether a catalog has the views and macros of this dbpipe, as `apply_views` left them."""
     if not connection.execute(_query("has_label")).fetchall():
         return False
     return connection.execute(_query("read_label")).fetchall() == [(_fingerprint(),)]

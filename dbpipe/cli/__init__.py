@@ -73,13 +73,13 @@ def _flush(code):
 
 
 def _disk_error(error):
-    """Return what to say of a full disk, a catalogue that is damaged, or a path that is wrong; else None."""
+    """Return what to say of a full disk, a catalog that is damaged, or a path that is wrong; else None."""
     from dbpipe.catalog.store.connection import first_line, is_disk_failure  # worker processes have no use for DuckDB
 
     if is_disk_failure(error):
         line = first_line(error)
         known = (
-            PathError(line) if speaks_of_path(line) else DiskError(f"the catalogue cannot be read or written: {line}")
+            PathError(line) if speaks_of_path(line) else DiskError(f"the catalog cannot be read or written: {line}")
         )
     else:
         known = from_os_error(error) if isinstance(error, OSError) else None
@@ -89,7 +89,7 @@ def _disk_error(error):
 
 
 def _catalog_error(error):
-    """Return what to say of a catalogue that refuses what every one that dbpipe made answers; else None."""
+    """Return what to say of a catalog that refuses what every one that dbpipe made answers; else None."""
     import duckdb
 
     from dbpipe.catalog.store.connection import first_line
@@ -97,7 +97,7 @@ def _catalog_error(error):
 
     if not isinstance(error, duckdb.Error):
         return None
-    known = CatalogError(f"the catalogue is not as dbpipe makes it, or there is a fault in dbpipe: {first_line(error)}")
+    known = CatalogError(f"the catalog is not as dbpipe makes it, or there is a fault in dbpipe: {first_line(error)}")
     known.__cause__ = error
     return known
 

@@ -39,15 +39,15 @@ class KernelField:
         return stamps
 
 
-def block_centres(shape, block_pix):
-    """Return x (n_block_x,) and y (n_block_y,) of the block centres [pix] of an image of this shape."""
+def block_centers(shape, block_pix):
+    """Return x (n_block_x,) and y (n_block_y,) of the block centers [pix] of an image of this shape."""
     ny, nx = shape
 
-    def centres(n):
+    def centers(n):
         edges = np.append(np.arange(0, n, block_pix), n)
         return (edges[:-1] + edges[1:] - 1) / 2.0
 
-    return centres(nx), centres(ny)
+    return centers(nx), centers(ny)
 
 
 def core_radius_pix(kernel):

@@ -64,7 +64,7 @@ def uniform_noise(power, blocks):
 
 
 def nodes(n_pix, n_node):
-    """Return the places along an axis [pix] for which noise is stored: the centres of equal parts."""
+    """Return the places along an axis [pix] for which noise is stored: the centers of equal parts."""
     return (np.arange(n_node) + 0.5) * n_pix / n_node - 0.5
 
 
@@ -95,7 +95,7 @@ def frequencies(size):
 
 
 def _lanczos_transfer(k):
-    """Fourier transform of the normalised Lanczos-3 kernel at angular frequencies ``k`` [rad/pix]."""
+    """Fourier transform of the normalized Lanczos-3 kernel at angular frequencies ``k`` [rad/pix]."""
     return np.interp(np.abs(k), *_lanczos_table())
 
 
@@ -159,8 +159,8 @@ def kernel_transfer(kernel, size):
 def autocovariance(power, half):
     """Return the central (2 half + 1)^2 autocovariance stamp of a power spectrum in FFT order."""
     full = np.fft.fftshift(np.fft.ifft2(power).real)
-    centre = power.shape[0] // 2
-    return full[centre - half : centre + half + 1, centre - half : centre + half + 1]
+    center = power.shape[0] // 2
+    return full[center - half : center + half + 1, center - half : center + half + 1]
 
 
 def measure_power(image, blank, *, half, size):

@@ -1,7 +1,7 @@
 """Lanczos warp of image, variance and mask onto another pixel grid.
 
 The output value is the input surface brightness interpolated with a Lanczos kernel of order 3 (Turkowski 1990,
-Graphics Gems, p. 147), its weights normalised to unit sum, times the ratio of pixel areas: flux is conserved.
+Graphics Gems, p. 147), its weights normalized to unit sum, times the ratio of pixel areas: flux is conserved.
 """
 
 import math
@@ -41,7 +41,7 @@ def lanczos(distance):
 
 
 def _phase_table():
-    """Return normalised weights (n_phase + 1, 6) of the pixels floor(x) - 2 ... floor(x) + 3."""
+    """Return normalized weights (n_phase + 1, 6) of the pixels floor(x) - 2 ... floor(x) + 3."""
     phase = np.arange(_N_PHASE + 1) / _N_PHASE
     offsets = np.arange(-ORDER + 1, ORDER + 1)
     weights = lanczos(offsets[None, :] - phase[:, None])
@@ -134,7 +134,7 @@ def _fill_no_data(out_mask, y0, x0, step):
 
 
 def warp_stamp(stamp, matrix):
-    """Warp a PSF stamp about its centre by a linear map, as `warp` would warp the image of the star.
+    """Warp a PSF stamp about its center by a linear map, as `warp` would warp the image of the star.
 
     Parameters
     ----------
@@ -172,8 +172,8 @@ def _extend_nodes(nodes):
 def fill_gaps(image, mask, *, bits=planes.BAD | planes.COSMIC_RAY, radius_pix=3):
     """Return a copy whose masked pixels hold a Gaussian-weighted mean of good pixels within ``radius_pix``.
 
-    An interpolation kernel spreads what it reads; a dead pixel's neighbours are a better guess than its value.
-    Pixels without a good neighbour become 0.
+    An interpolation kernel spreads what it reads; a dead pixel's neighbors are a better guess than its value.
+    Pixels without a good neighbor become 0.
     """
     bad = (mask & bits) != 0
     filled = np.array(image, np.float32)

@@ -1,6 +1,6 @@
 """Pictures: arrays in, a PNG out. matplotlib is imported only when one is drawn.
 
-Colours are those of Okabe & Ito (2008), which the colour-blind can tell apart; bands have marks of their own too.
+Colors are those of Okabe & Ito (2008), which the color-blind can tell apart; bands have marks of their own too.
 """
 
 from pathlib import Path
@@ -10,10 +10,10 @@ import numpy as np
 from dbpipe.disk.ledger import adopt, check_output, write_output
 from dbpipe.errors import ConfigError
 
-BAND_COLOUR = {"u": "#56B4E9", "g": "#009E73", "r": "#D55E00", "i": "#CC79A7", "z": "#0072B2", "y": "#000000"}
+BAND_COLOR = {"u": "#56B4E9", "g": "#009E73", "r": "#D55E00", "i": "#CC79A7", "z": "#0072B2", "y": "#000000"}
 BAND_MARK = {"u": "v", "g": "s", "r": "o", "i": "^", "z": "D", "y": "P"}
-OTHER_COLOUR, OTHER_MARK = "#E69F00", "h"
-ACCENT, GREY = "#0072B2", "#777777"
+OTHER_COLOR, OTHER_MARK = "#E69F00", "h"
+ACCENT, GRAY = "#0072B2", "#777777"
 _DPI = 110
 _METADATA = {".png": {"Software": None}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 """Ending -> what is left out of the file, so that the same picture is the same bytes."""
@@ -56,7 +56,7 @@ def save(figure, path):
 
 
 def asinh_stretch(image, noise, *, softening=3.0):
-    """Scale an image so that noise is visible and bright stars are not burnt out.
+    """Scale an image so that noise is visible and bright stars are not burned out.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def asinh_stretch(image, noise, *, softening=3.0):
     return np.arcsinh(np.asarray(image, float) / (softening * noise))
 
 
-def draw_triplet(path, images, *, noise, pixel_scale_arcsec, centre=None, title=""):
+def draw_triplet(path, images, *, noise, pixel_scale_arcsec, center=None, title=""):
     """Draw science, template and difference side by side on one scale.
 
     Parameters
@@ -84,7 +84,7 @@ def draw_triplet(path, images, *, noise, pixel_scale_arcsec, centre=None, title=
     noise : float
         Standard deviation of blank sky in that unit.
     pixel_scale_arcsec : float
-    centre : (x, y), optional
+    center : (x, y), optional
         Place to mark [pix].
     title : str
 
@@ -100,9 +100,9 @@ def draw_triplet(path, images, *, noise, pixel_scale_arcsec, centre=None, title=
                   extent=(-half[0], half[0], -half[1], half[1]), interpolation="nearest")  # fmt: skip
         ax.set_title(name, fontsize=11)
         ax.set_xlabel("x offset [arcsec]")
-        if centre is not None:
-            place = [(centre[0] + 0.5) * pixel_scale_arcsec - half[0], (centre[1] + 0.5) * pixel_scale_arcsec - half[1]]
-            ax.plot(*place, "o", ms=22, mfc="none", mec=BAND_COLOUR["r"], mew=1.6)
+        if center is not None:
+            place = [(center[0] + 0.5) * pixel_scale_arcsec - half[0], (center[1] + 0.5) * pixel_scale_arcsec - half[1]]
+            ax.plot(*place, "o", ms=22, mfc="none", mec=BAND_COLOR["r"], mew=1.6)
     axes[0].set_ylabel("y offset [arcsec]")
     figure.suptitle(title, fontsize=11)
     return save(figure, path)
@@ -122,10 +122,10 @@ def draw_completeness(path, true_snr, found, *, snr_at_half=None, bin_edges=(1, 
         error = np.sqrt(shrunk * (1.0 - shrunk) / n)
         middle = np.sqrt(low * high)
         ax.errorbar(middle, fraction, error, [[middle - low], [high - middle]], fmt="o", color=ACCENT, capsize=2)
-        ax.annotate(str(n), (middle, 1.06), ha="center", fontsize=8, color=GREY)
-    ax.axvline(5.0, color=GREY, ls=":", label="threshold 5")
+        ax.annotate(str(n), (middle, 1.06), ha="center", fontsize=8, color=GRAY)
+    ax.axvline(5.0, color=GRAY, ls=":", label="threshold 5")
     if snr_at_half is not None:
-        ax.axvline(snr_at_half, color=BAND_COLOUR["r"], label=f"half found at {snr_at_half:.2f}")
+        ax.axvline(snr_at_half, color=BAND_COLOR["r"], label=f"half found at {snr_at_half:.2f}")
     ax.set(xscale="log", ylim=(-0.04, 1.14), xlabel="true S/N", ylabel="fraction found")
     ax.set_xticks([1, 2, 3, 5, 7, 10, 20, 50], ["1", "2", "3", "5", "7", "10", "20", "50"])
     ax.minorticks_off()
@@ -149,13 +149,13 @@ def draw_seeing(path, mjd_tai, fwhm_pix, band, in_template, *, cut_pix=None):
     mjd_tai, fwhm_pix, in_template = np.asarray(mjd_tai), np.asarray(fwhm_pix), np.asarray(in_template, bool)
     for name in sorted(set(band)):
         mine = np.array([b == name for b in band])
-        colour, mark = BAND_COLOUR.get(name, OTHER_COLOUR), BAND_MARK.get(name, OTHER_MARK)
-        for chosen, face in ((True, colour), (False, "none")):
+        color, mark = BAND_COLOR.get(name, OTHER_COLOR), BAND_MARK.get(name, OTHER_MARK)
+        for chosen, face in ((True, color), (False, "none")):
             shown = mine & (in_template == chosen)
             label = f"{name}, {'in' if chosen else 'not in'} the template"
-            ax.plot(mjd_tai[shown], fwhm_pix[shown], mark, color=colour, mfc=face, ms=8, label=label)
+            ax.plot(mjd_tai[shown], fwhm_pix[shown], mark, color=color, mfc=face, ms=8, label=label)
         if cut_pix and name in cut_pix:
-            ax.axhline(cut_pix[name], color=colour, ls="--", lw=1.2)
+            ax.axhline(cut_pix[name], color=color, ls="--", lw=1.2)
     ax.set(xlabel="time [MJD TAI]", ylabel="PSF FWHM [native pixels]")
     ax.set_title("Seeing and the template cut (dashed)", fontsize=11)
     ax.legend(fontsize=8)
@@ -188,13 +188,13 @@ def draw_template_curve(path, decisions, depths):
 def _draw_cuts(ax, decision, reached):
     """Predicted depth against the seeing cut: alone as a line, with one cut more as marks."""
     marks = {"depth": "^", "ellipticity": "s", "background": "v", "transparency": "D"}
-    colours = dict(zip(marks, (BAND_COLOUR[name] for name in "rigu"), strict=True))
+    colors = dict(zip(marks, (BAND_COLOR[name] for name in "rigu"), strict=True))
     for name in marks:
         rows = [row for row in decision.curve if row["quantity"] == name]
         places = [[row[c] for row in rows] for c in ("max_psf_fwhm_pix", "predicted_depth_mag")]
         if not rows:
             continue
-        ax.plot(*places, marks[name], mfc="none", ms=4, alpha=0.7, color=colours[name], label=f"and a cut in {name}")
+        ax.plot(*places, marks[name], mfc="none", ms=4, alpha=0.7, color=colors[name], label=f"and a cut in {name}")
     alone = [row for row in decision.curve if row["quantity"] is None]
     ax.plot([row["max_psf_fwhm_pix"] for row in alone], [row["predicted_depth_mag"] for row in alone], "o-",
             color=ACCENT, label="seeing alone")  # fmt: skip
@@ -203,10 +203,10 @@ def _draw_cuts(ax, decision, reached):
         ax.annotate(str(row["n_input"]), place, xytext=(0, 7), textcoords="offset points", fontsize=8, ha="center")
     for row in decision.curve:
         if row["is_chosen"]:
-            ax.axvline(row["max_psf_fwhm_pix"], color=GREY, ls=":")
-            ax.plot(row["max_psf_fwhm_pix"], row["predicted_depth_mag"], "*", ms=17, color=OTHER_COLOUR, label="taken")
+            ax.axvline(row["max_psf_fwhm_pix"], color=GRAY, ls=":")
+            ax.plot(row["max_psf_fwhm_pix"], row["predicted_depth_mag"], "*", ms=17, color=OTHER_COLOR, label="taken")
     if reached:
-        ax.axhline(np.median(reached), color=BAND_COLOUR["y"], ls="--", lw=1.2, label="median reached")
+        ax.axhline(np.median(reached), color=BAND_COLOR["y"], ls="--", lw=1.2, label="median reached")
     ax.set(xlabel="largest FWHM that goes in [native pixels]", ylabel="5 sigma depth of the median difference [mag]")
     ax.set_title(f"{decision.band}, tract {decision.tract} (numbers: exposures that go in)", fontsize=10)
     ax.margins(y=0.1)
@@ -215,18 +215,18 @@ def _draw_cuts(ax, decision, reached):
 
 def _draw_differences(ax, rows):
     """Measured minus predicted depth of each difference image; filled where it is in its template."""
-    ax.axhline(0.0, color=GREY, lw=0.8)
+    ax.axhline(0.0, color=GRAY, lw=0.8)
     for limit in (-0.1, 0.1):
-        ax.axhline(limit, color=GREY, ls=":")
+        ax.axhline(limit, color=GRAY, ls=":")
     for name in sorted({row["band"] for row in rows}):
-        colour, mark = BAND_COLOUR.get(name, OTHER_COLOUR), BAND_MARK.get(name, OTHER_MARK)
-        for is_input, face in ((True, colour), (False, "none")):
+        color, mark = BAND_COLOR.get(name, OTHER_COLOR), BAND_MARK.get(name, OTHER_MARK)
+        for is_input, face in ((True, color), (False, "none")):
             mine = [row for row in rows if row["band"] == name and row["is_input"] == is_input]
             if not mine:
                 continue
             places = [[row[c] for row in mine] for c in ("predicted_depth_mag", "difference_mag")]
             label = f"{name}, {'in' if is_input else 'not in'} the template"
-            ax.plot(*places, mark, color=colour, mfc=face, ms=7, label=label)
+            ax.plot(*places, mark, color=color, mfc=face, ms=7, label=label)
     ax.set(xlabel="predicted depth [mag]", ylabel="measured minus predicted depth [mag]")
     ax.set_title("Each difference image (dotted: distrusted beyond)", fontsize=10)
     ax.legend(fontsize=8)
@@ -245,15 +245,15 @@ def draw_light_curve(path, mjd_tai, flux_njy, flux_err_njy, band, *, title="", t
     """
     figure, (ax,) = _new_figure(7.0, 4.2)
     mjd_tai, flux_njy, flux_err_njy = (np.asarray(values, float) for values in (mjd_tai, flux_njy, flux_err_njy))
-    ax.axhline(0.0, color=GREY, lw=0.8)
+    ax.axhline(0.0, color=GRAY, lw=0.8)
     for name in sorted(set(band)):
         mine = np.array([b == name for b in band])
-        colour, mark = BAND_COLOUR.get(name, OTHER_COLOUR), BAND_MARK.get(name, OTHER_MARK)
-        ax.errorbar(mjd_tai[mine], flux_njy[mine], flux_err_njy[mine], fmt=mark, color=colour, capsize=2, label=name)
+        color, mark = BAND_COLOR.get(name, OTHER_COLOR), BAND_MARK.get(name, OTHER_MARK)
+        ax.errorbar(mjd_tai[mine], flux_njy[mine], flux_err_njy[mine], fmt=mark, color=color, capsize=2, label=name)
         if truth is not None:
             true_here = np.array([b == name for b in truth[2]], bool)
             ax.plot(
-                np.asarray(truth[0])[true_here], np.asarray(truth[1])[true_here], "_", ms=16, color=colour, alpha=0.6
+                np.asarray(truth[0])[true_here], np.asarray(truth[1])[true_here], "_", ms=16, color=color, alpha=0.6
             )
     ax.set(xlabel="time [MJD TAI]", ylabel="flux minus template [nJy]")
     ax.set_title(title + ("" if truth is None else " (bars: truth)"), fontsize=11)
@@ -273,7 +273,7 @@ def draw_injection(path, sources, *, snr_edges=(2, 3, 3.5, 4, 4.5, 5, 5.5, 6, 6.
     magnitude = sources.true_mag
     mag_edges = np.arange(np.floor(magnitude.min()), np.ceil(magnitude.max()) + mag_step, mag_step)
     for name, mine in sources.groupby("band"):
-        style = {"color": BAND_COLOUR.get(name, OTHER_COLOUR), "label": f"{name} ({len(mine)})", "ms": 4, "capsize": 2}
+        style = {"color": BAND_COLOR.get(name, OTHER_COLOR), "label": f"{name} ({len(mine)})", "ms": 4, "capsize": 2}
         style["fmt"] = BAND_MARK.get(name, OTHER_MARK)
         _draw_fraction(axes[0], mine.true_snr, mine.is_recovered, snr_edges, style)
         _draw_fraction(axes[1], mine.true_mag, mine.is_recovered, mag_edges, style)
@@ -282,11 +282,11 @@ def draw_injection(path, sources, *, snr_edges=(2, 3, 3.5, 4, 4.5, 5, 5.5, 6, 6.
         axes[2].hist(pull, np.arange(-5, 5.1, 0.5), density=True, histtype="step", color=style["color"], lw=1.5)
         _draw_ratio(axes[3], measured.true_snr, measured.psf_flux_njy / measured.true_flux_njy, style)
     u = np.linspace(-5, 5, 101)
-    axes[2].plot(u, np.exp(-(u**2) / 2) / np.sqrt(2 * np.pi), color=GREY, ls="--", label="normal")
-    axes[0].axvline(5.0, color=GREY, ls=":")
-    axes[3].axhline(1.0, color=GREY, lw=0.8)
+    axes[2].plot(u, np.exp(-(u**2) / 2) / np.sqrt(2 * np.pi), color=GRAY, ls="--", label="normal")
+    axes[0].axvline(5.0, color=GRAY, ls=":")
+    axes[3].axhline(1.0, color=GRAY, lw=0.8)
     snr = np.linspace(7, 20, 60)
-    axes[3].plot(snr, 1.0 + 1.0 / snr**2, color=GREY, ls="--", label="expected: the place is fitted")
+    axes[3].plot(snr, 1.0 + 1.0 / snr**2, color=GRAY, ls="--", label="expected: the place is fitted")
     axes[0].set(xlabel="true S/N", ylabel="fraction recovered", ylim=(-0.04, 1.08))
     axes[1].set(xlabel="true AB magnitude", ylim=(-0.04, 1.08))
     axes[2].set(xlabel="(measured - true) / error, S/N > 7", ylabel="density")

@@ -3,12 +3,12 @@
 import numpy as np
 
 from dbpipe.ask import light_curves
-from dbpipe.pictures.charts import BAND_COLOUR, BAND_MARK, GREY, OTHER_COLOUR, OTHER_MARK, asinh_stretch, save
+from dbpipe.pictures.charts import BAND_COLOR, BAND_MARK, GRAY, OTHER_COLOR, OTHER_MARK, asinh_stretch, save
 
 _DPI = 130
 _PAGE_INCH = (8.27, 11.69)
 """A4, upright."""
-_NO_DATA_COLOUR = "#E8D9B5"
+_NO_DATA_COLOR = "#E8D9B5"
 _MICRO_NJY = 1e4
 """Fluxes beyond this are shown in uJy."""
 LIMIT_SIGMA = 5.0
@@ -83,21 +83,21 @@ def _draw_curves(figure, epochs, bands, shown):
 
 
 def _draw_fluxes(ax, rows, band, quantity, scale):
-    """Filled where it was detected, open where not, grey where a flag speaks against it."""
-    mark, colour = BAND_MARK.get(band, OTHER_MARK), BAND_COLOUR.get(band, OTHER_COLOUR)
-    ax.axhline(0.0, color=GREY, lw=0.7)
+    """Filled where it was detected, open where not, gray where a flag speaks against it."""
+    mark, color = BAND_MARK.get(band, OTHER_MARK), BAND_COLOR.get(band, OTHER_COLOR)
+    ax.axhline(0.0, color=GRAY, lw=0.7)
     for row in rows:
-        edge = colour if row["is_clean"] else GREY
+        edge = color if row["is_clean"] else GRAY
         face = edge if row["detected"] else "white"
         values = (row[name] * scale for name in (f"{quantity}_njy", f"{quantity}_err_njy"))
         ax.errorbar(row["midpoint_mjd_tai"], *values, fmt=mark, ms=4.5, color=edge, mfc=face, lw=1.0, capsize=1.5)
 
 
 def _draw_limits(ax, rows, band, scale):
-    colour = BAND_COLOUR.get(band, OTHER_COLOUR)
+    color = BAND_COLOR.get(band, OTHER_COLOR)
     missed = [row for row in rows if row["is_clean"] and not row["detected"]]
     limit = [LIMIT_SIGMA * row["psf_flux_err_njy"] * scale for row in missed]
-    ax.plot([row["midpoint_mjd_tai"] for row in missed], limit, "v", ms=4, mfc="none", mec=colour, alpha=0.6)
+    ax.plot([row["midpoint_mjd_tai"] for row in missed], limit, "v", ms=4, mfc="none", mec=color, alpha=0.6)
 
 
 def _mark_epochs(ax, rows, shown):
@@ -117,7 +117,7 @@ def _add_legend(figure):
     marks = [
         Line2D([], [], marker="o", label="detected", **style),
         Line2D([], [], marker="o", mfc="white", label="not detected", **style),
-        Line2D([], [], marker="o", ls="", color=GREY, ms=5, label="flagged"),
+        Line2D([], [], marker="o", ls="", color=GRAY, ms=5, label="flagged"),
         Line2D([], [], marker="v", mfc="none", label=f"{LIMIT_SIGMA:g} sigma limit", **style),
         Line2D([], [], marker="|", label="in the template", **style),
         Line2D([], [], marker="s", mfc="none", label="cutout below", **style),
@@ -139,7 +139,7 @@ def _draw_cutouts(figure, cutouts):
             half = cutout.side_arcsec / 2
             ax.imshow(image, origin="lower", cmap="gray_r", vmin=limits[0], vmax=limits[1], interpolation="nearest",
                       extent=(half, -half, -half, half))  # fmt: skip
-            ax.set_facecolor(_NO_DATA_COLOUR)
+            ax.set_facecolor(_NO_DATA_COLOR)
             _mark_place(ax, half)
             ax.set_xticks([])
             ax.set_yticks([])
@@ -153,19 +153,19 @@ def _draw_cutouts(figure, cutouts):
 def _mark_place(ax, half):
     """Two strokes beside the place, which leave it free."""
     for along, across in (((1.2, 2.4), (0, 0)), ((0, 0), (1.2, 2.4))):
-        ax.plot(along, across, color=BAND_COLOUR["r"], lw=1.2)
+        ax.plot(along, across, color=BAND_COLOR["r"], lw=1.2)
     ax.set(xlim=(half, -half), ylim=(-half, half))
 
 
 def _draw_scale(ax, half):
     """A bar of 2 arcsec, and where north and east are."""
-    style = {"color": BAND_COLOUR["z"], "fontsize": 7, "bbox": {"fc": "white", "alpha": 0.7, "lw": 0, "pad": 0.4}}
-    ax.plot([0.92 * half, 0.92 * half - 2.0], [-0.88 * half] * 2, color=BAND_COLOUR["z"], lw=2)
+    style = {"color": BAND_COLOR["z"], "fontsize": 7, "bbox": {"fc": "white", "alpha": 0.7, "lw": 0, "pad": 0.4}}
+    ax.plot([0.92 * half, 0.92 * half - 2.0], [-0.88 * half] * 2, color=BAND_COLOR["z"], lw=2)
     ax.text(0.92 * half - 1.0, -0.83 * half, '2"', ha="center", va="bottom", **style)
     corner, length = (-0.62 * half, -0.88 * half), 0.28 * half
     for step, name in (((0.0, length), "N"), ((length, 0.0), "E")):
         ax.annotate("", (corner[0] + step[0], corner[1] + step[1]), corner,
-                    arrowprops={"arrowstyle": "->", "color": BAND_COLOUR["z"], "lw": 1})  # fmt: skip
+                    arrowprops={"arrowstyle": "->", "color": BAND_COLOR["z"], "lw": 1})  # fmt: skip
         ax.text(corner[0] + 1.35 * step[0], corner[1] + 1.35 * step[1], name, ha="center", va="center", **style)
 
 

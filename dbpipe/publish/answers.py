@@ -1,4 +1,4 @@
-"""Answers of queries as files: Parquet, CSV, ECSV, VOTable and JSON, with what the catalogue says of the columns."""
+"""Answers of queries as files: Parquet, CSV, ECSV, VOTable and JSON, with what the catalog says of the columns."""
 
 from functools import wraps
 

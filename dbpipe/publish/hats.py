@@ -1,4 +1,4 @@
-"""The files of a HATS catalogue (IVOA Note, Caplar et al. 2025) beside its tiles: what lsdb and hats look for."""
+"""The files of a HATS catalog (IVOA Note, Caplar et al. 2025) beside its tiles: what lsdb and hats look for."""
 
 from datetime import UTC, datetime
 
@@ -18,17 +18,17 @@ def part_name(order, pixel):
 
 
 def part_path(part):
-    """Return where in its catalogue a tile is."""
+    """Return where in its catalog a tile is."""
     return f"dataset/{part}.parquet"
 
 
 def margin_name(table, margin_arcsec):
-    """Return the name of the catalogue of what lies around the tiles of another one."""
+    """Return the name of the catalog of what lies around the tiles of another one."""
     return f"{table}_{margin_arcsec:g}arcs"
 
 
 def write_catalog(folder, n_row, *, name, margin_arcsec):
-    """Write what makes a folder of tiles a catalogue, or a margin.
+    """Write what makes a folder of tiles a catalog, or a margin.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def write_catalog(folder, n_row, *, name, margin_arcsec):
 
 
 def write_collection(folder, name, margins):
-    """Write what makes a catalogue and its margins a collection."""
+    """Write what makes a catalog and its margins a collection."""
     properties = {"obs_collection": name, "hats_primary_table_url": name}
     if margins:
         properties |= {"all_margins": " ".join(margins), "default_margin": margins[0]}

@@ -16,7 +16,7 @@ from dbpipe.publish.write import ROW_GROUP_ROWS, describe_schema, to_schema, wri
 _BATCH_ROWS = 8_000_000
 """Rows sorted into files by one pass over the table."""
 _PASS_SETTINGS = {"partitioned_write_flush_threshold": 50_000, "preserve_insertion_order": "false"}
-"""Of a pass: rows that wait in memory for their file, per file and thread; the files are put in order afterwards."""
+"""Of a pass: rows that wait in memory for their file, per file and thread; the files are put in order afterward."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What readers have while others write: a small catalogue is copied whole, the long tables of a large one are Parquet.
+"""What readers have while others write: a small catalog is copied whole, the long tables of a large one are Parquet.
 
 published/
   the snapshot       (`dbpipe.catalog.store.snapshot`)
@@ -43,7 +43,7 @@ _CONTENT = {"dia_source": "dia_source_row_content", "dia_forced_source": "dia_fo
 
 
 def publish(connection, catalog, path):
-    """Publish a catalogue; see `dbpipe.catalog.store.snapshot.publish`.
+    """Publish a catalog; see `dbpipe.catalog.store.snapshot.publish`.
 
     Raises
     ------

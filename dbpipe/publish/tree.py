@@ -59,7 +59,7 @@ def export_tree(connection, out, names, *, margin_arcsec=10.0):
     Parameters
     ----------
     connection : duckdb connection
-        On the catalogue or a snapshot of it.
+        On the catalog or a snapshot of it.
     out : path
     names : sequence of str
         "night", "hats": layouts to have besides those that the folder has already.

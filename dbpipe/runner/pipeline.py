@@ -166,7 +166,7 @@ def _commit(connection, stage, task, done, *, run_id, statements, root):
     )
     place = units.Place({name: task.unit[name] for name in stage.key}, stage.writes, stage.inserts, statements)
     verdict, garbage = units.commit_unit(connection, verdict, units.Result(done.rows, done.files), place)
-    files.delete(root, garbage)  # after the COMMIT: the catalogue never names a file that is not there
+    files.delete(root, garbage)  # after the COMMIT: the catalog never names a file that is not there
     if verdict.status == "failed":
         log_failure(verdict)
     return verdict

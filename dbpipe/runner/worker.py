@@ -147,7 +147,7 @@ def _check_paths(stage, unit, inputs):
         try:
             product_path(".", path)
         except CatalogError as error:
-            raise DataError("the catalogue names a file that is not one of the survey's own", path=path) from error
+            raise DataError("the catalog names a file that is not one of the survey's own", path=path) from error
 
 
 def _is_path(name):

@@ -1,6 +1,6 @@
 """Made-up detections of a survey of years, without images: the same seed gives the same ones, visit by visit.
 
-A field is a disc of 1.75 degrees that is visited some hundred times, in pairs an hour or two apart. Seven of ten
+A field is a disk of 1.75 degrees that is visited some hundred times, in pairs an hour or two apart. Seven of ten
 detections of a visit are of objects that stay, drawn from a pool; the others are seen once.
 """
 
@@ -82,8 +82,8 @@ def _layout(n_source):
     """Return the numbers of visits, of fields in a night, and of fields."""
     n_visit = max(1, round(n_source / N_PER_VISIT))
     n_field = -(-n_visit // VISITS_PER_FIELD)
-    if n_field > len(field_centres()):
-        raise ConfigError(f"{n_source} detections are more than the {len(field_centres())} fields of the sky have")
+    if n_field > len(field_centers()):
+        raise ConfigError(f"{n_source} detections are more than the {len(field_centers())} fields of the sky have")
     return n_visit, min(_MAX_VISITS_PER_NIGHT // 2, n_field), n_field
 
 
@@ -104,13 +104,13 @@ def _visit(number, fields_per_night, n_field):
 
 
 @lru_cache(maxsize=1)
-def field_centres():
-    """Return the centres (ra, dec) [deg] of all fields, which do not touch each other."""
-    centres = []
+def field_centers():
+    """Return the centers (ra, dec) [deg] of all fields, which do not touch each other."""
+    centers = []
     for dec in np.arange(-28.0, 61.0, _FIELD_SPACING_DEG):
         n = int(360.0 * np.cos(np.radians(abs(dec) + FIELD_RADIUS_DEG)) / _FIELD_SPACING_DEG)
-        centres += [(360.0 * k / n, float(dec)) for k in range(n)]
-    return centres
+        centers += [(360.0 * k / n, float(dec)) for k in range(n)]
+    return centers
 
 
 def make_detections(seed, visit):
@@ -149,7 +149,7 @@ def _power_law(rng, lowest, n):
 
 
 def _directions_in_field(rng, field, n):
-    ra, dec = field_centres()[field]
+    ra, dec = field_centers()[field]
     east, north = local_axes(ra, dec)
     depth = rng.uniform(np.cos(np.radians(FIELD_RADIUS_DEG)), 1.0, n)
     angle, radius = rng.uniform(0.0, 2.0 * np.pi, n), np.sqrt(1.0 - depth**2)
@@ -165,7 +165,7 @@ def _jitter(rng, vectors, snr):
 
 def _columns(rng, visit, vectors, snr, sign):
     ra, dec = directions(vectors)
-    xi, eta = project(ra, dec, ra0=field_centres()[visit.field][0], dec0=field_centres()[visit.field][1])
+    xi, eta = project(ra, dec, ra0=field_centers()[visit.field][0], dec0=field_centers()[visit.field][1])
     n, scale = len(ra), PIXEL_SCALE_ARCSEC / ARCSEC_PER_DEG
     flux_err = np.round(_FLUX_ERR_NJY[visit.band] * rng.normal(1.0, 0.05, n), 2)
     flux = np.round(sign * snr * flux_err, 2)

@@ -24,7 +24,7 @@ THRESHOLD_SNR = 5.0
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judgment:
     """How well the sources of the difference images agree with truth."""
 
     sources: pd.DataFrame
@@ -65,7 +65,7 @@ def judge(sources, template_weights, truth):
 
     Returns
     -------
-    Judgement
+    Judgment
     """
     differences = true_differences(truth, template_weights)
     detected = sources[sources.snr.abs() >= THRESHOLD_SNR].reset_index(drop=True)
@@ -194,7 +194,7 @@ def _summarize(matched, expected):
     bright = clean[clean.true_snr.abs() >= 10.0]
     strong = expected[expected.true_snr.abs() >= 7.0]
     n_counted = int(matched.real.sum() + spurious.sum())
-    return Judgement(
+    return Judgment(
         sources=matched,
         expected=expected,
         snr_at_half=fit_snr_at_half(expected.true_snr.abs(), expected.found),

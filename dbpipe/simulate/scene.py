@@ -36,7 +36,7 @@ VISIT_TROUBLE = {
     "cloudy": ("one more visit through thick cloud", "left out of the template although its seeing is good"),
     "filter_mismatch": ("one more visit, named for another filter than its header", "header believed, or refused"),
     "truncated": ("one more visit whose file is cut short", "refused: cannot be read"),
-    "no_wcs": ("one more visit without WCS cards", "refused, or solved from its neighbours"),
+    "no_wcs": ("one more visit without WCS cards", "refused, or solved from its neighbors"),
 }
 FILE_TROUBLE = {
     "duplicate_id": "one visit comes twice: a second file with the same observation id",
@@ -84,7 +84,7 @@ def make_survey(n_per_band, *, ra, dec, size_pix, scene, density, seed):
     n_per_band : dict
         Good visits in each band; trouble adds more.
     ra, dec : float
-        Centre [deg].
+        Center [deg].
     size_pix : (nx, ny)
     scene : tuple of names from `SCENES`
     density : Density

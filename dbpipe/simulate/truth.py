@@ -88,7 +88,7 @@ def visit_row(visit, file):
         "ra_true": visit.ra, "dec_true": visit.dec, "rotang_true": visit.rotation_deg,
         "crpix1": visit.nx / 2, "crpix2": visit.ny / 2,
         "cd1_1": cd[0, 0], "cd1_2": cd[0, 1], "cd2_1": cd[1, 0], "cd2_2": cd[1, 1],
-        "dist_radial_px": visit.distortion_radial_pix, "centre_x": (visit.nx - 1) / 2, "centre_y": (visit.ny - 1) / 2,
+        "dist_radial_px": visit.distortion_radial_pix, "center_x": (visit.nx - 1) / 2, "center_y": (visit.ny - 1) / 2,
         **{f"dist_quad{k}": value for k, value in enumerate(visit.distortion_quadratic_pix)},
         "ra_header": float(ra_header), "dec_header": float(dec_header),
         "rotang_header": visit.rotation_deg + visit.header_rotation_arcsec / 3600.0,

@@ -1,4 +1,4 @@
-"""Write a simulated survey to disk: phosim-style eimages, a reference catalogue, and the truth."""
+"""Write a simulated survey to disk: phosim-style eimages, a reference catalog, and the truth."""
 
 import gzip
 import io
@@ -49,7 +49,7 @@ def write_survey(out, *, seed=1, n_visit=10, bands=("g", "r"), size_pix=512, sce
     density : Density, optional
         How crowded the sky is.
     ra, dec : float
-        Centre of the field [deg].
+        Center of the field [deg].
 
     Returns
     -------
@@ -176,7 +176,7 @@ def make_header(visit, *, utc, name):
 
 
 def write_reference_catalog(path, stars):
-    """Write the bright stars as CSV: id, ra, dec at the catalogue's epoch, and AB magnitudes."""
+    """Write the bright stars as CSV: id, ra, dec at the catalog's epoch, and AB magnitudes."""
     low, high = REFERENCE_MAG_RANGE
     bright = stars[(stars.mag_r > low) & (stars.mag_r < high)]
     table = bright[["ra", "dec"]].copy()

@@ -1,4 +1,4 @@
-"""HEALPix index of the catalogue: nested, order 29, the finest that fits into 64 bits (0.4 mas)."""
+"""HEALPix index of the catalog: nested, order 29, the finest that fits into 64 bits (0.4 mas)."""
 
 import hpgeom
 import numpy as np
@@ -7,7 +7,7 @@ from dbpipe.constants import ARCSEC_PER_DEG
 
 ORDER = 29
 PLACE_ORDER = 23
-"""Pixels of 0.025 arcsec, to whose centres the places of forced photometry are rounded."""
+"""Pixels of 0.025 arcsec, to whose centers the places of forced photometry are rounded."""
 
 
 def hpx29(ra, dec):
@@ -41,7 +41,7 @@ def cell_order(radius_arcsec):
     return int(min(ORDER, np.floor(np.log2(0.55 * side_arcsec / radius_arcsec))))
 
 
-def with_neighbours(cells, order):
+def with_neighbors(cells, order):
     """Return the nested cells of an order and all that touch them, sorted, each once."""
     cells = np.unique(np.asarray(cells, np.int64))
     around = np.asarray(hpgeom.neighbors(1 << order, cells, nest=True), np.int64).ravel()
@@ -53,8 +53,8 @@ def place_pixels(hpx29):
     return np.asarray(hpx29, np.int64) >> 2 * (ORDER - PLACE_ORDER)
 
 
-def place_centres(pixels):
-    """Return ra, dec [deg] of the centres of pixels of order 23, ra from 0 up to 360."""
+def place_centers(pixels):
+    """Return ra, dec [deg] of the centers of pixels of order 23, ra from 0 up to 360."""
     ra, dec = hpgeom.pixel_to_angle(
         1 << PLACE_ORDER, np.asarray(pixels, np.int64), nest=True, lonlat=True, degrees=True
     )

@@ -1,4 +1,4 @@
-"""Which point belongs to which: nearest neighbours on the plane and on the sky."""
+"""Which point belongs to which: nearest neighbors on the plane and on the sky."""
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -8,7 +8,7 @@ from dbpipe.sky.sphere import unit_vectors
 
 
 def match_points(a, b, *, radius):
-    """Pair points that are each other's nearest neighbour.
+    """Pair points that are each other's nearest neighbor.
 
     Parameters
     ----------
@@ -34,6 +34,6 @@ def match_points(a, b, *, radius):
 
 
 def match_sky(ra1, dec1, ra2, dec2, *, radius_arcsec):
-    """Pair directions [deg] that are each other's nearest neighbour within a radius; returns (index1, index2)."""
+    """Pair directions [deg] that are each other's nearest neighbor within a radius; returns (index1, index2)."""
     chord = 2.0 * np.sin(np.radians(radius_arcsec / ARCSEC_PER_DEG) / 2.0)
     return match_points(unit_vectors(ra1, dec1), unit_vectors(ra2, dec2), radius=chord)

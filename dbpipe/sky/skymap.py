@@ -1,6 +1,6 @@
 """The sky map: one discrete tract, a gnomonic plane with one pixel grid, cut into square patches.
 
-North is up and east is left. The tangent point is the centre of tract pixel (0, 0), the lower left pixel of patch
+North is up and east is left. The tangent point is the center of tract pixel (0, 0), the lower left pixel of patch
 (0, 0); patches have negative numbers to the left and below. Patches do not overlap and all show one pixel grid. A
 tract is made once and never moves: a survey that grows gets more patches. It works at RA 0/360 and at the poles, and as
 far as gnomonic pixels stay nearly square: 5 degrees from the tangent point they are stretched by 0.4 %.
@@ -61,7 +61,7 @@ class Patch:
 
 
 def make_tract(corner_ra, corner_dec, *, tract=0, pixel_scale_arcsec, patch_size_pix):
-    """Make the tract that touches the sky at the centre of the smallest circle around all exposures.
+    """Make the tract that touches the sky at the center of the smallest circle around all exposures.
 
     Parameters
     ----------
@@ -100,12 +100,12 @@ def find_main_field(corner_ra, corner_dec):
     if not len(corner_ra) or bounding_cap(np.ravel(corner_ra), np.ravel(corner_dec))[2] <= MAX_RADIUS_DEG:
         return everything
     reach_deg = 0.99 * MAX_RADIUS_DEG  # the smallest circle is found to a thousandth
-    centre = unit_vectors(corner_ra, corner_dec).mean(axis=1)
-    centre /= np.linalg.norm(centre, axis=-1, keepdims=True)
+    center = unit_vectors(corner_ra, corner_dec).mean(axis=1)
+    center /= np.linalg.norm(center, axis=-1, keepdims=True)
     chord = 2.0 * np.sin(np.radians(reach_deg) / 2.0)
-    n_near = cKDTree(centre).query_ball_point(centre, chord, return_length=True)
+    n_near = cKDTree(center).query_ball_point(center, chord, return_length=True)
     anchor = np.argmax(n_near)
-    ra, dec = directions(centre[anchor])
+    ra, dec = directions(center[anchor])
     inside = np.all(separation_deg(corner_ra, corner_dec, ra, dec) <= reach_deg, axis=1)
     inside[anchor] = True
     return inside
@@ -150,29 +150,29 @@ def patches_for(tract, corner_ra, corner_dec):
     if np.any(first < -PATCH_LIMIT) or np.any(last >= PATCH_LIMIT):
         raise DataError("patch number out of range", first=first.tolist(), last=last.tolist(), limit=PATCH_LIMIT)
     iy, ix = (g.ravel() for g in np.mgrid[first[1] : last[1] + 1, first[0] : last[0] + 1])
-    centre = np.stack([ix + 0.5, iy + 0.5], axis=-1) * size - 0.5
-    touched = _squares_touch(polygon, centre, size / 2.0 + FOOTPRINT_MARGIN_PIX)
+    center = np.stack([ix + 0.5, iy + 0.5], axis=-1) * size - 0.5
+    touched = _squares_touch(polygon, center, size / 2.0 + FOOTPRINT_MARGIN_PIX)
     return [
         Patch(i, j, i * size, j * size, size, size)
         for i, j in zip(ix[touched].tolist(), iy[touched].tolist(), strict=True)
     ]
 
 
-def _squares_touch(polygon, centre, half):
-    """Tell which squares, (m, 2) centres and half side, touch a convex polygon, (n, 2).
+def _squares_touch(polygon, center, half):
+    """Tell which squares, (m, 2) centers and half side, touch a convex polygon, (n, 2).
 
     Two convex shapes are apart only if they are along the normal of one of their edges (separating axis theorem).
     """
     edge = np.roll(polygon, -1, axis=0) - polygon
     normals = np.concatenate([np.eye(2), np.stack([edge[:, 1], -edge[:, 0]], axis=-1)])
     along = normals @ polygon.T
-    middle = normals @ centre.T
+    middle = normals @ center.T
     reach = half * np.sum(np.abs(normals), axis=1)[:, None]
     apart = (middle - reach > along.max(axis=1)[:, None]) | (middle + reach < along.min(axis=1)[:, None])
     return ~apart.any(axis=0)
 
 
-def patch_centre(tract, patch):
-    """Return (ra, dec) [deg] of the centre of a patch."""
+def patch_center(tract, patch):
+    """Return (ra, dec) [deg] of the center of a patch."""
     ra, dec = pixel_to_sky(tract_wcs(tract), patch.x0 + (patch.nx - 1) / 2.0, patch.y0 + (patch.ny - 1) / 2.0)
     return float(ra), float(dec)

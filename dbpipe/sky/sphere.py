@@ -44,7 +44,7 @@ def project(ra, dec, *, ra0, dec0):
     Returns
     -------
     xi, eta : float arrays [deg]
-        Towards east and north; the standard coordinates of Calabretta & Greisen 2002 A&A 395 1077, eq. 12, 13 and 54.
+        Toward east and north; the standard coordinates of Calabretta & Greisen 2002 A&A 395 1077, eq. 12, 13 and 54.
         NaN where the direction is 90 degrees or more from the tangent point.
     """
     v = unit_vectors(ra, dec)
@@ -62,21 +62,21 @@ def deproject(xi, eta, *, ra0, dec0):
 
 
 def bounding_cap(ra, dec, *, n_step=4000):
-    """Find the centre and radius of the smallest circle on the sky that holds all directions.
+    """Find the center and radius of the smallest circle on the sky that holds all directions.
 
-    The smallest ball around the unit vectors has its centre along the axis of the smallest cap. It is found by walking
-    towards the farthest point by steps of 1/k (Badoiu & Clarkson 2003, SODA, p. 801), to a thousandth of the radius.
+    The smallest ball around the unit vectors has its center along the axis of the smallest cap. It is found by walking
+    toward the farthest point by steps of 1/k (Badoiu & Clarkson 2003, SODA, p. 801), to a thousandth of the radius.
 
     Returns
     -------
     ra, dec, radius_deg : floats
     """
     points = np.unique(unit_vectors(ra, dec), axis=0)
-    centre = 0.5 * (points.min(axis=0) + points.max(axis=0))
+    center = 0.5 * (points.min(axis=0) + points.max(axis=0))
     for k in range(1, n_step + 1):
-        farthest = np.argmax(np.sum((points - centre) ** 2, axis=-1))
-        centre = centre + (points[farthest] - centre) / (k + 1)
-    ra0, dec0 = directions(centre)
+        farthest = np.argmax(np.sum((points - center) ** 2, axis=-1))
+        center = center + (points[farthest] - center) / (k + 1)
+    ra0, dec0 = directions(center)
     return float(ra0), float(dec0), float(np.max(separation_deg(ra, dec, ra0, dec0)))
 
 
@@ -94,7 +94,7 @@ def apply_proper_motion(ra, dec, pm_ra, pm_dec, epoch, to_epoch):
     Returns
     -------
     ra, dec : float arrays [deg] at ``to_epoch``
-        Parallax and radial motion are left out (ESA 1997, The Hipparcos catalogue, vol. 1, sect. 1.5.5, without them).
+        Parallax and radial motion are left out (ESA 1997, The Hipparcos catalog, vol. 1, sect. 1.5.5, without them).
     """
     years = (np.asarray(to_epoch, float) - np.asarray(epoch, float)) / JULIAN_YEAR_DAY
     step = [np.nan_to_num(np.radians(np.asarray(pm, float) / MAS_PER_DEG) * years, nan=0.0) for pm in (pm_ra, pm_dec)]

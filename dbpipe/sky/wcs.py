@@ -1,7 +1,7 @@
 """Pixels to sky and back, and from one image to another.
 
-Positions are 0-based: the centre of the first pixel is (0, 0). Directions are ICRS degrees; FK5 J2000 headers are taken
-as ICRS (the frames differ by less than 0.03 arcsec, and a calibrated WCS comes from the reference catalogue).
+Positions are 0-based: the center of the first pixel is (0, 0). Directions are ICRS degrees; FK5 J2000 headers are taken
+as ICRS (the frames differ by less than 0.03 arcsec, and a calibrated WCS comes from the reference catalog).
 """
 
 import math
@@ -121,16 +121,16 @@ def corners(wcs, shape):
     return pixel_to_sky(wcs, np.array([0, nx, nx, 0]) - 0.5, np.array([0, 0, ny, ny]) - 0.5)
 
 
-def _centre_axes(wcs, shape):
-    """Return the direction of the image centre and its change per pixel along x and y [rad], each (3,)."""
+def _center_axes(wcs, shape):
+    """Return the direction of the image center and its change per pixel along x and y [rad], each (3,)."""
     x, y = (shape[1] - 1) / 2.0, (shape[0] - 1) / 2.0
     v = unit_vectors(*pixel_to_sky(wcs, x + np.array([0.0, -4, 4, 0, 0]), y + np.array([0.0, 0, 0, -4, 4])))
     return v[0], (v[2] - v[1]) / 8.0, (v[4] - v[3]) / 8.0
 
 
 def pixel_scale_arcsec(wcs, shape):
-    """Return the square root of the area of the pixel at the centre of an image of ``shape`` (ny, nx) [arcsec]."""
-    _, along_x, along_y = _centre_axes(wcs, shape)
+    """Return the square root of the area of the pixel at the center of an image of ``shape`` (ny, nx) [arcsec]."""
+    _, along_x, along_y = _center_axes(wcs, shape)
     return math.degrees(math.sqrt(np.linalg.norm(np.cross(along_x, along_y)))) * ARCSEC_PER_DEG
 
 

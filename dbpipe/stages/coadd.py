@@ -14,7 +14,7 @@ from dbpipe.imaging.stack.coadd import (
     background_offset,
     find_deviant,
     fixed_halos,
-    keep_artefacts,
+    keep_artifacts,
     median_image,
     pack_used,
     weighted_mean,
@@ -45,7 +45,7 @@ class _Input:
 
 
 def coadd(unit, inputs, config):
-    """Match backgrounds, reject artefacts, average; keep which input went in where."""
+    """Match backgrounds, reject artifacts, average; keep which input went in where."""
     rows = inputs["warps"].to_pylist()
     if not rows:
         return Skip("no exposure covers the patch")
@@ -185,7 +185,7 @@ def _rejected(unit, warps, window, stack, usable, median, count, config):
         deviant[k], trail[k] = find_deviant(
             stack[k], variance, clear, median=median, count=count, fwhm_pix=fwhm_pix, limits=limits
         )
-    keep_artefacts(deviant, trail, usable, mjd=mjd, limits=limits)
+    keep_artifacts(deviant, trail, usable, mjd=mjd, limits=limits)
     return deviant
 
 

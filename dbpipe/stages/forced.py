@@ -1,9 +1,9 @@
 """Measure every object on a difference image that covers it, detected or not.
 
-The place is the object's mean position rounded to the centre of its HEALPix pixel of order 23 (0.025 arcsec): a pure
+The place is the object's mean position rounded to the center of its HEALPix pixel of order 23 (0.025 arcsec): a pure
 function of all its detections that one detection more normally leaves as it is. An image is due when the image itself
 or the objects around it have changed, and only what is new, moved or beside such a one is measured: fluxes are a
-function of the image and of the places in a group of neighbours alone.
+function of the image and of the places in a group of neighbors alone.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from dbpipe.imaging.sources.forced_fit import find_groups, joint_flux
 from dbpipe.imaging.sources.point_fit import FIT_RADIUS_FWHM
 from dbpipe.io.difference import read_difference
 from dbpipe.ranges import Range, Ranged
-from dbpipe.sky.healpix import hpx29, place_centres, place_pixels
+from dbpipe.sky.healpix import hpx29, place_centers, place_pixels
 from dbpipe.sky.wcs import sky_to_pixel
 from dbpipe.stage import Outputs, Stage
 from dbpipe.stages.shared.columns import mask_columns, sides
@@ -97,7 +97,7 @@ class _Places:
 def _find_places(image, pixels, *, blend_pix):
     """Return the different places that lie on the image where it has data, with their groups."""
     pixel = np.unique(pixels)
-    ra, dec = place_centres(pixel)
+    ra, dec = place_centers(pixel)
     x, y = (np.atleast_1d(v) for v in sky_to_pixel(image.wcs, ra, dec))
     ny, nx = image.mask.shape
     on_image = (x >= -0.5) & (x < nx - 0.5) & (y >= -0.5) & (y < ny - 0.5)

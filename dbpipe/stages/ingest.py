@@ -142,7 +142,7 @@ def measure_footprint(wcs, shape):
 
     Returns
     -------
-    dict of ra, dec : centre [deg]; radius_deg : from there to the farthest corner; pixel_scale_arcsec : at the centre
+    dict of ra, dec : center [deg]; radius_deg : from there to the farthest corner; pixel_scale_arcsec : at the center
 
     Raises
     ------

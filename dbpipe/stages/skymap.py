@@ -6,7 +6,7 @@ from typing import Annotated
 import numpy as np
 
 from dbpipe.ranges import Range, Ranged
-from dbpipe.sky.skymap import Tract, find_main_field, make_tract, patch_centre, patches_for
+from dbpipe.sky.skymap import Tract, find_main_field, make_tract, patch_center, patches_for
 from dbpipe.stage import Outputs, Stage
 from dbpipe.stages.shared.units import SkymapUnit
 
@@ -44,7 +44,7 @@ def skymap(unit, inputs, config):
 
 
 def _existing_tract(tracts):
-    """Return the tract of the catalogue, or None."""
+    """Return the tract of the catalog, or None."""
     return next((Tract(**row) for row in tracts.to_pylist()), None)
 
 
@@ -65,7 +65,7 @@ def _new_tract(number, footprints, config):
 
 def _patch_row(tract, patch):
     """Return the row of a patch."""
-    ra, dec = patch_centre(tract, patch)
+    ra, dec = patch_center(tract, patch)
     return {"tract": tract.tract, "patch": patch.patch, **asdict(patch), "ra": ra, "dec": dec}
 
 

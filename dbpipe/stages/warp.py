@@ -1,6 +1,6 @@
 """Put one exposure onto the tract grid and give it the model PSF of the template.
 
-The image is warped first and matched afterwards: PSF and image then went through the same interpolation.
+The image is warped first and matched afterward: PSF and image then went through the same interpolation.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from dbpipe.errors import DataError
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging import noise
 from dbpipe.imaging.clean.thin_lines import fill_thin_lines
-from dbpipe.imaging.convolve import KernelField, block_centres, convolve, core_radius_pix
+from dbpipe.imaging.convolve import KernelField, block_centers, convolve, core_radius_pix
 from dbpipe.imaging.difference.decorrelate import spread
 from dbpipe.imaging.psf.homogenize import match_psf, moffat_psf
 from dbpipe.imaging.resample import fill_bleeds, fill_gaps, warp, warp_stamp
@@ -39,7 +39,7 @@ class WarpConfig(Ranged):
     """Settings of the warp stage."""
 
     kernel_size_pix: Annotated[int, Range(odd=True, at_least=11, at_most=61)] = 31
-    """Side of the homogenisation kernel, in pixels of the tract."""
+    """Side of the homogenization kernel, in pixels of the tract."""
     max_psf_residual: Annotated[float, Range(above=0.0, at_most=1.0)] = 0.1
     """Largest rms of (matched PSF - model) over the rms of the model; an exposure that cannot do better is refused."""
     max_kernel_negative: Annotated[float, Range(above=0.0, at_most=100.0)] = 8.0
@@ -47,7 +47,7 @@ class WarpConfig(Ranged):
 
 
 def warp_exposure(unit, inputs, config):
-    """Warp, homogenise and scale one exposure to nJy on one patch."""
+    """Warp, homogenize and scale one exposure to nJy on one patch."""
     exposure = read_exposure(unit["path"])
     tract = Tract.of(unit)
     patch = Window(unit["x0"], unit["y0"], unit["nx"], unit["ny"])
@@ -114,8 +114,8 @@ def _warped(exposure, frame, window, fwhm_pix):
 
 
 def _kernels(exposure, frame, window, unit, config):
-    """Fit the homogenisation kernel of every block."""
-    x, y = block_centres(window.shape, BLOCK_PIX)
+    """Fit the homogenization kernel of every block."""
+    x, y = block_centers(window.shape, BLOCK_PIX)
     grid_x, grid_y = (g.ravel() for g in np.meshgrid(x, y))
     fits = _kernels_at(exposure, frame, window, grid_x, grid_y, unit, config)
     size = config.kernel_size_pix
@@ -124,7 +124,7 @@ def _kernels(exposure, frame, window, unit, config):
 
 
 def _kernels_at(exposure, frame, window, grid_x, grid_y, unit, config):
-    """Fit the homogenisation kernel at places of the window from the PSF model, warped like the image."""
+    """Fit the homogenization kernel at places of the window from the PSF model, warped like the image."""
     grid = pixel_map(frame, exposure.wcs, window.shape)
     in_x, in_y = grid.at(grid_x, grid_y)
     ny, nx = exposure.image.shape

@@ -1,15 +1,15 @@
-"""The folder of a survey, and opening its catalogue: to write, or to read what is newest.
+"""The folder of a survey, and opening its catalog: to write, or to read what is newest.
 
 my_survey/
   survey.toml      settings
   instrument.toml  what the headers of the raw files mean
-  survey.duckdb    the catalogue
+  survey.duckdb    the catalog
   survey.lock      who is working on it
-  published/       a copy of the catalogue as the last command left it, for readers
+  published/       a copy of the catalog as the last command left it, for readers
   dbpipe.log       what went wrong
   files/           images that dbpipe made
 
-Readers never hold the catalogue: they have the copy, which every command that changes the catalogue leaves behind.
+Readers never hold the catalog: they have the copy, which every command that changes the catalog leaves behind.
 """
 
 import os
@@ -43,7 +43,7 @@ INSTRUMENT = "instrument.toml"
 LOG = "dbpipe.log"
 
 _LEFTOVER = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}[0-9]+-{re.escape(CATALOG)}(\.wal)?")
-"""A catalogue that was being made."""
+"""A catalog that was being made."""
 
 _HEADING = """Settings of this survey. Every setting stands here with its default, commented out;
 take away the "# " before a name to change it. `dbpipe config SURVEY` shows what is in force.
@@ -52,11 +52,11 @@ Changing a setting redoes exactly the work that depends on it, at the next `dbpi
 
 @dataclass(frozen=True)
 class Opened:
-    """A connection for a reader, on a snapshot of the catalogue."""
+    """A connection for a reader, on a snapshot of the catalog."""
 
     connection: duckdb.DuckDBPyConnection
     label: snapshot.Label | None = None
-    """From when the snapshot is; None: it is a copy of the catalogue as it is now."""
+    """From when the snapshot is; None: it is a copy of the catalog as it is now."""
     stale: DbpipeError | None = None
     """Why there is no newer one."""
     folder: tempfile.TemporaryDirectory | None = None
@@ -87,12 +87,12 @@ class Writing:
     stale: None = field(default=None, init=False)
 
     def publish(self):
-        """Let readers see the catalogue as it is now; returns from when it is (UTC).
+        """Let readers see the catalog as it is now; returns from when it is (UTC).
 
         Raises
         ------
         DiskError, CatalogError
-            If it cannot be published; the catalogue has everything all the same.
+            If it cannot be published; the catalog has everything all the same.
         """
         from dbpipe.publish import readers
 
@@ -105,7 +105,7 @@ class Writing:
         return self.label.as_of
 
     def publish_changes(self):
-        """Publish if the catalogue has changed since it was published."""
+        """Publish if the catalog has changed since it was published."""
         if self.label is None or not self.label.is_current(self.root / CATALOG):
             self.publish()
 
@@ -150,7 +150,7 @@ def create(root, instrument):
 
 
 def _make_catalog(root):
-    """Make the catalogue with all its tables beside its place, so that a survey is whole or not there."""
+    """Make the catalog with all its tables beside its place, so that a survey is whole or not there."""
     for leftover in filter(_LEFTOVER.fullmatch, os.listdir(root)):  # of one who was killed here: we have the lock
         os.unlink(root / leftover)
     temporary = root / f"{TEMPORARY_PREFIX}{os.getpid()}-{CATALOG}"
@@ -175,7 +175,7 @@ def _require_room(root):
 
 
 def empty_catalog():
-    """Return a connection to a catalogue in memory, as a new survey has it."""
+    """Return a connection to a catalog in memory, as a new survey has it."""
     connection = catalog_connection.memory()
     migrations.migrate(connection)
     apply_views(connection)
@@ -188,7 +188,7 @@ def _instrument_file(instrument):
 
 
 def open_to_write(root, *, reader=False, patience_s=None):
-    """Open the catalogue for writing, bring its schema up to date, and see to it that there is a snapshot.
+    """Open the catalog for writing, bring its schema up to date, and see to it that there is a snapshot.
 
     ``reader``: it is only for a moment, to publish what a killed command has left; other writers wait for that.
     ``patience_s`` as in `dbpipe.catalog.store.lock.Lock`.
@@ -206,7 +206,7 @@ def open_to_write(root, *, reader=False, patience_s=None):
 
 
 def bring_up_to_date(connection):
-    """Give a catalogue the tables, views and macros of this dbpipe; returns whether it had others.
+    """Give a catalog the tables, views and macros of this dbpipe; returns whether it had others.
 
     It may be killed at any moment, and the next one who writes goes on. Until the end `is_outdated`.
     """
@@ -219,7 +219,7 @@ def bring_up_to_date(connection):
 
 
 def is_outdated(connection):
-    """Return whether a catalogue or snapshot lacks tables, views or macros of this dbpipe."""
+    """Return whether a catalog or snapshot lacks tables, views or macros of this dbpipe."""
     return (
         bool(migrations.pending_migrations(connection))
         or rekey.is_interrupted(connection)
@@ -253,7 +253,7 @@ def open_to_read(root, *, current=False, scratch=None):
     ----------
     root : path
     current : bool
-        The snapshot must be the catalogue as it is now.
+        The snapshot must be the catalog as it is now.
     scratch : path, optional
         See `dbpipe.catalog.store.snapshot.shut_in`.
 
@@ -283,7 +283,7 @@ def open_to_read(root, *, current=False, scratch=None):
 
 
 def find_writer(root, opened):
-    """Return who is writing to the catalogue, or has since a reader opened it; "" if nobody."""
+    """Return who is writing to the catalog, or has since a reader opened it; "" if nobody."""
     root = Path(root).absolute()
     try:
         Lock(root / LOCK, shared=True, patience_s=0.0).close()
@@ -291,7 +291,7 @@ def find_writer(root, opened):
         return str(error)
     if opened.stale is None and (opened.label is None or opened.label.is_current(root / CATALOG)):
         return ""
-    return "the catalogue has changed since it was published"
+    return "the catalog has changed since it was published"
 
 
 def _find_snapshot(root, scratch=None):
@@ -310,7 +310,7 @@ def _open_snapshot(root, scratch=None):
         label = snapshot.read_label(connection)
         fits = label.is_current(root / CATALOG) and not is_outdated(connection)
         on_error.pop_all()
-    return Opened(connection, label, None if fits else CatalogError("the catalogue has changed since"))
+    return Opened(connection, label, None if fits else CatalogError("the catalog has changed since"))
 
 
 def _is_writable(root):
@@ -320,14 +320,14 @@ def _is_writable(root):
 def _publish_for_readers(root, *, patience_s):
     if not _is_writable(root):
         raise CatalogError(
-            f"the catalogue has changed since, and {root} cannot be written to, so that it stays as it is"
+            f"the catalog has changed since, and {root} cannot be written to, so that it stays as it is"
         )
     with closing(open_to_write(root, reader=True, patience_s=patience_s)) as writing:
         writing.publish_changes()
 
 
 def _open_copy(root, scratch):
-    """Open a copy of the catalogue of a survey that has no snapshot and cannot be written to."""
+    """Open a copy of the catalog of a survey that has no snapshot and cannot be written to."""
     with ExitStack() as on_error:
         folder = tempfile.TemporaryDirectory(prefix="dbpipe-")
         on_error.callback(folder.cleanup)

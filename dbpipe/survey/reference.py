@@ -1,4 +1,4 @@
-"""Where the reference catalogue of a survey comes from: a file, or an exposure of its own."""
+"""Where the reference catalog of a survey comes from: a file, or an exposure of its own."""
 
 from contextlib import chdir
 
@@ -16,7 +16,7 @@ def store_from_file(connection, path, mapping):
 
 
 def store_from_exposure(connection, root, visit, config):
-    """Make the stars of one raw exposure the reference catalogue.
+    """Make the stars of one raw exposure the reference catalog.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A survey on disk: settings, catalogue and files in one folder, and everything that can be done with it.
+"""A survey on disk: settings, catalog and files in one folder, and everything that can be done with it.
 
 `dbpipe.survey.opening` says what is in the folder.
 """
@@ -33,7 +33,7 @@ class Survey:
     """An open survey. Close it, or use it in a ``with`` block: while it is open for writing nobody else can write.
 
     Readers get the published snapshot and hold up nobody, however long they have it open; ``as_of`` says from when it
-    is (UTC), and ``busy``, if it is not the catalogue as it is now, why: mostly, who is writing.
+    is (UTC), and ``busy``, if it is not the catalog as it is now, why: mostly, who is writing.
     """
 
     def __init__(self, root, opened):
@@ -46,7 +46,7 @@ class Survey:
 
     @property
     def as_of(self):
-        """From when the snapshot is (UTC); None for the catalogue itself."""
+        """From when the snapshot is (UTC); None for the catalog itself."""
         return self._opened.as_of
 
     @property
@@ -63,7 +63,7 @@ class Survey:
         root : path
         read_only : bool
         published : bool
-            False: an older snapshot is not wanted; what is read is the catalogue as it is now.
+            False: an older snapshot is not wanted; what is read is the catalog as it is now.
 
         Raises
         ------
@@ -98,7 +98,7 @@ class Survey:
         return survey
 
     def close(self):
-        """Write everything to the catalogue file, let readers see it if anything has changed, and let go of it.
+        """Write everything to the catalog file, let readers see it if anything has changed, and let go of it.
 
         A survey that is closed already stays so.
         """
@@ -133,7 +133,7 @@ class Survey:
         return read_settings(self.root / SETTINGS, order.sections())
 
     def sql(self, query, **parameters):
-        """Ask the catalogue: ``survey.sql("SELECT ...").df()``; ``$name`` in the text takes a keyword argument.
+        """Ask the catalog: ``survey.sql("SELECT ...").df()``; ``$name`` in the text takes a keyword argument.
 
         Raises
         ------
@@ -214,7 +214,7 @@ class Survey:
         return summary, left_alone
 
     def set_reference_catalog(self, path, *, mapping=None):
-        """Read a reference catalogue into the survey, in the place of the one it has.
+        """Read a reference catalog into the survey, in the place of the one it has.
 
         Parameters
         ----------
@@ -234,7 +234,7 @@ class Survey:
         return store_from_file(self.connection, path, configured | (mapping or {}))
 
     def set_reference_from_exposure(self, visit):
-        """Make the stars of one raw exposure the reference catalogue, where there is no better one."""
+        """Make the stars of one raw exposure the reference catalog, where there is no better one."""
         from dbpipe.survey.reference import store_from_exposure
 
         return store_from_exposure(self.connection, self.root, visit, self.settings["calibrate"])
@@ -268,7 +268,7 @@ class Survey:
         pipeline.check_request(self.connection, to=to, where=where)
 
     def publish(self):
-        """Let readers see the catalogue as it is now; `run` does it at its end. Returns from when it is (UTC)."""
+        """Let readers see the catalog as it is now; `run` does it at its end. Returns from when it is (UTC)."""
         return self._opened.publish()
 
     def inject(self, *, where=None, n_worker=None, retry_failed=False, report=None):
@@ -327,7 +327,7 @@ class Survey:
         return light_curves.fetch_light_curve(self.connection, found.dia_object_id)
 
     def find_detections(self, dia_object_id):
-        """Return positions and fluxes of the DIASources of an object; quick in a catalogue of any size.
+        """Return positions and fluxes of the DIASources of an object; quick in a catalog of any size.
 
         See `light_curve` for the epochs at which it was not detected.
         """
@@ -340,7 +340,7 @@ class Survey:
         from dbpipe.pictures.object_page import draw_object
 
         path = Path(path).absolute()
-        with chdir(self.root):  # paths in the catalogue are relative to the survey
+        with chdir(self.root):  # paths in the catalog are relative to the survey
             return draw_object(self.connection, path, name, n_cutout=n_cutout)
 
     def export(self, out, *, tables, where=None, overwrite=False):
@@ -388,7 +388,7 @@ class Survey:
         return outlook.find_outdated(self.connection)
 
     def check(self, *, check_hash=False):
-        """Apply every rule of a healthy catalogue; see `dbpipe.catalog.checks.run_checks`."""
+        """Apply every rule of a healthy catalog; see `dbpipe.catalog.checks.run_checks`."""
         keywords = {"folder": self.checks_folder, "check_hash": check_hash, "who_writes": self.find_writer}
         return checks.run_checks(self.connection, self.root, **keywords)
 
@@ -406,7 +406,7 @@ class Survey:
         return "" if self._is_writing else opening.find_writer(self.root, self._opened)
 
     def find_garbage(self):
-        """Return the products that the catalogue does not name, relative to the survey."""
+        """Return the products that the catalog does not name, relative to the survey."""
         return files.find_orphans(self.connection, self.root)
 
     def find_strangers(self):
@@ -414,7 +414,7 @@ class Survey:
         return files.find_strangers(self.connection, self.root)
 
     def delete_garbage(self):
-        """Delete products that the catalogue does not name and return them. Needs the survey open for writing.
+        """Delete products that the catalog does not name and return them. Needs the survey open for writing.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Made-up catalogues of up to a billion DIASources, to see how every command does with the harvest of years.
+"""Made-up catalogs of up to a billion DIASources, to see how every command does with the harvest of years.
 
 There are no images: one empty file stands for all of them.
 """
@@ -29,7 +29,7 @@ _MADE_BY = ("calibrate", "skymap", "difference", "detect")
 
 
 def make_survey(root, *, n_source, seed=1, say=lambda text: None):
-    """Make a survey whose catalogue holds so many DIASources, linked to objects, and return the number of visits.
+    """Make a survey whose catalog holds so many DIASources, linked to objects, and return the number of visits.
 
     The objects are those that `dbpipe.association.associate` finds.
 
@@ -88,11 +88,11 @@ def commit_detections(survey, visit, *, seed, run_id):
 
 
 def _insert(survey, visits, names, run_id):
-    centres = np.array([detections.field_centres()[visit.field] for visit in visits])
+    centers = np.array([detections.field_centers()[visit.field] for visit in visits])
     columns = {
         name: [getattr(visit, name) for visit in visits] for name in ("visit", "night", "midpoint_mjd_tai", "band")
     }
-    planned = pa.table(columns | {"ra": centres[:, 0], "dec": centres[:, 1]})
+    planned = pa.table(columns | {"ra": centers[:, 0], "dec": centers[:, 1]})
     values = {
         "path": NO_IMAGE,
         "raw_path": _raw_path(survey),
@@ -141,7 +141,7 @@ def _ingested(survey):
 
 
 def _query(name):
-    return load_named("simulate", "catalogue")[name]
+    return load_named("simulate", "catalog")[name]
 
 
 def _values(query, more=None):

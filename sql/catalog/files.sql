@@ -1,7 +1,7 @@
--- The files that the catalogue names.
+-- The files that the catalog names.
 
 -- name: paths
--- In a catalogue from elsewhere columns may be of other types: so here and below.
+-- In a catalog from elsewhere columns may be of other types: so here and below.
 SELECT CAST(path AS VARCHAR) FROM file
 
 -- name: products

@@ -8,7 +8,7 @@ CREATE TABLE IF NOT EXISTS schema_migration (
     applied_at TIMESTAMP NOT NULL,
     dbpipe_version VARCHAR NOT NULL
 );
-COMMENT ON TABLE schema_migration IS 'Which schema files were applied to this catalogue';
+COMMENT ON TABLE schema_migration IS 'Which schema files were applied to this catalog';
 COMMENT ON COLUMN schema_migration.version IS '[] number of the file';
 COMMENT ON COLUMN schema_migration.name IS '[] its name';
 COMMENT ON COLUMN schema_migration.sha256 IS '[] hash of its text';

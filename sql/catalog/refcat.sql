@@ -6,7 +6,7 @@ WHERE raw.visit = $visit
 ORDER BY raw.detector
 
 -- name: uncovered
--- How many of some exposures have no star of the catalogue in their field.
+-- How many of some exposures have no star of the catalog in their field.
 WITH field AS (SELECT ra, dec, radius_deg FROM raw ORDER BY visit, detector LIMIT 50)
 SELECT
     count(*) AS n_field,
@@ -21,7 +21,7 @@ SELECT
 FROM field;
 
 -- name: fields
--- Where the exposures are, for a catalogue that does not say in which unit its positions are.
+-- Where the exposures are, for a catalog that does not say in which unit its positions are.
 SELECT DISTINCT ra, dec, radius_deg
 FROM raw
 ORDER BY ra, dec, radius_deg

@@ -1,4 +1,4 @@
--- What DuckDB says of the catalogue itself: tables, columns, views, macros, words.
+-- What DuckDB says of the catalog itself: tables, columns, views, macros, words.
 
 -- name: relations
 -- Tables and views that can be asked by their bare name.

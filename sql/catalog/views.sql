@@ -1,4 +1,4 @@
--- The label that says which views and macros stand in a catalogue.
+-- The label that says which views and macros stand in a catalog.
 
 -- name: has_label
 -- One row, if there is a label.
@@ -11,7 +11,7 @@ SELECT sha256 FROM schema_view
 
 -- name: make_label
 CREATE OR REPLACE TABLE schema_view (sha256 VARCHAR NOT NULL);
-COMMENT ON TABLE schema_view IS 'Which views and macros stand in this catalogue: one row';
+COMMENT ON TABLE schema_view IS 'Which views and macros stand in this catalog: one row';
 COMMENT ON COLUMN schema_view.sha256 IS '[] hash of their texts'
 
 -- name: label

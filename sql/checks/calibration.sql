@@ -1,4 +1,4 @@
--- The reference catalogue and the calibrated exposures.
+-- The reference catalog and the calibrated exposures.
 
 -- name: magnitude_has_star
 -- Every reference magnitude belongs to a reference star.
@@ -51,7 +51,7 @@ FROM calexp
 FULL JOIN calexp_residual USING (visit, detector)
 ANTI JOIN unit ON unit.stage = 'calibrate' AND unit.stage_version < 7
     AND unit.unit_key = image_key(visit, detector)
-WHERE calexp.nx IS NULL OR calexp_residual.n_colour_star IS NULL
+WHERE calexp.nx IS NULL OR calexp_residual.n_color_star IS NULL
 
 -- name: total_flux_is_near_psf_flux
 -- A PSF image holds most of the light of a star, and not much more than all (how much hangs on psf_size_min_fwhm).

@@ -1,4 +1,4 @@
--- Measurements to distrust: warnings, not faults of the catalogue.
+-- Measurements to distrust: warnings, not faults of the catalog.
 
 -- name: diffim
 -- Every difference image keeps the limits of distrust_limit.

@@ -73,7 +73,7 @@ WITH recent AS (
         AND midpoint_mjd_tai >= (SELECT max(visit.midpoint_mjd_tai) FROM visit) - $within_day
 ),
 
-centred AS (
+centered AS (
     SELECT *, t - sum(w * t) OVER one / sum(w) OVER one AS dt
     FROM recent
     WINDOW one AS (PARTITION BY dia_object_id, band)
@@ -87,7 +87,7 @@ line AS (
         sum(w * dt * flux) / sum(w * dt * dt) AS slope_njy_per_day,
         1 / sqrt(sum(w * dt * dt)) AS slope_err_njy_per_day,
         arg_max(flux, t) AS last_flux_njy
-    FROM centred
+    FROM centered
     GROUP BY dia_object_id, band
     HAVING count(*) >= $min_epoch AND sum(w * dt * dt) > 0
 )
@@ -210,8 +210,8 @@ WHERE forced.dia_object_id = $dia_object_id
     AND forced.midpoint_mjd_tai < o.first_mjd_tai
 ORDER BY forced.midpoint_mjd_tai, forced.visit
 
--- name: colour_at_peak
--- What colour had each object when it was brightest? The difference flux at the peak in one band, and nearest to it in another.
+-- name: color_at_peak
+-- What color had each object when it was brightest? The difference flux at the peak in one band, and nearest to it in another.
 -- $blue = g: bluer band
 -- $red = r: redder band, in which the peak is
 -- $within_day = 1: [d] time between the two, at most
@@ -248,8 +248,8 @@ SELECT
     dia_object_id,
     peak_mjd_tai,
     ab_mag(red_flux) AS red_magnitude,
-    ab_mag(blue_flux) - ab_mag(red_flux) AS colour,
-    sqrt(ab_mag_err(blue_flux, blue_err) ** 2 + ab_mag_err(red_flux, red_err) ** 2) AS colour_err
+    ab_mag(blue_flux) - ab_mag(red_flux) AS color,
+    sqrt(ab_mag_err(blue_flux, blue_err) ** 2 + ab_mag_err(red_flux, red_err) ** 2) AS color_err
 FROM pair
 WHERE blue_flux >= $min_snr * blue_err
 ORDER BY red_magnitude, dia_object_id

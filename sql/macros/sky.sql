@@ -25,7 +25,7 @@ CREATE OR REPLACE MACRO cone_half_width_deg(dec_deg, radius_arcsec) AS
         THEN degrees(asin(sin(radians(radius_arcsec / 3600)) / cos(radians(dec_deg))))
         ELSE 360
     END;
-COMMENT ON MACRO cone_half_width_deg IS '[deg] how far a cone reaches from its centre in right ascension';
+COMMENT ON MACRO cone_half_width_deg IS '[deg] how far a cone reaches from its center in right ascension';
 
 -- Each range of right ascension by itself, for DuckDB does not skip by conditions that are joined with OR.
 CREATE OR REPLACE MACRO cone_search(ra_deg, dec_deg, radius_arcsec) AS TABLE

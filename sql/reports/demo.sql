@@ -27,7 +27,7 @@ LEFT JOIN chosen USING (visit)
 ORDER BY visit;
 
 -- name: noise
--- Standard deviation of the S/N on blank sky, and correlation of neighbouring pixels, over all difference images.
+-- Standard deviation of the S/N on blank sky, and correlation of neighboring pixels, over all difference images.
 SELECT median(score_std) AS score_std, median(lag1_correlation) AS lag1_correlation, count(*) AS n_diffim
 FROM diffim;
 

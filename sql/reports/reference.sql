@@ -1,4 +1,4 @@
--- What `dbpipe refcat` says of the reference catalogue.
+-- What `dbpipe refcat` says of the reference catalog.
 
 -- name: bands
 -- Stars with a magnitude, by band.

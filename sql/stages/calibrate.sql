@@ -1,7 +1,7 @@
 -- name: work
--- One row per raw image. The catalogue's part says whether the stars have changed since: their number, and sums of
--- hashes, which do not depend on their order; the magnitudes of all bands, for they make colours.
-WITH catalogue AS (
+-- One row per raw image. The catalog's part says whether the stars have changed since: their number, and sums of
+-- hashes, which do not depend on their order; the magnitudes of all bands, for they make colors.
+WITH catalog AS (
     SELECT
         count(*) AS n_catalogue_star,
         CAST(coalesce(sum(hash(reference_id, ra, dec, epoch_mjd_tai, pm_ra_mas_per_yr, pm_dec_mas_per_yr)), 0) AS VARCHAR)
@@ -24,14 +24,14 @@ SELECT
     raw.ra,
     raw.dec,
     raw.radius_deg,
-    catalogue.n_catalogue_star,
-    catalogue.catalogue_hash,
+    catalog.n_catalogue_star,
+    catalog.catalogue_hash,
     magnitudes.magnitude_hash
 FROM raw
 LEFT JOIN raw_content USING (path, visit, detector)
 JOIN visit ON visit.visit = raw.visit
 LEFT JOIN visit_zenith ON visit_zenith.visit = raw.visit
-CROSS JOIN catalogue
+CROSS JOIN catalog
 CROSS JOIN magnitudes
 ORDER BY raw.visit, raw.detector;
 

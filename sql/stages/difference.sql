@@ -66,7 +66,7 @@ ORDER BY coadd_input.patch
 
 -- name: stars
 -- Clean stars for the matching kernel, brightest first. Isolated ones, unless they are too few, as in a crowded field:
--- a neighbour is in both images and takes part in the fit.
+-- a neighbor is in both images and takes part in the fit.
 WITH star AS (
     SELECT x, y, psf_flux_njy, source_id, is_blended, count(*) FILTER (WHERE NOT is_blended) OVER () AS n_isolated
     FROM source

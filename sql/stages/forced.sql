@@ -78,7 +78,7 @@ cube AS (
 ),
 
 near AS (
-    -- reach: from the centre of a cell to its corners, and what rounding may add
+    -- reach: from the center of a cell to its corners, and what rounding may add
     SELECT
         cube.* EXCLUDE (cube_x, cube_y, cube_z, side),
         cell.* EXCLUDE (cube_x, cube_y, cube_z),

@@ -216,7 +216,7 @@ ORDER BY path;
 UPDATE unit SET fingerprint = '' WHERE stage = 'ingest' AND unit_key = raw_key($path);
 
 -- name: remember_images
--- The images in use, to tell afterwards what is new.
+-- The images in use, to tell afterward what is new.
 CREATE OR REPLACE TEMP TABLE raw_before AS SELECT visit, detector, path FROM raw;
 
 -- name: changes

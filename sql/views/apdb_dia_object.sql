@@ -229,7 +229,7 @@ COMMENT ON COLUMN DiaObject.u_psfFluxSigma IS '[nJy] standard deviation of psfFl
 COMMENT ON COLUMN DiaObject.u_psfFluxNdata IS '[] DIASources in u that have a psfFlux';
 COMMENT ON COLUMN DiaObject.u_psfFluxMin IS '[nJy] smallest psfFlux of its DIASources in u';
 COMMENT ON COLUMN DiaObject.u_psfFluxMax IS '[nJy] largest psfFlux of its DIASources in u';
-COMMENT ON COLUMN DiaObject.u_psfFluxMaxSlope IS '[nJy/d] fastest rise of psfFlux between neighbouring DIASources in u';
+COMMENT ON COLUMN DiaObject.u_psfFluxMaxSlope IS '[nJy/d] fastest rise of psfFlux between neighboring DIASources in u';
 COMMENT ON COLUMN DiaObject.u_psfFluxErrMean IS '[nJy] mean psfFluxErr of its DIASources in u';
 COMMENT ON COLUMN DiaObject.u_scienceFluxMean IS '[nJy] weighted mean of scienceFlux over its DIASources in u';
 COMMENT ON COLUMN DiaObject.u_scienceFluxMeanErr IS '[nJy] standard error of u_scienceFluxMean';
@@ -241,7 +241,7 @@ COMMENT ON COLUMN DiaObject.g_psfFluxSigma IS '[nJy] standard deviation of psfFl
 COMMENT ON COLUMN DiaObject.g_psfFluxNdata IS '[] DIASources in g that have a psfFlux';
 COMMENT ON COLUMN DiaObject.g_psfFluxMin IS '[nJy] smallest psfFlux of its DIASources in g';
 COMMENT ON COLUMN DiaObject.g_psfFluxMax IS '[nJy] largest psfFlux of its DIASources in g';
-COMMENT ON COLUMN DiaObject.g_psfFluxMaxSlope IS '[nJy/d] fastest rise of psfFlux between neighbouring DIASources in g';
+COMMENT ON COLUMN DiaObject.g_psfFluxMaxSlope IS '[nJy/d] fastest rise of psfFlux between neighboring DIASources in g';
 COMMENT ON COLUMN DiaObject.g_psfFluxErrMean IS '[nJy] mean psfFluxErr of its DIASources in g';
 COMMENT ON COLUMN DiaObject.g_scienceFluxMean IS '[nJy] weighted mean of scienceFlux over its DIASources in g';
 COMMENT ON COLUMN DiaObject.g_scienceFluxMeanErr IS '[nJy] standard error of g_scienceFluxMean';
@@ -253,7 +253,7 @@ COMMENT ON COLUMN DiaObject.r_psfFluxSigma IS '[nJy] standard deviation of psfFl
 COMMENT ON COLUMN DiaObject.r_psfFluxNdata IS '[] DIASources in r that have a psfFlux';
 COMMENT ON COLUMN DiaObject.r_psfFluxMin IS '[nJy] smallest psfFlux of its DIASources in r';
 COMMENT ON COLUMN DiaObject.r_psfFluxMax IS '[nJy] largest psfFlux of its DIASources in r';
-COMMENT ON COLUMN DiaObject.r_psfFluxMaxSlope IS '[nJy/d] fastest rise of psfFlux between neighbouring DIASources in r';
+COMMENT ON COLUMN DiaObject.r_psfFluxMaxSlope IS '[nJy/d] fastest rise of psfFlux between neighboring DIASources in r';
 COMMENT ON COLUMN DiaObject.r_psfFluxErrMean IS '[nJy] mean psfFluxErr of its DIASources in r';
 COMMENT ON COLUMN DiaObject.r_scienceFluxMean IS '[nJy] weighted mean of scienceFlux over its DIASources in r';
 COMMENT ON COLUMN DiaObject.r_scienceFluxMeanErr IS '[nJy] standard error of r_scienceFluxMean';
@@ -265,7 +265,7 @@ COMMENT ON COLUMN DiaObject.i_psfFluxSigma IS '[nJy] standard deviation of psfFl
 COMMENT ON COLUMN DiaObject.i_psfFluxNdata IS '[] DIASources in i that have a psfFlux';
 COMMENT ON COLUMN DiaObject.i_psfFluxMin IS '[nJy] smallest psfFlux of its DIASources in i';
 COMMENT ON COLUMN DiaObject.i_psfFluxMax IS '[nJy] largest psfFlux of its DIASources in i';
-COMMENT ON COLUMN DiaObject.i_psfFluxMaxSlope IS '[nJy/d] fastest rise of psfFlux between neighbouring DIASources in i';
+COMMENT ON COLUMN DiaObject.i_psfFluxMaxSlope IS '[nJy/d] fastest rise of psfFlux between neighboring DIASources in i';
 COMMENT ON COLUMN DiaObject.i_psfFluxErrMean IS '[nJy] mean psfFluxErr of its DIASources in i';
 COMMENT ON COLUMN DiaObject.i_scienceFluxMean IS '[nJy] weighted mean of scienceFlux over its DIASources in i';
 COMMENT ON COLUMN DiaObject.i_scienceFluxMeanErr IS '[nJy] standard error of i_scienceFluxMean';
@@ -277,7 +277,7 @@ COMMENT ON COLUMN DiaObject.z_psfFluxSigma IS '[nJy] standard deviation of psfFl
 COMMENT ON COLUMN DiaObject.z_psfFluxNdata IS '[] DIASources in z that have a psfFlux';
 COMMENT ON COLUMN DiaObject.z_psfFluxMin IS '[nJy] smallest psfFlux of its DIASources in z';
 COMMENT ON COLUMN DiaObject.z_psfFluxMax IS '[nJy] largest psfFlux of its DIASources in z';
-COMMENT ON COLUMN DiaObject.z_psfFluxMaxSlope IS '[nJy/d] fastest rise of psfFlux between neighbouring DIASources in z';
+COMMENT ON COLUMN DiaObject.z_psfFluxMaxSlope IS '[nJy/d] fastest rise of psfFlux between neighboring DIASources in z';
 COMMENT ON COLUMN DiaObject.z_psfFluxErrMean IS '[nJy] mean psfFluxErr of its DIASources in z';
 COMMENT ON COLUMN DiaObject.z_scienceFluxMean IS '[nJy] weighted mean of scienceFlux over its DIASources in z';
 COMMENT ON COLUMN DiaObject.z_scienceFluxMeanErr IS '[nJy] standard error of z_scienceFluxMean';
@@ -289,7 +289,7 @@ COMMENT ON COLUMN DiaObject.y_psfFluxSigma IS '[nJy] standard deviation of psfFl
 COMMENT ON COLUMN DiaObject.y_psfFluxNdata IS '[] DIASources in y that have a psfFlux';
 COMMENT ON COLUMN DiaObject.y_psfFluxMin IS '[nJy] smallest psfFlux of its DIASources in y';
 COMMENT ON COLUMN DiaObject.y_psfFluxMax IS '[nJy] largest psfFlux of its DIASources in y';
-COMMENT ON COLUMN DiaObject.y_psfFluxMaxSlope IS '[nJy/d] fastest rise of psfFlux between neighbouring DIASources in y';
+COMMENT ON COLUMN DiaObject.y_psfFluxMaxSlope IS '[nJy/d] fastest rise of psfFlux between neighboring DIASources in y';
 COMMENT ON COLUMN DiaObject.y_psfFluxErrMean IS '[nJy] mean psfFluxErr of its DIASources in y';
 COMMENT ON COLUMN DiaObject.y_scienceFluxMean IS '[nJy] weighted mean of scienceFlux over its DIASources in y';
 COMMENT ON COLUMN DiaObject.y_scienceFluxMeanErr IS '[nJy] standard error of y_scienceFluxMean';

@@ -148,7 +148,7 @@ COMMENT ON COLUMN dia_source_provenance.n_psf_star IS '[] stars that the PSF was
 COMMENT ON COLUMN dia_source_provenance.wcs IS '[] header cards of the world coordinate system';
 COMMENT ON COLUMN dia_source_provenance.sip_order IS '[] degree of its distortion';
 COMMENT ON COLUMN dia_source_provenance.n_astrom_star IS '[] stars that it was fitted to';
-COMMENT ON COLUMN dia_source_provenance.astrom_rms_arcsec IS '[arcsec] rms distance of stars to the reference catalogue, one axis';
+COMMENT ON COLUMN dia_source_provenance.astrom_rms_arcsec IS '[arcsec] rms distance of stars to the reference catalog, one axis';
 COMMENT ON COLUMN dia_source_provenance.zero_point_mag IS '[mag] AB magnitude of one electron of PSF flux';
 COMMENT ON COLUMN dia_source_provenance.n_zero_point_star IS '[] stars that it was fitted to';
 COMMENT ON COLUMN dia_source_provenance.raw_path IS '[] raw file';

@@ -50,5 +50,5 @@ COMMENT ON COLUMN diffim_cell.n_negative IS '[] negative ones among them';
 COMMENT ON COLUMN diffim_cell.n_dipole IS '[] dipoles among them';
 COMMENT ON COLUMN diffim_cell.density_deg2 IS '[1/deg2] primary DIASources per area that can be used';
 COMMENT ON COLUMN diffim_cell.dipole_fraction IS '[] dipoles over primary DIASources; NULL without any';
-COMMENT ON COLUMN diffim_cell.dipole_angle_deg IS '[deg] mean direction of the dipoles from negative to positive lobe, from x towards y; NULL without any';
+COMMENT ON COLUMN diffim_cell.dipole_angle_deg IS '[deg] mean direction of the dipoles from negative to positive lobe, from x toward y; NULL without any';
 COMMENT ON COLUMN diffim_cell.dipole_alignment IS '[] 0: dipoles in any direction, 1: all in one; NULL without any';

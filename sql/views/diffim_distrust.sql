@@ -6,7 +6,7 @@ FROM (
     VALUES
     ('noise', 0.97, 1.03, 'score_std: standard deviation of the score on blank sky, 1 if the noise is honest'),
     ('noise in a cell', 0.85, 1.15, 'score_std of the worst of 4 x 4 cells'),
-    ('correlated noise', -0.02, 0.02, 'lag1_correlation of neighbouring pixels on blank sky'),
+    ('correlated noise', -0.02, 0.02, 'lag1_correlation of neighboring pixels on blank sky'),
     ('background in a cell', NULL, 0.4, 'mean score on blank sky of the worst cell'),
     ('flux scale', 0.97, 1.03, 'kernel_sum: 1 if the zero points of image and template agree'),
     ('flux scale varies', NULL, 0.02, 'kernel_sum_scatter over the image'),

@@ -77,5 +77,5 @@ COMMENT ON COLUMN light_curve.n_template_input IS '[] exposures in what was subt
 COMMENT ON COLUMN light_curve.template_visits IS '[] their visits, in order';
 COMMENT ON COLUMN light_curve.ra IS '[deg] ICRS right ascension measured at';
 COMMENT ON COLUMN light_curve.dec IS '[deg] ICRS declination measured at';
-COMMENT ON COLUMN light_curve.x IS '[pix] where that is on the image, first pixel centre is 0';
-COMMENT ON COLUMN light_curve.y IS '[pix] where that is on the image, first pixel centre is 0';
+COMMENT ON COLUMN light_curve.x IS '[pix] where that is on the image, first pixel center is 0';
+COMMENT ON COLUMN light_curve.y IS '[pix] where that is on the image, first pixel center is 0';

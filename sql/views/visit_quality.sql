@@ -29,6 +29,6 @@ COMMENT ON COLUMN visit_quality.zero_point IS '[mag] AB magnitude of one electro
 COMMENT ON COLUMN visit_quality.psf_zero_point IS '[mag] AB magnitude of one electron of PSF flux, which leaves out what the PSF image does not hold';
 COMMENT ON COLUMN visit_quality.total_flux_ratio_err IS '[] standard error of the ratio between the two; NULL where not measured';
 COMMENT ON COLUMN visit_quality.depth_5sigma_mag IS '[mag] magnitude of a point source at S/N 5 on blank sky';
-COMMENT ON COLUMN visit_quality.astrom_rms_arcsec IS '[arcsec] rms distance of stars to the reference catalogue, one axis';
+COMMENT ON COLUMN visit_quality.astrom_rms_arcsec IS '[arcsec] rms distance of stars to the reference catalog, one axis';
 COMMENT ON COLUMN visit_quality.sky_e IS '[electron] median background';
 COMMENT ON COLUMN visit_quality.psf_ellipticity IS '[] (e1^2 + e2^2)^(1/2) of the PSF, weighted moments';

@@ -1,4 +1,4 @@
-"""What the catalogue, the report and the picture say of injected sources, from a handful of rows."""
+"""What the catalog, the report and the picture say of injected sources, from a handful of rows."""
 
 import duckdb
 import numpy as np

@@ -1,4 +1,4 @@
-"""Linking in the catalogue: the same detections give the same objects whatever the order of their arrival."""
+"""Linking in the catalog: the same detections give the same objects whatever the order of their arrival."""
 
 import numpy as np
 import pandas as pd
@@ -43,7 +43,7 @@ def displaced(ra0, dec0, east, north):
 
 
 def run(catalog, **settings):
-    """Link what is due; the catalogue is healthy afterwards."""
+    """Link what is due; the catalog is healthy afterward."""
     verdicts, n_removed = associate(
         catalog, unflatten(AssociateConfig, settings), run_id=1, options=Options(), report=Report()
     )

@@ -44,7 +44,7 @@ from scipy.stats import norm
 
 from dbpipe.constants import FWHM_PER_SIGMA, robust_sigma
 from dbpipe.imaging import mask as bits
-from dbpipe.imaging.convolve import KernelField, block_centres
+from dbpipe.imaging.convolve import KernelField, block_centers
 from dbpipe.imaging.difference.score import blank_statistics, score_image
 from dbpipe.imaging.kernel import match
 from dbpipe.imaging.noise import kernel_transfer
@@ -147,7 +147,7 @@ def run_hotpants(binary, pair, science, template, held_out, direction, folder):
     paths = {name: folder / f"{name}.fits" for name in names}
     fits.writeto(paths["science"], pair.science.astype(np.float32), overwrite=True)
     fits.writeto(paths["template"], pair.template.astype(np.float32), overwrite=True)
-    hidden = _discs(pair.science.shape, science.star_x[held_out], science.star_y[held_out], HIDDEN_RADIUS_PIX)
+    hidden = _disks(pair.science.shape, science.star_x[held_out], science.star_y[held_out], HIDDEN_RADIUS_PIX)
     fits.writeto(paths["hidden"], hidden.astype(np.int16), overwrite=True)
     wide, narrow = (f(science.plane.fwhm_pix, template.plane.fwhm_pix) for f in (max, min))
     sigma = math.sqrt(max(wide**2 - narrow**2, 1.0)) / FWHM_PER_SIGMA
@@ -184,7 +184,7 @@ def run_hotpants(binary, pair, science, template, held_out, direction, folder):
 
 
 def _psf_field(psf, shape):
-    x, y = block_centres(shape, BLOCK_PIX)
+    x, y = block_centers(shape, BLOCK_PIX)
     grid_x, grid_y = np.meshgrid(x, y)
     stamps = psf.at_many(grid_x.ravel(), grid_y.ravel()).astype(np.float32)
     return KernelField(stamps.reshape(len(y), len(x), *stamps.shape[1:]), BLOCK_PIX)
@@ -197,7 +197,7 @@ def judge(result, pair, science, template, held_out):
     valid = np.zeros(shape, bool)
     valid[EDGE_PIX:-EDGE_PIX, EDGE_PIX:-EDGE_PIX] = True
     valid &= ~(science.unusable | template.unusable | result.unusable) & (score.flux_err > 0)
-    clear = valid & ~_discs(shape, pair.injected.x, pair.injected.y, 3.0 * fwhm)
+    clear = valid & ~_disks(shape, pair.injected.x, pair.injected.y, 3.0 * fwhm)
     detected = ((science.plane.mask | template.plane.mask) & bits.DETECTED) != 0
     blank = clear & ~detected
     _, lag1 = blank_statistics(score.score, result.difference, blank)
@@ -236,15 +236,15 @@ def _false_per_deg2(peaks, where, threshold):
     return np.sum(where[peaks.y[high], peaks.x[high]]) / (where.sum() * (PIXEL_SCALE_ARCSEC / 3600.0) ** 2)
 
 
-def _discs(shape, x, y, radius_pix):
+def _disks(shape, x, y, radius_pix):
     inside = np.zeros(shape, bool)
     r = math.ceil(radius_pix)
     v, u = np.mgrid[-r : r + 1, -r : r + 1]
-    disc = u**2 + v**2 <= radius_pix**2
+    disk = u**2 + v**2 <= radius_pix**2
     for column, row in zip(np.rint(x).astype(int), np.rint(y).astype(int), strict=True):
         y0, x0 = max(row - r, 0), max(column - r, 0)
         part = inside[y0 : max(row + r + 1, 0), x0 : max(column + r + 1, 0)]
-        part |= disc[y0 - row + r :, x0 - column + r :][: part.shape[0], : part.shape[1]]
+        part |= disk[y0 - row + r :, x0 - column + r :][: part.shape[0], : part.shape[1]]
     return inside
 
 
@@ -252,12 +252,12 @@ def _held_out_chi2(result, valid, x, y, radius_pix):
     """Mean of difference^2 / variance within a radius of each star that is wholly usable."""
     r = math.ceil(radius_pix)
     v, u = np.mgrid[-r : r + 1, -r : r + 1]
-    disc = u**2 + v**2 <= radius_pix**2
+    disk = u**2 + v**2 <= radius_pix**2
     chi2 = []
     for column, row in zip(np.rint(x).astype(int), np.rint(y).astype(int), strict=True):
         box = np.s_[row - r : row + r + 1, column - r : column + r + 1]
-        if row >= r and column >= r and valid[box].shape == disc.shape and valid[box][disc].all():
-            chi2.append(np.mean((result.difference[box] ** 2 / result.variance[box])[disc]))
+        if row >= r and column >= r and valid[box].shape == disk.shape and valid[box][disk].all():
+            chi2.append(np.mean((result.difference[box] ** 2 / result.variance[box])[disk]))
     return np.array(chi2)
 
 

@@ -74,7 +74,7 @@ def _one_survey(folder, seed, options):
 
 
 def measure_survey(root, stars):
-    """Return what `measure_noise` finds in each difference image, with its row of the catalogue."""
+    """Return what `measure_noise` finds in each difference image, with its row of the catalog."""
     with Survey.open(root) as survey:
         images = survey.sql("SELECT * FROM diffim JOIN calexp USING (visit, detector) ORDER BY visit").df()
         paths = survey.sql("SELECT visit, path FROM diffim ORDER BY visit").df().path

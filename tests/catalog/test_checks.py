@@ -10,7 +10,7 @@ from dbpipe.errors import ConfigError
 
 @pytest.fixture
 def catalog():
-    """An empty catalogue with its views."""
+    """An empty catalog with its views."""
     with connection.memory() as empty:
         migrations.migrate(empty)
         apply_views(empty)
@@ -79,7 +79,7 @@ def test_a_file_that_gives_a_name_twice_is_refused(catalog, folder):
 
 
 def test_the_example_is_a_check_that_runs(catalog, folder):
-    """What is written as an example is a warning that an empty catalogue does not raise; it is not overwritten."""
+    """What is written as an example is a warning that an empty catalog does not raise; it is not overwritten."""
     path = checks.write_example(folder / "deeper", "my_check")
     assert path.read_text().startswith("-- name: my_check\n")
     (finding,) = (f for f in checks.run_warnings(catalog, folder=folder / "deeper") if "my_check" in f.name)

@@ -1,4 +1,4 @@
-"""Files and the catalogue tell the same story."""
+"""Files and the catalog tell the same story."""
 
 import pytest
 
@@ -12,7 +12,7 @@ ORPHAN = "files/calexp/calexp-2-0-0123abcd.fits"
 
 @pytest.fixture
 def catalog():
-    """An empty catalogue in memory."""
+    """An empty catalog in memory."""
     with connection.memory() as empty:
         migrations.migrate(empty)
         yield empty
@@ -34,7 +34,7 @@ def test_orphans_and_losses_are_found(tmp_path, catalog):
     assert files.find_missing(catalog, tmp_path) == []
     assert files.find_missing(catalog, tmp_path, check_hash=True)[0][1].startswith("has other bytes")
     (tmp_path / "files/calexp/a.fits").write_bytes(b"abcd")
-    assert files.find_missing(catalog, tmp_path)[0][1] == "has 4 bytes, the catalogue says 3"
+    assert files.find_missing(catalog, tmp_path)[0][1] == "has 4 bytes, the catalog says 3"
     files.delete(tmp_path, ["files/calexp/a.fits", "files/calexp/a.fits"])
     assert files.find_missing(catalog, tmp_path) == [("files/calexp/a.fits", "is not there")]
 
@@ -80,7 +80,7 @@ def test_a_hostile_name_is_a_loss_and_stops_work(survey, catalog, path):
 
 
 def test_names_of_dbpipe_are_fine(survey, catalog):
-    """Products of any key pass, and so does a catalogue without files."""
+    """Products of any key pass, and so does a catalog without files."""
     files.check_names(catalog, survey)
     name_file(catalog, "files/calexp/calexp-840-0-0123abcd.fits", "0", 0)
     name_file(catalog, "files/coadd/coadd-1-0-r_-2-0123abcd.fits", "0", 0)

@@ -16,13 +16,13 @@ SECOND = migrations.Migration(2, "second", "ALTER TABLE a ADD COLUMN y INTEGER")
 
 @pytest.fixture
 def catalog():
-    """An empty catalogue in memory."""
+    """An empty catalog in memory."""
     with connection.memory() as empty:
         yield empty
 
 
 def test_each_file_is_applied_once(catalog):
-    """A catalogue is brought up to date in order; doing it again changes nothing."""
+    """A catalog is brought up to date in order; doing it again changes nothing."""
     assert migrations.migrate(catalog, [FIRST]) == ["first"]
     assert migrations.migrate(catalog, [FIRST, SECOND]) == ["second"]
     assert migrations.migrate(catalog, [FIRST, SECOND]) == []
@@ -37,8 +37,8 @@ def test_an_edited_file_is_refused(catalog):
         migrations.migrate(catalog, [replace(FIRST, text="CREATE TABLE b (x INTEGER)"), SECOND])
 
 
-def test_a_newer_catalogue_is_refused(catalog):
-    """An old dbpipe does not touch a catalogue with a schema that it does not know."""
+def test_a_newer_catalog_is_refused(catalog):
+    """An old dbpipe does not touch a catalog with a schema that it does not know."""
     migrations.migrate(catalog, [FIRST, SECOND])
     with pytest.raises(CatalogError, match="use a newer dbpipe"):
         migrations.migrate(catalog, [FIRST])
@@ -76,7 +76,7 @@ def test_every_column_is_documented(catalog):
 
 @pytest.fixture
 def tiled(catalog):
-    """A catalogue of today with two tiles, which have an object each."""
+    """A catalog of today with two tiles, which have an object each."""
     migrations.migrate(catalog)
     Tiles(catalog).add([7, 11])
     names = [name for name, *_ in catalog.execute("DESCRIBE association.object").fetchall()]

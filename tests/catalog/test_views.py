@@ -16,7 +16,7 @@ MADE_UP = {
 
 @pytest.fixture
 def catalog():
-    """An empty catalogue with the schema."""
+    """An empty catalog with the schema."""
     with connection.memory() as empty:
         migrations.migrate(empty)
         yield empty
@@ -39,7 +39,7 @@ def test_what_is_mentioned_is_made_before(monkeypatch):
 
 
 def test_views_are_current_until_a_text_changes(catalog, monkeypatch):
-    """A catalogue knows which texts its views and macros are of; made again, they are what they were."""
+    """A catalog knows which texts its views and macros are of; made again, they are what they were."""
     assert not views.has_current_views(catalog)
     for _ in range(2):
         views.apply_views(catalog)
@@ -49,7 +49,7 @@ def test_views_are_current_until_a_text_changes(catalog, monkeypatch):
 
 
 def test_views_are_made_all_or_none(catalog, monkeypatch):
-    """One that cannot be made leaves the catalogue as it was."""
+    """One that cannot be made leaves the catalog as it was."""
     views.apply_views(catalog)
     before = names(catalog)
     monkeypatch.setattr(views, "_texts", lambda: MADE_UP | {"views/e": "CREATE OR REPLACE VIEW e AS FROM c, nowhere;"})

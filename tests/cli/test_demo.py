@@ -9,17 +9,17 @@ from rich.console import Console
 
 from dbpipe.cli.commands import demo
 from dbpipe.errors import ConfigError
-from dbpipe.simulate.judge import Judgement
+from dbpipe.simulate.judge import Judgment
 
 
-def _judgement(kinds):
+def _judgment(kinds):
     n = len(kinds)
     sources = pd.DataFrame({
         "kind": kinds, "snr": 10.0 + np.arange(n), "real": True, "usable": True, "obj_id": np.arange(n, dtype=float),
         "psf_flux_njy": 100.0,
     })  # fmt: skip
     expected = pd.DataFrame({"true_snr": [6.0, 3.0], "found": [True, False]})
-    return Judgement(
+    return Judgment(
         sources=sources,
         expected=expected,
         snr_at_half=None,
@@ -43,9 +43,9 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
 
 def test_the_best_transient_is_a_supernova_if_there_is_one():
     """The most significant supernova goes before a stronger variable star; without any it is the strongest source."""
-    assert demo.best_transient(_judgement(["supernova", "supernova", "variable_star"])).obj_id == 1
-    assert demo.best_transient(_judgement(["variable_star", "asteroid"])).obj_id == 1
-    assert demo.best_transient(_judgement([])) is None
+    assert demo.best_transient(_judgment(["supernova", "supernova", "variable_star"])).obj_id == 1
+    assert demo.best_transient(_judgment(["variable_star", "asteroid"])).obj_id == 1
+    assert demo.best_transient(_judgment([])) is None
 
 
 def test_the_report_can_be_read():
@@ -57,7 +57,7 @@ def test_the_report_can_be_read():
     }
     truth = {"visits": pd.DataFrame({"obsid": [1], "fwhm_px": [4.0], "zp": [32.0]})}
     screen = Console(width=100, record=True, file=io.StringIO())
-    screen.print(demo.report(_judgement(["supernova"]), answers, truth))
+    screen.print(demo.report(_judgment(["supernova"]), answers, truth))
     text = screen.export_text()
     assert "+0.10%" in text
     assert "1.02" in text
@@ -77,7 +77,7 @@ def test_the_whole_demo_finds_the_transients(tmp_path, monkeypatch):
     """On a smaller sky the whole pipeline runs and finds most true sources above 7 sigma, and little else."""
     monkeypatch.setattr(demo, "N_VISIT", {"r": 6})
     monkeypatch.setattr(demo, "SIZE_PIX", 512)
-    judgement = demo.run(tmp_path / "demo", workers=1)
-    assert judgement.completeness_above_7 > 0.85
-    assert judgement.purity > 0.8
+    judgment = demo.run(tmp_path / "demo", workers=1)
+    assert judgment.completeness_above_7 > 0.85
+    assert judgment.purity > 0.8
     assert len(list((tmp_path / "demo" / "pictures").glob("*.png"))) == 5

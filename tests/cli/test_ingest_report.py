@@ -128,7 +128,7 @@ def test_a_description_that_changed_since_is_told(root, tmp_path, monkeypatch, c
     assert "has changed since" not in command(monkeypatch, capsys, "status", root)[1]
 
 
-def test_a_catalogue_of_another_place_is_told(root, tmp_path, monkeypatch, capsys):
+def test_a_catalog_of_another_place_is_told(root, tmp_path, monkeypatch, capsys):
     """Stars that are in no exposure are taken, since others may come, but not in silence."""
     write_eimage(tmp_path)
     command(monkeypatch, capsys, "ingest", root, tmp_path / "*.fits")

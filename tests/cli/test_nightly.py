@@ -78,7 +78,7 @@ def test_ingest_is_a_stage_to_run_to(root, raw, monkeypatch, capsys):
 
 
 def test_what_cannot_be_done_now_is_said_to_be_in_the_log():
-    """In the catalogue a unit that was done stays done, so that its status gives no reason."""
+    """In the catalog a unit that was done stays done, so that its status gives no reason."""
     stage = {"n_unit": 1, "kinds": {"transient": 1}}
     record = {"survey": "s", "stages": {"calibrate": stage}, "n_file_left": 0, "n_unit": 1, "n_failed": 1}
     record |= {"n_skipped": 0, "n_removed": 0, "n_unexpected": 0, "n_dia_source": 5, "n_dia_source_more": 0}

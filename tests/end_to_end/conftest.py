@@ -6,7 +6,7 @@ import small_survey
 
 @pytest.fixture(scope="session")
 def small_sky(tmp_path_factory):
-    """A folder with raw images, a reference catalogue and the truth; do not change it."""
+    """A folder with raw images, a reference catalog and the truth; do not change it."""
     folder = tmp_path_factory.mktemp("sky")
     small_survey.simulate(folder)
     return folder

@@ -65,9 +65,9 @@ WAYS = ("SIGKILL", "SIGTERM", "SIGINT", "worker")
 MOST_STOPS = 4
 """Of one command before it may end."""
 OF_THE_MOMENT = ("main.published", "main.schema_migration")
-"""Tables that say when the catalogue was copied and brought up to date."""
+"""Tables that say when the catalog was copied and brought up to date."""
 NOT_COMPARED = ("manifest.json", "export.lock", "survey.lock", "dbpipe.log", "survey.duckdb", "dropped.json")
-"""Files that say when and by whom, and the catalogue, whose tables are compared."""
+"""Files that say when and by whom, and the catalog, whose tables are compared."""
 
 
 def start_empty(place, shared):
@@ -80,7 +80,7 @@ def start_made(place, shared):
 
 
 def start_ingested(place, shared):
-    """A survey with raw exposures and no reference catalogue."""
+    """A survey with raw exposures and no reference catalog."""
     with Survey.init(place / "survey") as survey:
         survey.ingest([shared / "sky" / "raw"], n_worker=1)
 

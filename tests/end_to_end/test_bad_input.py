@@ -54,9 +54,9 @@ def write_variant(source, folder, problem, *, image=None, name_filter=None, **ch
 
 def spoil(pixels, fraction):
     """Return the image with this fraction of its rows NaN."""
-    spoilt = pixels.copy()
-    spoilt[: round(fraction * len(spoilt))] = np.nan
-    return spoilt
+    spoiled = pixels.copy()
+    spoiled[: round(fraction * len(spoiled))] = np.nan
+    return spoiled
 
 
 def write_bad_frames(good, folder, *, far, late):

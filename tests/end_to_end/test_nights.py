@@ -26,7 +26,7 @@ def frames(small_sky):
 
 
 def start_survey(small_sky, root):
-    """Make a survey with a reference catalogue and no frame."""
+    """Make a survey with a reference catalog and no frame."""
     with Survey.init(root) as survey:
         survey.set_reference_catalog(small_sky / "refcat.csv")
 

@@ -154,7 +154,7 @@ def read_stack(folder, name):
 
 
 def correlation(image, blank, dy, dx):
-    """Return the correlation of blank pixels with their blank neighbours at (dy, dx)."""
+    """Return the correlation of blank pixels with their blank neighbors at (dy, dx)."""
     ny, nx = image.shape
     both = blank[: ny - dy, : nx - dx] & blank[dy:, dx:]
     return np.corrcoef(image[: ny - dy, : nx - dx][both], image[dy:, dx:][both])[0, 1]
@@ -167,7 +167,7 @@ def point_fluxes(image, psf):
 
 @pytest.fixture(scope="module")
 def decam(shared_data):
-    """Our whitened difference and the published one, each with its PSF at the centre, and the blank pixels."""
+    """Our whitened difference and the published one, each with its PSF at the center, and the blank pixels."""
     folder = shared_data / "decam_stamps"
     (science, science_power), (template, template_power) = (read_stack(folder, name) for name in DECAM_STACKS)
     result, _, unusable = subtract_sides(science, template, science_power=science_power, template_power=template_power)
@@ -185,7 +185,7 @@ def decam(shared_data):
 
 
 def test_decorrelation_is_no_worse_than_the_published_one(decam):
-    """The neighbours of our pixels are less correlated than those of the published decorrelated difference.
+    """The neighbors of our pixels are less correlated than those of the published decorrelated difference.
 
     Measured at (0, 1), (1, 0), (1, 1), (0, 2), (2, 0): ours 0.07, 0.10, 0.04, -0.01, 0.01; published 0.13, 0.16, 0.08,
     0.01, 0.03; before decorrelation 0.53, 0.60, 0.44, 0.19, 0.34.  Ours is not zero because the kernels that matched
@@ -221,8 +221,8 @@ def test_central_source_has_the_published_flux(decam):
     for name in ("ours", "published"):
         image, psf = images[name]
         flux = point_fluxes(image, psf)
-        centre = psf.shape[0] // 2
-        within, _, _ = sep.sum_circle(np.ascontiguousarray(psf), [centre], [centre], 6.0)
+        center = psf.shape[0] // 2
+        within, _, _ = sep.sum_circle(np.ascontiguousarray(psf), [center], [center], 6.0)
         total, _, _ = sep.sum_circle(np.ascontiguousarray(image), [129.0], [128.0], 6.0, bkgann=(14, 20))
         peaks.append(flux[120:136, 120:136].max())
         apertures.append(total[0] / within[0])

@@ -21,14 +21,14 @@ from dbpipe.publish.tree import export_tree
 HELPERS = Path(synthetic_sources.__file__).parent
 N_VISIT = 6
 PER_VISIT = 2000
-CENTRE = (45.0, 0.05)
+CENTER = (45.0, 0.05)
 RADIUS_ARCSEC = 600.0
 MATCH_ARCSEC = 1.0
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """A catalogue and the folder of its export in both layouts."""
+    """A catalog and the folder of its export in both layouts."""
     out = tmp_path_factory.mktemp("lake")
     with duckdb.connect() as catalog:
         migrations.migrate(catalog)
@@ -64,7 +64,7 @@ def object_ids(files):
 
 def cone(table):
     """Number of rows within the cone that the reader asks for, by the haversine formula."""
-    ra, dec = CENTRE
+    ra, dec = CENTER
     return (
         f"SELECT count(*) FROM {table} WHERE 2 * asin(sqrt(sin(radians(dec - {dec}) / 2) ^ 2 + cos(radians(dec)) * "
         f"cos(radians({dec})) * sin(radians(ra - {ra}) / 2) ^ 2)) <= radians({RADIUS_ARCSEC} / 3600)"
@@ -73,9 +73,9 @@ def cone(table):
 
 @pytest.mark.slow
 def test_lsdb_opens_the_collections(exported):
-    """Strictly valid for hats; lsdb counts the rows of the catalogue, of a cone, and of matches across tile borders."""
+    """Strictly valid for hats; lsdb counts the rows of the catalog, of a cone, and of matches across tile borders."""
     catalog, folder = exported
-    seen = read_with("lsdb", "hats_reader.py", folder, *CENTRE, RADIUS_ARCSEC, MATCH_ARCSEC)
+    seen = read_with("lsdb", "hats_reader.py", folder, *CENTER, RADIUS_ARCSEC, MATCH_ARCSEC)
     for table in ("dia_source", "dia_object"):
         found = seen[table]
         assert found["valid"] and found["has_margin"] and all(found["valid_parts"].values())

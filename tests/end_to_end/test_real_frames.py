@@ -17,7 +17,7 @@ from dbpipe.survey import Survey
 pytestmark = pytest.mark.slow
 
 EVENT_RA, EVENT_DEC = 273.86777, -25.28848
-"""MOA-2013-BLG-475 in the system of the reference catalogue."""
+"""MOA-2013-BLG-475 in the system of the reference catalog."""
 
 
 def process(root, instrument, frames, *, refcat=None, mapping=None, from_exposure=None):
@@ -50,10 +50,10 @@ def event_survey(shared_data, tmp_path_factory):
 def asteroid_survey(shared_data, tmp_path_factory):
     """The survey of asteroid (22) Kalliope."""
     folder = shared_data / "nickel_kalliope"
-    catalogue = folder / "derived" / "refcat_derived_kalliope.csv"
+    catalog = folder / "derived" / "refcat_derived_kalliope.csv"
     mapping = {"magnitudes": {"R": "mag_instr"}}
     root = tmp_path_factory.mktemp("nickel") / "survey"
-    return process(root, "nickel", folder / "reduced", refcat=catalogue, mapping=mapping)
+    return process(root, "nickel", folder / "reduced", refcat=catalog, mapping=mapping)
 
 
 @pytest.fixture(scope="module")

@@ -36,14 +36,14 @@ def test_true_transients_are_found(survey, small_sky):
     """Nearly all true sources above 7 sigma have a clean DIASource, and few clean DIASources are spurious."""
     queries = load_named("reports", "demo")
     sources, weights = (survey.fetch(queries[name]).to_pandas() for name in ("clean_sources", "template_weights"))
-    judgement = judge(sources, weights, read_truth(small_sky))
-    assert (judgement.expected.true_snr.abs() >= 7.0).sum() >= 20
-    assert judgement.completeness_above_7 > 0.8
-    assert judgement.purity > 0.7
+    judgment = judge(sources, weights, read_truth(small_sky))
+    assert (judgment.expected.true_snr.abs() >= 7.0).sum() >= 20
+    assert judgment.completeness_above_7 > 0.8
+    assert judgment.purity > 0.7
 
 
 def test_what_is_exported_is_what_was_found(survey, tmp_path):
-    """The Parquet file has every DIASource of the catalogue, with its flux."""
+    """The Parquet file has every DIASource of the catalog, with its flux."""
     export(survey.connection, tmp_path / "DiaSource.parquet", table="DiaSource")
     exported = pd.read_parquet(tmp_path / "DiaSource.parquet").sort_values("diaSourceId")
     rows = survey.sql("SELECT dia_source_id, psf_flux_njy FROM dia_source ORDER BY ALL").fetchall()

@@ -75,7 +75,7 @@ class Nights:
 
 
 class Surveys:
-    """A survey whose catalogue somebody has tampered with: nothing outside of it may be changed by looking after it."""
+    """A survey whose catalog somebody has tampered with: nothing outside of it may be changed by looking after it."""
 
     def __init__(self, folder):
         self.folder = Path(folder)

@@ -96,7 +96,7 @@ def _change_cards(random, content):
 
 
 def good_tables():
-    """Return star catalogues in every format that is read, name -> bytes."""
+    """Return star catalogs in every format that is read, name -> bytes."""
     random = np.random.default_rng(2)
     columns = {
         "source_id": 5853498713190525696 + np.arange(20),

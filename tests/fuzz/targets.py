@@ -64,7 +64,7 @@ class Images:
 
 
 class Tables:
-    """Catalogues of stars and lists that are lent to queries."""
+    """Catalogs of stars and lists that are lent to queries."""
 
     def __init__(self, folder):
         os.chdir(folder)
@@ -102,7 +102,7 @@ class Instruments:
 class Questions:
     """SQL, conditions and names that users type; nothing on the disk may change, and nothing beside it be read."""
 
-    SECRET = "the-secret-of-a-neighbour"
+    SECRET = "the-secret-of-a-neighbor"
 
     def __init__(self, folder):
         folder = Path(folder).absolute()
@@ -132,7 +132,7 @@ class Questions:
             survey.write(self.root.parent / "out" / f"{random.integers(10**12)}.parquet", text)
         else:
             answer, _ = survey.fetch_head(text, limit=20)
-            assert self.SECRET not in str(answer.to_pydict()), "a question read a neighbour's file"
+            assert self.SECRET not in str(answer.to_pydict()), "a question read a neighbor's file"
 
     def _state(self):
         found = {}

@@ -14,7 +14,7 @@ def moffat(radius2, fwhm_pix, beta=3.0):
 
 
 def make_image(
-    seed, *, fwhm_pix, n_star=60, n_galaxy=10, peak=(300.0, 100_000.0), size=300, trail_pix=0.0, disc_pix=0.0
+    seed, *, fwhm_pix, n_star=60, n_galaxy=10, peak=(300.0, 100_000.0), size=300, trail_pix=0.0, disk_pix=0.0
 ):
     """Return the expected electrons of stars and galaxies with log-uniform peaks, (size, size).
 
@@ -22,15 +22,15 @@ def make_image(
     ----------
     trail_pix : float
         The telescope moved by this much along the rows.
-    disc_pix : float
-        Radius of the evenly lit disc that is the image of a star out of focus.
+    disk_pix : float
+        Radius of the evenly lit disk that is the image of a star out of focus.
     """
     rng = np.random.default_rng(seed)
     image = np.full((size, size), SKY_E)
     for k in range(n_star + n_galaxy):
         x, y = rng.uniform(0.0, size, 2)
         height = math.exp(rng.uniform(*np.log(peak)))
-        reach = int(8 * fwhm_pix + trail_pix + disc_pix)
+        reach = int(8 * fwhm_pix + trail_pix + disk_pix)
         x0, x1, y0, y1 = (int(np.clip(v, 0, size)) for v in (x - reach, x + reach, y - reach, y + reach))
         v, u = np.mgrid[y0:y1, x0:x1].astype(float)
         u, v = u - x, v - y
@@ -39,7 +39,7 @@ def make_image(
             profile = np.exp(-np.sqrt((u**2 + (v / rng.uniform(0.3, 1.0)) ** 2 + 0.3 * fwhm_pix**2) / scale**2))
         else:
             along = np.maximum(np.abs(u) - 0.5 * trail_pix, 0.0)
-            radius = np.maximum(np.hypot(along, v) - disc_pix, 0.0)
+            radius = np.maximum(np.hypot(along, v) - disk_pix, 0.0)
             profile = moffat(radius**2, fwhm_pix)
         image[y0:y1, x0:x1] += height * profile
     return image

@@ -1,4 +1,4 @@
-"""Taking tiny raw files into a survey in this process, and what the catalogue then says of them."""
+"""Taking tiny raw files into a survey in this process, and what the catalog then says of them."""
 
 import os
 from pathlib import Path
@@ -72,7 +72,7 @@ def change_description(survey, old, new):
 
 
 def observed(survey):
-    """Return what the catalogue says of the images in use, table -> rows."""
+    """Return what the catalog says of the images in use, table -> rows."""
     return {name: survey.sql(f"{query} ORDER BY ALL").fetchall() for name, query in OBSERVED.items()}
 
 

@@ -89,7 +89,7 @@ class Expected:
     """Maxima of a continuous score image above nu, which rows are: (2 pi)^(-3/2) sqrt(det L) nu exp(-nu^2/2), L the
     second derivative of its correlation function at 0 (Adler 1981, The Geometry of Random Fields, theorem 6.3.1)."""
     sampled: np.ndarray
-    """Pixels of the score image above nu that none of their eight neighbours beats."""
+    """Pixels of the score image above nu that none of their eight neighbors beats."""
 
 
 def expect(psf, thresholds=THRESHOLDS):
@@ -111,9 +111,9 @@ def expect(psf, thresholds=THRESHOLDS):
 
 
 def _sampled_peaks(correlation, nu):
-    """Rate of pixels above nu that beat their neighbours, from the correlation at lags of up to 2 pix.
+    """Rate of pixels above nu that beat their neighbors, from the correlation at lags of up to 2 pix.
 
-    Given the value t of a pixel, its neighbours are r t + e with e Gaussian: t beats them all if it is above
+    Given the value t of a pixel, its neighbors are r t + e with e Gaussian: t beats them all if it is above
     max(e / (1 - r)). The mean over e of the probability that t is above that and nu is the rate.
     """
     dy, dx = (g.ravel() for g in np.mgrid[-1:2, -1:2])
@@ -186,7 +186,7 @@ def measure_noise(path, sources, star_x, star_y, *, rng):
 
 
 def lag(image, clear, dy, dx):
-    """Correlation of clear pixels with their clear neighbours at (dy, dx), about a mean of zero."""
+    """Correlation of clear pixels with their clear neighbors at (dy, dx), about a mean of zero."""
     ny, nx = image.shape
     first, second = np.s_[: ny - dy, : nx - dx], np.s_[dy:, dx:]
     both = clear[first] & clear[second]

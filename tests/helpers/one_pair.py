@@ -80,12 +80,12 @@ def calibrate_side(raw, *, bleed="none", n_star_max=400, **settings):
     x, y = measured.shapes.x, measured.shapes.y
     # the conditions of the queries called "stars" and "bright_stars" of the stage difference
     saturated = touches((pixels.mask & bits.SATURATED) != 0, x, y, radius_pix=fwhm_pix)
-    spoilt = touches(pixels.unusable, x, y, radius_pix=fwhm_pix) | ~is_inside(
+    spoiled = touches(pixels.unusable, x, y, radius_pix=fwhm_pix) | ~is_inside(
         (ny, nx), x, y, margin_pix=config.psf.size_pix // 2
     )
     snr = np.nan_to_num(measured.psf_flux / measured.psf_flux_err)
     alone = ~(detections.is_deblended | (candidates.share > 0.1))
-    good = candidates.is_star & ~spoilt & (snr > 20)
+    good = candidates.is_star & ~spoiled & (snr > 20)
     good &= alone if (candidates.is_star & alone).sum() >= 100 else True
     order = np.flatnonzero(good)[np.argsort(-measured.psf_flux[good])][:n_star_max]
     bright = saturated | (candidates.is_star & (snr > 200))

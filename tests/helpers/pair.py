@@ -53,7 +53,7 @@ def make_pair(
     injected=None,
     photon_noise=True,
 ):
-    """Simulate a pair with Gaussian PSFs; the template's noise went through a homogenisation kernel, as in a coadd.
+    """Simulate a pair with Gaussian PSFs; the template's noise went through a homogenization kernel, as in a coadd.
 
     Parameters
     ----------

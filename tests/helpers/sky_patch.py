@@ -25,7 +25,7 @@ TRACT_COLUMNS = {
 }
 
 
-def star_catalogue(n=40, seed=5):
+def star_catalog(n=40, seed=5):
     """Return ra, dec [deg] and flux [nJy] of stars on the patch, brightest first."""
     rng = np.random.default_rng(seed)
     x, y = rng.uniform(-165, 165, (2, n))
@@ -44,7 +44,7 @@ def make_exposure(path, visit, *, fwhm_pix=4.0, angle_deg=0.0, new=(), noise=Tru
     cd = scale * np.array([[-c, s], [s, c]])
     wcs = tan_wcs(TRACT.ra, TRACT.dec, crpix=(170.0 + 0.37 * visit, 169.0), cd=cd)
     added = np.array(new, float).reshape(-1, 3).T
-    ra, dec, flux = (np.append(old, more) for old, more in zip(star_catalogue(), added, strict=True))
+    ra, dec, flux = (np.append(old, more) for old, more in zip(star_catalog(), added, strict=True))
     x, y = sky_to_pixel(wcs, ra, dec)
     # stars beyond the edge shine into the image
     margin = 60
@@ -95,8 +95,8 @@ def coadd_warps(units, warps, *, path="coadd.fits", config=None):
 
 
 def star_flux(unit, x, y):
-    """Return the catalogue flux [nJy] of stars at pixel positions of an exposure."""
-    ra, dec, flux = star_catalogue()
+    """Return the catalog flux [nJy] of stars at pixel positions of an exposure."""
+    ra, dec, flux = star_catalog()
     star_x, star_y = sky_to_pixel(read_exposure(unit["path"]).wcs, ra, dec)
     return flux[np.hypot(star_x - x[:, None], star_y - y[:, None]).argmin(axis=1)]
 

@@ -8,7 +8,7 @@ from dbpipe.ids import detector_base
 from dbpipe.sky.healpix import hpx29
 
 FIELDS = ((45.0, 0.05), (150.0, -30.0))
-"""Centres [deg]; the first is on the border between tiles of order 4."""
+"""Centers [deg]; the first is on the border between tiles of order 4."""
 SIZE_DEG = 0.5
 PER_NIGHT = 2
 """Visits a night: one of each field."""

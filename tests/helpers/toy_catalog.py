@@ -1,4 +1,4 @@
-"""A catalogue with hand-made detections, as if the stages up to detect had run."""
+"""A catalog with hand-made detections, as if the stages up to detect had run."""
 
 from contextlib import contextmanager
 
@@ -23,7 +23,7 @@ DETECTION = {
 
 @contextmanager
 def empty_catalog():
-    """A catalogue in memory with schema and views."""
+    """A catalog in memory with schema and views."""
     with connection.memory() as catalog:
         migrations.migrate(catalog)
         apply_views(catalog)

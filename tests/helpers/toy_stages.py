@@ -19,7 +19,7 @@ CREATE TABLE total (n INTEGER NOT NULL, flux DOUBLE NOT NULL);
 
 IMAGE_SQL = {
     "work": "SELECT n, value, $shift AS shift FROM sky WHERE value IS NOT NULL ORDER BY n",
-    "neighbours": "SELECT n, value FROM sky WHERE abs(n - $n) = 1 ORDER BY n",
+    "neighbors": "SELECT n, value FROM sky WHERE abs(n - $n) = 1 ORDER BY n",
 }
 TOTAL_SQL = {"work": "SELECT n, sha256 FROM image ORDER BY n DESC", "stars": "SELECT flux FROM star WHERE n = $n"}
 
@@ -60,7 +60,7 @@ def make_image(unit, inputs, config):
         os.abort()
     if value == -5:
         raise TransientError("value is away")
-    level = value * config.scale + unit["shift"] + inputs["neighbours"].num_rows
+    level = value * config.scale + unit["shift"] + inputs["neighbors"].num_rows
     stars = {"n": [unit["n"]] * 3, "star": [1, 2, 3], "flux": [level, float("nan"), 3.0]}
     return Outputs(
         rows={"image": [{"n": unit["n"], "level": level}], "star": stars, "seen": [{"n": unit["n"] % 3}]},
@@ -83,6 +83,6 @@ IMAGE = Stage(
     inserts=("seen",),
     run=make_image,
     config=ToyConfig,
-    inputs=("neighbours",),
+    inputs=("neighbors",),
 )
 TOTAL = Stage("total", key=("n",), version=1, writes=("total",), run=make_total, config=ToyConfig, inputs=("stars",))

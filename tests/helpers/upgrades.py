@@ -23,8 +23,8 @@ FUTURE = """
 -- What some later version may want: a table, and columns of a table, of one with rows and of every tile.
 CREATE TABLE future (visit BIGINT NOT NULL REFERENCES visit (visit), value DOUBLE CHECK (isfinite(value)));
 COMMENT ON TABLE future IS 'What is to come';
-ALTER TABLE band ADD COLUMN colour VARCHAR DEFAULT 'none';
-COMMENT ON COLUMN band.colour IS '[] what it looks like';
+ALTER TABLE band ADD COLUMN color VARCHAR DEFAULT 'none';
+COMMENT ON COLUMN band.color IS '[] what it looks like';
 ALTER TABLE dia_source ADD COLUMN worth DOUBLE;
 ALTER TABLE association.source ADD COLUMN worth DOUBLE;
 COMMENT ON COLUMN association.source.worth IS '[] association.source has it too';

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.signal import fftconvolve
 
-from dbpipe.imaging.convolve import KernelField, block_centres, convolve
+from dbpipe.imaging.convolve import KernelField, block_centers, convolve
 
 
 def field_of(rng, shape, size, block_pix):
@@ -54,8 +54,8 @@ def test_the_kernel_at_a_pixel_is_that_of_its_block():
     assert np.array_equal(field.at(-5.0, 500.0), field.kernels[2, 0])
 
 
-def test_block_centres_are_the_middle_of_what_the_blocks_cover():
-    """The last block may be narrower; its centre is that of its own pixels."""
-    x, y = block_centres((64, 80), 32)
+def test_block_centers_are_the_middle_of_what_the_blocks_cover():
+    """The last block may be narrower; its center is that of its own pixels."""
+    x, y = block_centers((64, 80), 32)
     np.testing.assert_array_equal(x, [15.5, 47.5, 71.5])
     np.testing.assert_array_equal(y, [15.5, 47.5])

@@ -29,7 +29,7 @@ def test_white_noise_through_a_warp(angle_deg, scale):
 
 
 def test_transfer_is_that_of_the_weights_that_a_warp_uses():
-    """Up to the highest frequency the interpolation passes what its table of normalised weights does, to 2e-4."""
+    """Up to the highest frequency the interpolation passes what its table of normalized weights does, to 2e-4."""
     phase = np.arange(1024) / 1024
     place = np.arange(-2, 4) - phase[:, None]
     for k in (0.0, 1.0, 2.5, np.pi, 4.0):
@@ -54,7 +54,7 @@ def test_the_mean_power_of_a_kernel_is_the_sum_of_its_squares():
     assert noise.kernel_power(kernel, 32).mean() == pytest.approx(np.sum(kernel**2))
 
 
-def test_a_kernel_has_its_origin_at_the_centre():
+def test_a_kernel_has_its_origin_at_the_center():
     """The transfer function of the identity is 1, and that of a symmetric kernel is real."""
     identity = np.zeros((5, 5))
     identity[2, 2] = 1.0

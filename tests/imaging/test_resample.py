@@ -10,7 +10,7 @@ from dbpipe.imaging.resample import fill_bleeds, fill_gaps, lanczos, warp, warp_
 
 
 def centroid(image, x, y, half=18):
-    """Return flux and centre of mass of a box around the nearest pixel."""
+    """Return flux and center of mass of a box around the nearest pixel."""
     column, row = int(round(x)), int(round(y))
     box = image[row - half : row + half + 1, column - half : column + half + 1].astype(float)
     v, u = np.mgrid[-half : half + 1, -half : half + 1]
@@ -111,8 +111,8 @@ def test_a_psf_is_warped_as_the_image_of_its_star(angle_deg, scale):
     assert warp_stamp(stamp, matrix).sum() == pytest.approx(1.0, abs=2e-3)
 
 
-def test_gaps_are_filled_from_their_neighbours():
-    """On a plane a dead pixel gets the value of the plane; one without a good neighbour gets 0; others stay."""
+def test_gaps_are_filled_from_their_neighbors():
+    """On a plane a dead pixel gets the value of the plane; one without a good neighbor gets 0; others stay."""
     y, x = np.mgrid[:30, :40]
     plane = (2.0 * x + y).astype(np.float32)
     mask = np.zeros(plane.shape, np.uint16)

@@ -30,7 +30,7 @@ def test_every_picture_is_written(tmp_path):
     images["science"][3, 4] = np.nan
     here = tmp_path / "pictures"
     drawn = [
-        charts.draw_triplet(here / "a.png", images, noise=1.0, pixel_scale_arcsec=0.2, centre=(20, 15), title="t"),
+        charts.draw_triplet(here / "a.png", images, noise=1.0, pixel_scale_arcsec=0.2, center=(20, 15), title="t"),
         charts.draw_completeness(here / "b.png", [2, 5.5, 8, -30], [False, True, True, True], snr_at_half=5.1),
         charts.draw_seeing(here / "c.png", [1, 2, 3], [4, 5, 3.5], list("rrV"), [1, 0, 1], cut_pix={"r": 4}),
         charts.draw_light_curve(here / "d.png", [1, 2], [10, -5], [2, 2], ["g", "r"], truth=([1], [9], ["g"])),

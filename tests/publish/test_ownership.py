@@ -22,7 +22,7 @@ from dbpipe.publish.tree import export_tree
 
 @pytest.fixture(scope="module")
 def connection():
-    """A catalogue with two nights of a few sources."""
+    """A catalog with two nights of a few sources."""
     with duckdb.connect() as catalog:
         migrations.migrate(catalog)
         synthetic_sources.prepare(catalog)
@@ -239,7 +239,7 @@ STEPS = st.lists(st.sampled_from(MOMENTS), min_size=2, max_size=5)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(foreign=FOREIGN, steps=STEPS)
 def test_every_foreign_byte_stays(connection, tmp_path_factory, monkeypatch, foreign, steps):
-    """Whatever lies in a folder, before or between exports that go on or are stopped, is there afterwards."""
+    """Whatever lies in a folder, before or between exports that go on or are stopped, is there afterward."""
     place = tmp_path_factory.mktemp("foreign")
     out, victim = place / "lake", place / "victim"
     victim.mkdir()

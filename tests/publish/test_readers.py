@@ -35,7 +35,7 @@ def root(tmp_path):
 
 
 def add_visit(connection, visit):
-    """Commit a visit, and in another transaction its sources: between the two the catalogue is not consistent."""
+    """Commit a visit, and in another transaction its sources: between the two the catalog is not consistent."""
     connection.execute(VISIT.format(visit=visit))
     columns = connection.execute("DESCRIBE dia_source").fetchall()
     required = {name: 0 for name, _, nullable, *_ in columns if nullable == "NO"}
@@ -70,7 +70,7 @@ def test_readers_never_wait_never_fail_and_see_only_what_was_published(root, rea
 
 
 def test_a_reader_is_told_from_when_the_answer_is(root):
-    """While a survey is written to, a reader sees it as published, and who is writing; afterwards all of it."""
+    """While a survey is written to, a reader sees it as published, and who is writing; afterward all of it."""
     with Survey.open(root, read_only=False) as survey:
         survey.connection.execute(VISIT.format(visit=1))
         with dbpipe.open(root) as reading:
@@ -91,8 +91,8 @@ def test_a_forgotten_reader_does_not_hold_up_the_next_run(root):
         assert forgotten.sql("SELECT count(*) FROM visit").fetchall() == [(0,)]
 
 
-def test_the_snapshot_is_the_catalogue(root):
-    """Every table, view, comment and row is in the snapshot, in the file format of the catalogue."""
+def test_the_snapshot_is_the_catalog(root):
+    """Every table, view, comment and row is in the snapshot, in the file format of the catalog."""
     with Survey.open(root, read_only=False) as survey:
         add_visit(survey.connection, 1)
         survey.publish()
@@ -109,7 +109,7 @@ def test_the_snapshot_is_the_catalogue(root):
 
 @pytest.mark.parametrize("spoil", [lambda path: path.write_bytes(b"damaged" * 1000), Path.unlink, Path.touch])
 def test_a_snapshot_that_is_lost_is_no_loss(root, spoil):
-    """If the snapshot is damaged or gone the catalogue itself answers, and the next one to write publishes anew."""
+    """If the snapshot is damaged or gone the catalog itself answers, and the next one to write publishes anew."""
     spoil(root / SNAPSHOT)
     with dbpipe.open(root) as survey:
         assert survey.sql("SELECT count(*) FROM band").fetchall() == [(1,)]
@@ -157,8 +157,8 @@ def split_into_tiles(connection):
 COMPARED = ("dia_source", "dia_source_clean", "DiaSource", "dia_association", "dia_object", "visit")
 
 
-def test_a_large_catalogue_is_published_as_files(long_root):
-    """Views over Parquet files stand for the long tables: every relation answers as the catalogue does."""
+def test_a_large_catalog_is_published_as_files(long_root):
+    """Views over Parquet files stand for the long tables: every relation answers as the catalog does."""
     with dbpipe.open(long_root) as snapshot, connection.connect(long_root / CATALOG, read_only=True) as catalog:
         views = {name for (name,) in snapshot.sql("SELECT view_name FROM duckdb_views()").fetchall()}
         assert "dia_source" in views and any(name.startswith("source_") for name in views)

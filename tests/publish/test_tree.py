@@ -24,7 +24,7 @@ N_VISIT = 6
 
 @pytest.fixture
 def connection():
-    """A catalogue with three nights of random sources and their objects."""
+    """A catalog with three nights of random sources and their objects."""
     with duckdb.connect() as catalog:
         migrations.migrate(catalog)
         synthetic_sources.prepare(catalog)
@@ -199,7 +199,7 @@ def test_a_folder_with_other_things_is_refused(connection, tmp_path):
         export_tree(connection, tmp_path / "new", ["monthly"])
 
 
-def test_an_empty_catalogue_is_exported(tmp_path):
+def test_an_empty_catalog_is_exported(tmp_path):
     """Before the first source there is a tree without tables."""
     with duckdb.connect() as catalog:
         migrations.migrate(catalog)

@@ -114,7 +114,7 @@ def test_second_run_has_nothing_to_do(tmp_path):
 
 
 def test_two_workers_give_the_rows_of_one(tmp_path):
-    """The number of workers changes nothing in the catalogue, not even the order of the rows."""
+    """The number of workers changes nothing in the catalog, not even the order of the rows."""
     values = list(range(12))
     one, two = (make_survey(tmp_path / name, values) for name in ("one", "two"))
     toy_run.run(one, 1, ToyConfig(delay_s=0.01))
@@ -246,14 +246,14 @@ def test_inputs_that_cannot_be_had_fail_their_unit_alone(tmp_path):
     """A value that an input query cannot convert is the verdict of its unit; a query that is wrong stops the run."""
     root = make_survey(tmp_path / "s", [1, 2, 3])
     faulty = "SELECT n, CASE WHEN $n = 1 THEN CAST('a' || n AS INTEGER) END AS value FROM sky"
-    summary = run_image(root, InlinePool(root), statements=IMAGE_SQL | {"neighbours": faulty})
+    summary = run_image(root, InlinePool(root), statements=IMAGE_SQL | {"neighbors": faulty})
     assert (summary.n_done, summary.kinds) == (2, {"bug": 1})
     assert change(root, "SELECT unit_key FROM unit_failure") == [("n=1",)]
     with pytest.raises(CatalogError, match="inputs of image n=1 cannot be read"):
         run_image(
             root,
             InlinePool(root),
-            statements=IMAGE_SQL | {"neighbours": "SELECT nothing FROM sky"},
+            statements=IMAGE_SQL | {"neighbors": "SELECT nothing FROM sky"},
             options=replace(SHIFT, retry_failed=True),
         )
 
@@ -342,7 +342,7 @@ def test_rows_that_do_not_fit_stop_the_run(tmp_path, statement, message):
 
 
 def test_a_killed_run_resumes(tmp_path):
-    """Killed again and again at random moments, a run ends with the catalogue of one that was left in peace."""
+    """Killed again and again at random moments, a run ends with the catalog of one that was left in peace."""
     values = [1, 2, -1, 4, 5, -2, 7, 8]
     peaceful = make_survey(tmp_path / "peaceful", values)
     toy_run.run(peaceful, 1, ToyConfig(delay_s=0.05))

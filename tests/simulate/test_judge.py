@@ -47,7 +47,7 @@ def test_a_fixed_object_differs_by_its_flux_minus_the_weighted_mean(truth, templ
     assert found.true_flux_njy.iloc[0] == pytest.approx(expected, abs=1e-9)
 
 
-def test_a_perfect_catalogue_is_judged_perfect(truth, template):
+def test_a_perfect_catalog_is_judged_perfect(truth, template):
     """Complete above 7 sigma, pure, unbiased, with pulls of unit width, and half found at the threshold."""
     differences = true_differences(truth, template)
     result = judge(_perfect(differences, np.random.default_rng(1)), template, truth)
@@ -70,7 +70,7 @@ def test_what_is_not_there_is_spurious(truth, template):
 
 
 def test_nothing_found_is_judged_without_failing(truth, template):
-    """An empty catalogue has completeness 0 and no purity."""
+    """An empty catalog has completeness 0 and no purity."""
     empty = _perfect(true_differences(truth, template), np.random.default_rng(1)).iloc[:0]
     result = judge(empty, template, truth)
     assert result.completeness_above_7 == 0.0

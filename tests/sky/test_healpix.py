@@ -14,7 +14,7 @@ def test_index_is_int64_and_fits_order_29():
     assert hpx29(np.zeros(0), np.zeros(0)).shape == (0,)
 
 
-def test_neighbours_share_a_coarse_pixel():
+def test_neighbors_share_a_coarse_pixel():
     """Two points a milli-arcsecond apart share the order-20 parent, the first bits of the nested index."""
     assert hpx29(53.01, -27.44) >> 18 == hpx29(53.01 + 3e-7, -27.44) >> 18
 

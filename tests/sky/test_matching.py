@@ -3,7 +3,7 @@ import numpy as np
 from dbpipe.sky.matching import match_points, match_sky
 
 
-def test_pairs_are_mutual_nearest_neighbours():
+def test_pairs_are_mutual_nearest_neighbors():
     """The pairs are those of a search over all distances, and no point is used twice."""
     rng = np.random.default_rng(5)
     a, b = rng.uniform(0, 100, (200, 2)), rng.uniform(0, 100, (300, 2))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dbpipe.errors import DataError
-from dbpipe.sky.skymap import Tract, find_main_field, make_tract, patch_centre, patch_wcs, patches_for, tract_wcs
+from dbpipe.sky.skymap import Tract, find_main_field, make_tract, patch_center, patch_wcs, patches_for, tract_wcs
 from dbpipe.sky.sphere import deproject, separation_deg
 from dbpipe.sky.wcs import corners, pixel_to_sky, sky_to_pixel, tan_wcs
 
@@ -39,7 +39,7 @@ def test_patches_share_the_pixel_grid():
 
 
 @pytest.mark.parametrize("ra, dec", PLACES)
-def test_tract_is_centred_on_the_exposures(ra, dec):
+def test_tract_is_centered_on_the_exposures(ra, dec):
     """The tangent point is the middle of the exposures, over RA 0 and over a pole."""
     xi, eta = np.array([-1.0, 1.0, 1.0, -1.0]), np.array([-0.5, -0.5, 0.5, 0.5])
     tract = make_tract(*deproject(xi, eta, ra0=ra, dec0=dec), pixel_scale_arcsec=0.2, patch_size_pix=2048)
@@ -75,7 +75,7 @@ def test_patches_number_and_place():
     ]  # fmt: skip
     assert (patches[0].x0, patches[0].y0, patches[0].nx, patches[0].ny) == (-500, -500, 500, 500)
     assert (patches[3].x0, patches[3].y0) == (0, 0)
-    x, y = sky_to_pixel(tract_wcs(tract), *patch_centre(tract, patches[3]))
+    x, y = sky_to_pixel(tract_wcs(tract), *patch_center(tract, patches[3]))
     np.testing.assert_allclose([x, y], 249.5, atol=1e-6)
 
 

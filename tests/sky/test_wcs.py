@@ -25,9 +25,9 @@ def rotated_cd(angle_deg, *, scale=SCALE, mirror=-1.0):
     return scale * np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]]) @ np.diag([mirror, 1.0])
 
 
-def distorted(ra=53.0, dec=-27.4, *, angle_deg=30.0, radial_pix=5.0, centre=(599.5, 499.5)):
-    """Return a TAN-SIP WCS whose radial and quadratic distortion at 1000 px from the centre is ``radial_pix``."""
-    wcs = tan_wcs(ra, dec, crpix=centre, cd=rotated_cd(angle_deg))
+def distorted(ra=53.0, dec=-27.4, *, angle_deg=30.0, radial_pix=5.0, center=(599.5, 499.5)):
+    """Return a TAN-SIP WCS whose radial and quadratic distortion at 1000 px from the center is ``radial_pix``."""
+    wcs = tan_wcs(ra, dec, crpix=center, cd=rotated_cd(angle_deg))
     a, b = np.zeros((4, 4)), np.zeros((4, 4))
     a[3, 0] = a[1, 2] = b[0, 3] = b[2, 1] = radial_pix / 1000.0**3
     a[2, 0], b[1, 1] = 0.3 * radial_pix / 1000.0**2, -0.2 * radial_pix / 1000.0**2

@@ -29,7 +29,7 @@ def test_the_zenith_is_where_sidereal_time_says(mjd_tai):
 
 
 @pytest.mark.parametrize(("hours_west", "dec"), [(0.0, 10.0), (0.0, -80.0), (3.0, -30.0), (-3.0, -30.0)])
-def test_a_step_towards_the_angle_comes_nearer_to_the_zenith(hours_west, dec):
+def test_a_step_toward_the_angle_comes_nearer_to_the_zenith(hours_west, dec):
     """The parallactic angle is the position angle, north through east, in which altitude grows one for one."""
     mjd_tai = 59580.25
     ra = sidereal_time_deg(mjd_tai) - 15 * hours_west

@@ -109,13 +109,13 @@ def test_before_first_detection(ask):
     assert rows[1]["limit_magnitude"] == pytest.approx(31.4 - 2.5 * 2.69897, abs=1e-4)  # a negative flux counts as 0
 
 
-def test_colour_at_peak(ask):
+def test_color_at_peak(ask):
     """g - r of the variable at its brightest; the supernova's peak has no g image within half a day."""
-    rows = {row["dia_object_id"]: row for row in ask("colour_at_peak", within_day=0.5)}
-    assert rows[V]["colour"] == pytest.approx(-2.5 * 0.0669468, abs=1e-5) and S not in rows
-    assert rows[V]["colour_err"] == pytest.approx(1.0857 * (1 / 30**2 + 1 / 35**2) ** 0.5, rel=1e-3)
-    assert ask("colour_at_peak", blue="r", red="z") == []
-    assert S in ids(ask("colour_at_peak", within_day=1.5))
+    rows = {row["dia_object_id"]: row for row in ask("color_at_peak", within_day=0.5)}
+    assert rows[V]["color"] == pytest.approx(-2.5 * 0.0669468, abs=1e-5) and S not in rows
+    assert rows[V]["color_err"] == pytest.approx(1.0857 * (1 / 30**2 + 1 / 35**2) ** 0.5, rel=1e-3)
+    assert ask("color_at_peak", blue="r", red="z") == []
+    assert S in ids(ask("color_at_peak", within_day=1.5))
 
 
 def test_seen_once(ask):
@@ -197,7 +197,7 @@ def test_cost(ask):
 
 
 def test_values_on_the_command_line_are_what_they_look_like():
-    """Numbers, truth and nothing are recognised; quotes make anything a text, also one that looks like SQL."""
+    """Numbers, truth and nothing are recognized; quotes make anything a text, also one that looks like SQL."""
     texts = ("60", "-1.5", "1e3", "null", "true", "r", "'5'", "1; DROP TABLE visit")
     assert [parse_value(text) for text in texts] == [60, -1.5, 1000.0, None, True, "r", "5", "1; DROP TABLE visit"]
 
@@ -211,5 +211,5 @@ def test_mistakes_in_parameters_are_named(survey):
     with pytest.raises(ConfigError, match="no light_curv; did you mean light_curve"):
         find_recipe("light_curv")
     text = "x' OR 1 = 1 --"
-    recipe = find_recipe("colour_at_peak")
+    recipe = find_recipe("color_at_peak")
     assert survey.sql(recipe.query, params=recipe.bind({"blue": text})).fetchall() == []

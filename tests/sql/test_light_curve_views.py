@@ -70,7 +70,7 @@ def forced():
 
 @pytest.fixture(scope="module")
 def catalog(forced):
-    """A catalogue with these fluxes, their images and some detections."""
+    """A catalog with these fluxes, their images and some detections."""
     n = len(forced["visit"])
     with connection.memory() as database:
         migrations.migrate(database)

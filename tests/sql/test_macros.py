@@ -22,7 +22,7 @@ from dbpipe.sky.healpix import hpx29
 
 @pytest.fixture
 def catalog():
-    """An empty catalogue with schema, views and macros."""
+    """An empty catalog with schema, views and macros."""
     with connection.memory() as empty:
         migrations.migrate(empty)
         apply_views(empty)
@@ -58,14 +58,14 @@ def test_separation_is_that_of_astropy(catalog):
 def test_a_cone_holds_what_astropy_finds_in_it(catalog, ra, dec):
     """Around any place, poles and right ascension 0 among them, a cone has exactly the right sources, nearest first."""
     rng = np.random.default_rng(7)
-    centre = SkyCoord(ra, dec, unit="deg")
-    around = centre.directional_offset_by(rng.uniform(0, 360, 80) * u.deg, rng.uniform(0, 120, 80) * u.arcsec)
+    center = SkyCoord(ra, dec, unit="deg")
+    around = center.directional_offset_by(rng.uniform(0, 360, 80) * u.deg, rng.uniform(0, 120, 80) * u.arcsec)
     catalog.execute("INSERT INTO band VALUES ('r'); INSERT INTO detector VALUES (0, 'a')")
     hand_made.insert(catalog, "visit", visit=1, band="r")
     for number, place in enumerate(around):
         hand_made.insert(catalog, "dia_source", dia_source_id=number, visit=1, band="r", ra=float(place.ra.deg),
                          dec=float(place.dec.deg))  # fmt: skip
-    distance = centre.separation(around).arcsec
+    distance = center.separation(around).arcsec
     found = ask(catalog, "SELECT dia_source_id, distance_arcsec FROM cone_search(?, ?, 60)", ra, dec)
     assert [number for number, _ in found] == list(np.argsort(distance)[: np.sum(distance <= 60)])
     np.testing.assert_allclose([d for _, d in found], np.sort(distance)[: len(found)], atol=1e-6)

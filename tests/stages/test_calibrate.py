@@ -49,13 +49,13 @@ def _unit(n_catalogue_star=70):
     }  # fmt: skip
 
 
-def _refcat(ra, dec, magnitude, colour=None, motion=None):
+def _refcat(ra, dec, magnitude, color=None, motion=None):
     n = len(ra)
     nothing = np.full(n, np.nan)
     pm_ra, pm_dec, epoch = (nothing, nothing, nothing) if motion is None else motion
     bands, magnitudes = [["r"]] * n, [[m] for m in magnitude]
-    if colour is not None:
-        bands, magnitudes = [["g", "r"]] * n, [[m + c, m] for m, c in zip(magnitude, colour, strict=True)]
+    if color is not None:
+        bands, magnitudes = [["g", "r"]] * n, [[m + c, m] for m, c in zip(magnitude, color, strict=True)]
     return pa.table({
         "reference_id": np.arange(n) + 100, "ra": ra, "dec": dec, "epoch_mjd_tai": epoch,
         "pm_ra_mas_per_yr": pm_ra, "pm_dec_mas_per_yr": pm_dec,
@@ -95,46 +95,46 @@ def test_a_field_across_ra_zero_is_calibrated(monkeypatch, scene):
             assert sources["psf_flux_njy"][k] == pytest.approx(expected, rel=0.05)
 
 
-def _with_colour(refcat, colour, **changes):
+def _with_color(refcat, color, **changes):
     columns = {name: refcat[name].to_numpy(zero_copy_only=False) for name in ("ra", "dec", "magnitude_ab")} | changes
-    return _refcat(*columns.values(), colour=colour)
+    return _refcat(*columns.values(), color=color)
 
 
-def test_colour_term_and_refraction_are_found(monkeypatch, scene):
-    """A term of 0.1 mag/mag is taken out of the zero point, and a shift of 40 mas/mag towards the zenith is seen."""
+def test_color_term_and_refraction_are_found(monkeypatch, scene):
+    """A term of 0.1 mag/mag is taken out of the zero point, and a shift of 40 mas/mag toward the zenith is seen."""
     raw, refcat = scene
-    colour = np.random.default_rng(5).uniform(0.0, 2.0, len(refcat))
+    color = np.random.default_rng(5).uniform(0.0, 2.0, len(refcat))
     ra, dec, magnitude = (refcat[name].to_numpy() for name in ("ra", "dec", "magnitude_ab"))
-    # what is seen is bluer than the catalogue towards the zenith, 30 degrees east of north
-    shift_deg = 0.04 / 3600.0 * (colour - 1.0)
+    # what is seen is bluer than the catalog toward the zenith, 30 degrees east of north
+    shift_deg = 0.04 / 3600.0 * (color - 1.0)
     ra = ra + shift_deg * np.sin(np.radians(30.0)) / np.cos(np.radians(dec))
     dec = dec + shift_deg * np.cos(np.radians(30.0))
-    bent = _with_colour(refcat, colour, ra=ra, dec=dec, magnitude_ab=magnitude + 0.1 * (colour - 1.0))
-    out = _run(monkeypatch, raw, bent, reference_colours={"r": 1.0})
+    bent = _with_color(refcat, color, ra=ra, dec=dec, magnitude_ab=magnitude + 0.1 * (color - 1.0))
+    out = _run(monkeypatch, raw, bent, reference_colors={"r": 1.0})
     row = out.rows["calexp_residual"][0]
-    assert (row["colour_blue"], row["colour_red"], row["colour_term_is_applied"]) == ("g", "r", True)
-    assert row["colour_term"] == pytest.approx(0.1, abs=4.0 * row["colour_term_err"])
-    assert row["scatter_after_colour_mag"] < 0.6 * row["scatter_before_colour_mag"]
+    assert (row["color_blue"], row["color_red"], row["color_term_is_applied"]) == ("g", "r", True)
+    assert row["color_term"] == pytest.approx(0.1, abs=4.0 * row["color_term_err"])
+    assert row["scatter_after_color_mag"] < 0.6 * row["scatter_before_color_mag"]
     assert row["refraction_mas_per_mag"] == pytest.approx(-40.0, abs=4.0 * row["refraction_err_mas_per_mag"])
     assert abs(row["across_mas_per_mag"]) < 4.0 * row["across_err_mas_per_mag"]
     assert row["refraction_err_mas_per_mag"] < 5.0
     assert out.rows["calexp"][0]["njy_per_e"] == pytest.approx(NJY_PER_E, rel=0.005)
 
 
-def test_a_colour_that_does_not_matter_changes_nothing(monkeypatch, scene):
-    """Where fluxes do not depend on colour the term is recorded, but the zero point is the one without colours."""
+def test_a_color_that_does_not_matter_changes_nothing(monkeypatch, scene):
+    """Where fluxes do not depend on color the term is recorded, but the zero point is the one without colors."""
     raw, refcat = scene
     plain = _run(monkeypatch, raw, refcat).rows
-    coloured = _run(monkeypatch, raw, _with_colour(refcat, np.random.default_rng(6).uniform(0, 2, len(refcat)))).rows
-    assert coloured["calexp"] == plain["calexp"]
-    row = coloured["calexp_residual"][0]
-    assert not row["colour_term_is_applied"] and row["n_colour_star"] > 30
-    assert abs(row["colour_term"]) < 3.0 * row["colour_term_err"] < 0.03
-    assert plain["calexp_residual"][0]["colour_term"] is None and plain["calexp_residual"][0]["colour_blue"] is None
+    colored = _run(monkeypatch, raw, _with_color(refcat, np.random.default_rng(6).uniform(0, 2, len(refcat)))).rows
+    assert colored["calexp"] == plain["calexp"]
+    row = colored["calexp_residual"][0]
+    assert not row["color_term_is_applied"] and row["n_color_star"] > 30
+    assert abs(row["color_term"]) < 3.0 * row["color_term_err"] < 0.03
+    assert plain["calexp_residual"][0]["color_term"] is None and plain["calexp_residual"][0]["color_blue"] is None
 
 
 def test_stars_are_calibrated_at_the_epoch_of_the_exposure(monkeypatch, scene):
-    """A catalogue 16 years old whose stars all move by 100 mas/yr or more gives the WCS of one without motion."""
+    """A catalog 16 years old whose stars all move by 100 mas/yr or more gives the WCS of one without motion."""
     raw, refcat = scene
     rng = np.random.default_rng(7)
     years, pm = 16.0, rng.uniform(100.0, 300.0, (2, len(refcat))) * rng.choice([-1.0, 1.0], (2, len(refcat)))
@@ -178,9 +178,9 @@ def test_calibrating_twice_gives_the_same(monkeypatch, scene):
 
 
 def test_exposures_that_cannot_be_used_are_refused_with_numbers(monkeypatch, scene):
-    """No catalogue, no star in the field, an empty frame and a PSF too wide for its stamp: each has its verdict."""
+    """No catalog, no star in the field, an empty frame and a PSF too wide for its stamp: each has its verdict."""
     raw, refcat = scene
-    with pytest.raises(DataError, match="no reference catalogue") as error:
+    with pytest.raises(DataError, match="no reference catalog") as error:
         _run(monkeypatch, raw, refcat.slice(0, 0), n_catalogue_star=0)
     assert "dbpipe refcat" in error.value.numbers["needed"]
     with pytest.raises(DataError, match="no reference star in the field") as error:
@@ -205,7 +205,7 @@ def test_undersampled_stars_are_called_that(monkeypatch, scene, fwhm_pix):
     assert error.value.numbers["star_fwhm_pix"] < error.value.numbers["required_fwhm_pix"] < 2.0
 
 
-def test_a_catalogue_without_the_band_is_called_that(monkeypatch, scene):
+def test_a_catalog_without_the_band_is_called_that(monkeypatch, scene):
     """Before anything is measured the verdict says which band is missing and which there are."""
     raw, refcat = scene
     n = len(refcat)
@@ -243,8 +243,8 @@ def test_reference_stars_are_found_across_ra_zero():
     database.close()
 
 
-def test_work_depends_on_the_catalogue():
-    """A raw image is one unit, and its row changes when a reference star of the catalogue does."""
+def test_work_depends_on_the_catalog():
+    """A raw image is one unit, and its row changes when a reference star of the catalog does."""
     database = duckdb.connect()
     for migration in sorted((ROOT / "migrations").glob("*.sql")):
         database.execute(migration.read_text())

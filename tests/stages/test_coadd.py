@@ -87,7 +87,7 @@ def test_the_product_covers_all_warps_and_knows_what_went_where():
     np.testing.assert_array_equal(product.arrays["WINDOWS"], [(x, y, NX, NY) for x, y in windows])
 
 
-def test_an_artefact_is_rejected_and_marked():
+def test_an_artifact_is_rejected_and_marked():
     """A cosmic ray of one input of a night is not in the average; the place is marked and the share counted."""
     images = noise_images(4)
     images[2, 30:34, 40:43] += 100 * SIGMA

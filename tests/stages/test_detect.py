@@ -151,7 +151,7 @@ def test_residual_of_a_bright_star_is_flagged(scene):
     ],
 )
 def test_masks_become_flags(scene, bit, flag):
-    """A mask bit beside the centre sets the flag of its kind, on that source alone."""
+    """A mask bit beside the center sets the flag of its kind, on that source alone."""
     image, _, run = scene
     image.mask[81, 301] = bit
     rows = run()

@@ -79,7 +79,7 @@ def template_of(unit, inputs):
 
 def test_the_template_is_as_if_the_exposure_had_never_been(exposures):
     """Taken out of the coadd, an exposure leaves the template of the others: images, variances, weights and noise."""
-    keep_all = CoaddConfig(RejectionLimits(seed_sigma=1000.0))  # which artefacts are found may depend on who looks
+    keep_all = CoaddConfig(RejectionLimits(seed_sigma=1000.0))  # which artifacts are found may depend on who looks
     unit = exposures[1][0]
     left, never = (template_of(unit, inputs_of_the_first(exposures, k, f"from-{k}.fits", keep_all)) for k in (0, 1))
     # interpolation reads two pixels beyond those whose mask it hands on
@@ -123,7 +123,7 @@ def test_a_transient_of_the_exposure_itself_keeps_its_flux(exposures, subtracted
 
 
 def test_noise_is_honest_and_stars_are_gone(exposures, subtracted):
-    """The score has unit width to 4%, neighbouring pixels are uncorrelated, and only the transient stands out."""
+    """The score has unit width to 4%, neighboring pixels are uncorrelated, and only the transient stands out."""
     made, product = subtracted
     (row,) = made.rows["diffim"]
     assert row["score_std"] == pytest.approx(1.0, abs=0.04) and abs(row["lag1_correlation"]) < 0.02

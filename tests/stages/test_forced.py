@@ -14,7 +14,7 @@ from dbpipe.catalog.store.arrow import to_table
 from dbpipe.imaging.convolve import KernelField
 from dbpipe.imaging.mask import BAD, NO_DATA, SATURATED
 from dbpipe.imaging.psf.model import PsfModel
-from dbpipe.sky.healpix import hpx29, place_centres, place_pixels
+from dbpipe.sky.healpix import hpx29, place_centers, place_pixels
 from dbpipe.sky.sphere import separation_deg
 from dbpipe.sky.wcs import pixel_to_sky, sky_to_pixel, tan_wcs
 from dbpipe.stages import forced as stage
@@ -119,10 +119,10 @@ def test_the_place_is_steady(scene):
     rng = np.random.default_rng(2)
     ra, dec = pixel_to_sky(WCS, *rng.uniform(20, 280, (2, 200)))
     pixel = place_pixels(hpx29(ra, dec))
-    centre_ra, centre_dec = place_centres(pixel)
-    assert np.max(separation_deg(ra, dec, centre_ra, centre_dec)) * 3600 < 0.0225
-    assert np.array_equal(place_pixels(hpx29(centre_ra, centre_dec)), pixel)
-    nearby = separation_deg(ra, dec, centre_ra, centre_dec) * 3600 < 0.008
+    center_ra, center_dec = place_centers(pixel)
+    assert np.max(separation_deg(ra, dec, center_ra, center_dec)) * 3600 < 0.0225
+    assert np.array_equal(place_pixels(hpx29(center_ra, center_dec)), pixel)
+    nearby = separation_deg(ra, dec, center_ra, center_dec) * 3600 < 0.008
     assert nearby.any()
     moved = place_pixels(hpx29(ra, dec + 0.001 / 3600))
     assert np.array_equal(moved[nearby], pixel[nearby])
@@ -144,7 +144,7 @@ def test_no_row_where_there_is_no_data(scene):
 def test_close_objects_do_not_share_their_light(scene):
     """A source of S/N 50 gives none of its flux to an object a PSF away, which is fitted with it."""
     flux = flux_of_snr(50.0, SIGMA, FWHM)
-    x, y = sky_to_pixel(WCS, *place_centres(place_pixels(objects([100.0], [100.0])["hpx29"].to_numpy())))
+    x, y = sky_to_pixel(WCS, *place_centers(place_pixels(objects([100.0], [100.0])["hpx29"].to_numpy())))
     add_source(scene.image.difference, x[0], y[0], flux, FWHM)
     rows = scene.run(objects([100.0, 104.0, 250.0], [100.0, 100.0, 100.0])).rows["dia_forced_source"]
     assert rows["n_blend"].tolist() == [2, 2, 1]
@@ -284,7 +284,7 @@ def test_an_image_is_due_when_an_object_on_it_changes(database):
         assert len(inside) == unit["n_object"]
         return unit
 
-    ra, dec = (v[0] for v in place_centres(place_pixels([hpx29(359.9995, -40.0)])))
+    ra, dec = (v[0] for v in place_centers(place_pixels([hpx29(359.9995, -40.0)])))
     one = work((5, ra, dec))
     assert UNIT.items() <= one.items() and one["n_object"] == 1
     assert work((5, ra, dec), (6, 180.0, 40.0), (7, 0.5, -40.0)) == one

@@ -43,8 +43,8 @@ def run(path, **config):
 
 
 @pytest.fixture
-def catalogue():
-    """An empty catalogue, of which no file was asked for."""
+def catalog():
+    """An empty catalog, of which no file was asked for."""
     connection = duckdb.connect()
     for path in sorted((ROOT / "migrations").glob("*.sql")):
         connection.execute(path.read_text())
@@ -64,24 +64,24 @@ def offer(connection, rows):
 
 
 def insert(connection, rows):
-    """Put the rows of a unit into the catalogue."""
+    """Put the rows of a unit into the catalog."""
     for table in ("band", "visit", "detector", "raw", "raw_content"):
         known = "ON CONFLICT DO NOTHING" if table in INGEST.inserts else ""
         connection.register("inserted", pa.Table.from_pylist(rows[table]))
         connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM inserted {known}")
 
 
-def test_good_file_becomes_rows_of_the_schema(survey, catalogue):
-    """One file gives its band, visit, detector and raw row, and the catalogue takes them."""
+def test_good_file_becomes_rows_of_the_schema(survey, catalog):
+    """One file gives its band, visit, detector and raw row, and the catalog takes them."""
     path = write_eimage(survey)
     outputs = run(path)
     assert set(outputs.rows) == {*INGEST.writes, *INGEST.inserts}
-    insert(catalogue, outputs.rows)
-    raw = catalogue.execute("SELECT * FROM raw").df().iloc[0]
+    insert(catalog, outputs.rows)
+    raw = catalog.execute("SELECT * FROM raw").df().iloc[0]
     assert raw.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert (raw.visit, raw.detector, raw.nx, raw.ny, raw.n_bad_pix) == (1234, 94, 64, 48, 0)
     assert raw.sky_e == np.median(sky_image())
-    assert catalogue.execute("SELECT count(*) FROM visit JOIN band USING (band)").fetchone() == (1,)
+    assert catalog.execute("SELECT count(*) FROM visit JOIN band USING (band)").fetchone() == (1,)
     assert outputs.n_pix == 64 * 48
 
 
@@ -92,13 +92,13 @@ def test_same_file_gives_the_same_rows(survey):
 
 
 def test_footprint_agrees_with_astropy(survey):
-    """Centre, radius and scale are those that astropy's coordinates give, also across RA 0."""
+    """Center, radius and scale are those that astropy's coordinates give, also across RA 0."""
     for ra, dec in ((53.0, -27.4), (0.0, 60.0), (120.0, 89.99)):
         wcs = read_raw(write_eimage(survey, CRVAL1=ra, CRVAL2=dec), load_instrument("phosim-eimage")).wcs
         found = measure_footprint(wcs, (48, 64))
-        centre, corner = wcs.pixel_to_world(31.5, 23.5), wcs.pixel_to_world([-0.5, 63.5], [-0.5, 47.5])
-        assert SkyCoord(found["ra"], found["dec"], unit="deg").separation(centre).arcsec < 1e-6
-        assert found["radius_deg"] == pytest.approx(corner.separation(centre).deg.max(), rel=1e-6)
+        center, corner = wcs.pixel_to_world(31.5, 23.5), wcs.pixel_to_world([-0.5, 63.5], [-0.5, 47.5])
+        assert SkyCoord(found["ra"], found["dec"], unit="deg").separation(center).arcsec < 1e-6
+        assert found["radius_deg"] == pytest.approx(corner.separation(center).deg.max(), rel=1e-6)
         assert found["pixel_scale_arcsec"] == pytest.approx(5.5e-5 * 3600, rel=1e-6)
 
 
@@ -137,26 +137,26 @@ def test_text_file_is_refused(survey):
         run(survey / "note.fits")
 
 
-def test_work_is_what_was_asked_for(catalogue):
+def test_work_is_what_was_asked_for(catalog):
     """One unit per file, in the order of the paths; the description's hash is part of the unit."""
-    catalogue.execute("CREATE TEMP TABLE ingest_request (path VARCHAR, size_byte BIGINT, mtime_ns BIGINT)")
-    catalogue.execute("INSERT INTO ingest_request VALUES ('/b', 2, 20), ('/a', 1, 10)")
-    rows = catalogue.execute(query("work"), {"instrument_sha256": "abc"}).fetchall()
+    catalog.execute("CREATE TEMP TABLE ingest_request (path VARCHAR, size_byte BIGINT, mtime_ns BIGINT)")
+    catalog.execute("INSERT INTO ingest_request VALUES ('/b', 2, 20), ('/a', 1, 10)")
+    rows = catalog.execute(query("work"), {"instrument_sha256": "abc"}).fetchall()
     assert rows == [("/a", 1, 10, "abc", None, None), ("/b", 2, 20, "abc", None, None)]
 
 
-def test_second_file_of_an_image_is_refused(survey, catalogue):
+def test_second_file_of_an_image_is_refused(survey, catalog):
     """A copy and another exposure with the same id are refused; the verdict names the file that has the place."""
     first = write_eimage(survey)
     rows = run(first).rows
-    assert offer(catalogue, rows) == []
-    insert(catalogue, rows)
-    assert offer(catalogue, rows) == []  # the same path again is an update
+    assert offer(catalog, rows) == []
+    insert(catalog, rows)
+    assert offer(catalog, rows) == []  # the same path again is an update
     copy = shutil.copy(first, survey / "copy.fits")
-    (reason, numbers), _ = offer(catalogue, run(copy).rows)
+    (reason, numbers), _ = offer(catalog, run(copy).rows)
     assert reason == "same image as another file" and numbers == f'{{"other_path":"{first}"}}'
     other = write_eimage(survey, name="other.fits", image=sky_image(seed=2))
-    ((reason, numbers),) = offer(catalogue, run(other).rows)
+    ((reason, numbers),) = offer(catalog, run(other).rows)
     assert reason == "visit and detector are in use by another file"
     assert f'"other_path":"{first}"' in numbers and '"same_pixels":false' in numbers
 
@@ -169,19 +169,19 @@ def test_second_file_of_an_image_is_refused(survey, catalogue):
         ({"EXPTIME": 15.0}, "another file of the visit says another time"),
     ],
 )
-def test_other_detector_must_agree_on_the_visit(survey, catalogue, changes, reason):
+def test_other_detector_must_agree_on_the_visit(survey, catalog, changes, reason):
     """All sensors of a visit were exposed at one time through one filter."""
-    insert(catalogue, run(write_eimage(survey)).rows)
+    insert(catalog, run(write_eimage(survey)).rows)
     same = run(write_eimage(survey, name="same.fits", CHIPID="R22_S12", image=sky_image(seed=3))).rows
-    assert offer(catalogue, same) == []
+    assert offer(catalog, same) == []
     other = run(write_eimage(survey, name="b.fits", CHIPID="R22_S12", image=sky_image(seed=3), **changes)).rows
-    assert [verdict[0] for verdict in offer(catalogue, other)] == [reason]
+    assert [verdict[0] for verdict in offer(catalog, other)] == [reason]
 
 
-def test_same_bytes_are_not_two_visits(survey, catalogue):
+def test_same_bytes_are_not_two_visits(survey, catalog):
     """Where the visit id comes from the file name, a renamed copy does not become a second epoch."""
     rows = run(write_eimage(survey)).rows
-    insert(catalogue, rows)
+    insert(catalog, rows)
     renamed = {name: [rows[name][0] | {"visit": 99, "path": "/copy"}] for name in ("raw", "raw_content")}
     renamed["visit"] = [rows["visit"][0] | {"visit": 99}]
-    assert [verdict[0] for verdict in offer(catalogue, renamed)] == ["the same bytes are in use as another image"]
+    assert [verdict[0] for verdict in offer(catalog, renamed)] == ["the same bytes are in use as another image"]

@@ -20,7 +20,7 @@ KINDS = ((pa.types.is_integer, int), (pa.types.is_floating, float), (pa.types.is
 
 @pytest.fixture(scope="module")
 def empty():
-    """A catalogue with nothing in it."""
+    """A catalog with nothing in it."""
     with connection.memory() as catalog:
         migrations.migrate(catalog)
         apply_views(catalog)

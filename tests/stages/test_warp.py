@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from point_sources import gaussian_psf
-from sky_patch import NJY_PER_E, PATCH, SHAPE, SKY_E, TARGET, TRACT, make_exposure, star_catalogue, warp_unit
+from sky_patch import NJY_PER_E, PATCH, SHAPE, SKY_E, TARGET, TRACT, make_exposure, star_catalog, warp_unit
 
 from dbpipe.constants import FWHM_PER_SIGMA
 from dbpipe.errors import DataError
@@ -36,7 +36,7 @@ def test_stars_have_flux_place_and_width_of_the_tract(angle_deg):
     unit, _, _ = make_exposure("c.fits", 1, angle_deg=angle_deg, noise=False)
     made, path = warp_unit(unit)
     product = read_planes(path, ["IMAGE", "MASK"])
-    ra, dec, flux = star_catalogue()
+    ra, dec, flux = star_catalog()
     x, y = sky_to_pixel(product.wcs, ra, dec)
     apart = np.hypot(x[:, None] - x, y[:, None] - y) + 1e3 * np.eye(len(x))
     image = product.arrays["IMAGE"]

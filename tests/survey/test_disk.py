@@ -52,7 +52,7 @@ def cut(path):
 
 
 @pytest.mark.parametrize("spoil", [damage, cut])
-def test_a_damaged_catalogue_is_named_and_the_last_snapshot_answers(root, spoil, monkeypatch, capsys):
+def test_a_damaged_catalog_is_named_and_the_last_snapshot_answers(root, spoil, monkeypatch, capsys):
     """Writing is refused in one line that says what is left; readers get what was published, and are told so."""
     spoil(root / CATALOG)
     code, _, err = command(monkeypatch, capsys, "run", root)
@@ -60,12 +60,12 @@ def test_a_damaged_catalogue_is_named_and_the_last_snapshot_answers(root, spoil,
     assert "survey.duckdb cannot be opened" in err and "what was published last can still be read" in err
     code, out, err = command(monkeypatch, capsys, "sql", root, "SELECT count(*) AS n FROM band", "--csv")
     assert (code, out) == (0, "n\n1000\n") and err.startswith("dbpipe: as of ") and "cannot be opened" in err
-    code, _, err = command(monkeypatch, capsys, "check", root)  # looks at the catalogue itself
+    code, _, err = command(monkeypatch, capsys, "check", root)  # looks at the catalog itself
     assert code == 1 and "survey.duckdb cannot be opened" in err
 
 
-def test_the_snapshot_can_take_the_place_of_a_damaged_catalogue(root):
-    """Copied to the place of the catalogue, it is one; and can be published again."""
+def test_the_snapshot_can_take_the_place_of_a_damaged_catalog(root):
+    """Copied to the place of the catalog, it is one; and can be published again."""
     damage(root / CATALOG)
     shutil.copyfile(root / SNAPSHOT, root / CATALOG)
     with Survey.open(root, read_only=False) as survey:
@@ -151,7 +151,7 @@ def read_only(folder):
 
 
 def test_a_read_only_survey_can_be_read_and_says_that_it_cannot_be_written(root, small_disk, monkeypatch, capsys):
-    """On a read-only disk all that reads works, from the catalogue or the snapshot; a run is refused in one line."""
+    """On a read-only disk all that reads works, from the catalog or the snapshot; a run is refused in one line."""
     shutil.copytree(root, small_disk / "s")
     root = small_disk / "s"
     with read_only(small_disk):

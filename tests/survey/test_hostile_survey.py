@@ -65,7 +65,7 @@ def commands(monkeypatch, capsys, root, *, names=("sql", "status", "check", "run
         "DELETE FROM schema_migration",
     ],
 )
-def test_a_catalogue_made_to_harm(root, monkeypatch, capsys, place, statement):
+def test_a_catalog_made_to_harm(root, monkeypatch, capsys, place, statement):
     """Views, macros, labels and tables of any kind: answered or refused in one line, nothing outside is read."""
     victim = root.parent / "victim.txt"
     with connection.connect(root / place) as catalog:
@@ -91,7 +91,7 @@ def test_the_name_of_a_table_is_no_statement(root, monkeypatch):
 
 
 def test_garbage_is_not_known_where_a_table_says_anything(root):
-    """Nothing is deleted from a survey whose catalogue names files that cannot be its own."""
+    """Nothing is deleted from a survey whose catalog names files that cannot be its own."""
     product = root / "files" / "calexp" / "calexp-2-0-0123abcd.fits"
     product.parent.mkdir(parents=True)
     product.write_text("an image")

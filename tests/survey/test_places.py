@@ -75,7 +75,7 @@ def test_a_picture_is_refused_before_the_work(root, tmp_path, name):
 
 
 def test_a_simulation_replaces_only_simulations(tmp_path):
-    """The same command again gives the same files; a raw frame, a catalogue or a truth of the user is in the way."""
+    """The same command again gives the same files; a raw frame, a catalog or a truth of the user is in the way."""
     paths = write_survey(tmp_path, **SMALL)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.f*") if path.is_file()}
     assert write_survey(tmp_path, **SMALL) == paths
@@ -130,7 +130,7 @@ def test_a_survey_is_not_made_over_something_else(tmp_path, name):
 
 
 def test_an_interrupted_init_is_done_again(tmp_path, monkeypatch):
-    """Stopped before the catalogue is in its place, the next one makes it, with another instrument if wanted."""
+    """Stopped before the catalog is in its place, the next one makes it, with another instrument if wanted."""
     from dbpipe.survey import opening
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):

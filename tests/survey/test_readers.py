@@ -68,7 +68,7 @@ def test_what_a_killed_writer_has_left_is_published_by_the_next_reader(root):
 
 
 def test_a_change_is_published_by_closing_and_nothing_else_is(root):
-    """Who changes the catalogue leaves a snapshot of it; who only opens it leaves files as they were."""
+    """Who changes the catalog leaves a snapshot of it; who only opens it leaves files as they were."""
     with Survey.open(root, read_only=False) as survey:
         survey.connection.execute("INSERT INTO band VALUES ('new')")
     before = (root / SNAPSHOT).stat().st_mtime_ns, (root / CATALOG).stat().st_mtime_ns
@@ -89,8 +89,8 @@ def test_what_was_committed_before_an_error_is_seen(root, error):
 
 
 @pytest.mark.parametrize("arguments", [("ingest", "{}"), ("refcat", "{}/stars.csv"), ("gc",), ("run",), ("inject",)])
-def test_every_command_that_changes_the_catalogue_publishes(root, tmp_path, monkeypatch, capsys, arguments):
-    """After each of them the snapshot is the catalogue as it is, and nobody has to make one."""
+def test_every_command_that_changes_the_catalog_publishes(root, tmp_path, monkeypatch, capsys, arguments):
+    """After each of them the snapshot is the catalog as it is, and nobody has to make one."""
     raw = tmp_path / "raw"
     raw.mkdir()
     (raw / "a.fits").write_bytes(b"not FITS")
@@ -148,7 +148,7 @@ def test_a_reader_is_served_while_another_publishes(root):
 
 
 def test_who_may_not_write_reads_a_copy(root, monkeypatch):
-    """Without a snapshot and the right to make one the answer comes from a copy, which is gone afterwards."""
+    """Without a snapshot and the right to make one the answer comes from a copy, which is gone afterward."""
     kill_a_writer(root)
     (root / SNAPSHOT).unlink()
     monkeypatch.setattr(opening, "_is_writable", lambda root: False)

@@ -93,8 +93,8 @@ def test_every_setting_is_documented():
     assert silent == []
 
 
-def test_a_reference_catalogue_takes_the_place_of_the_old_one(tmp_path):
-    """Reading a catalogue twice leaves one copy; a mapping names its columns."""
+def test_a_reference_catalog_takes_the_place_of_the_old_one(tmp_path):
+    """Reading a catalog twice leaves one copy; a mapping names its columns."""
     (tmp_path / "stars.csv").write_text(REFCAT)
     mapping = {"id": "star", "ra": "RA_ICRS", "dec": "DE_ICRS", "magnitudes": {"r": "rmag"}}
     with Survey.init(tmp_path / "s") as survey:
@@ -175,9 +175,9 @@ def test_mistakes_are_one_line_without_a_traceback(tmp_path, monkeypatch, capsys
         (("status", tmp_path), "is not a survey"),
         (("sql", tmp_path / "s", "SELECT nonsense"), "nonsense"),
         (("run", tmp_path / "s", "--to", "nowhere"), "the stages are ingest, calibrate, skymap"),
-        (("run", tmp_path / "s", "--where", "colour = 'r'"), "no stage has the columns"),
+        (("run", tmp_path / "s", "--where", "color = 'r'"), "no stage has the columns"),
         (("ingest", tmp_path / "s", tmp_path / "nothing"), "nothing is not there"),
-        (("refcat", tmp_path / "s"), "either a catalogue file or"),
+        (("refcat", tmp_path / "s"), "either a catalog file or"),
         (("schema", "nothing"), "no table nothing"),
     ):
         code, _, err = run_command(*command, *arguments)

@@ -1,4 +1,4 @@
-"""Made-up catalogues: as real as the commands can tell."""
+"""Made-up catalogs: as real as the commands can tell."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_the_same_seed_gives_the_same_visit():
 
 @pytest.mark.parametrize("n_source", [1e4, 1e6, 1e7, 1e8])
 def test_every_field_is_visited_equally_often(n_source):
-    """A catalogue grows by area: fields have some hundred visits, at most two a night, in time order."""
+    """A catalog grows by area: fields have some hundred visits, at most two a night, in time order."""
     visits = detections.plan_visits(n_source)
     fields, count = np.unique([visit.field for visit in visits], return_counts=True)
     per_night = np.unique([(visit.night, visit.field) for visit in visits], axis=0, return_counts=True)[1]
@@ -52,7 +52,7 @@ def test_the_sky_is_finite():
         detections.plan_visits(1e11)
 
 
-def test_a_made_up_catalogue_is_healthy(root):
+def test_a_made_up_catalog_is_healthy(root):
     """It breaks no rule, and all stages that it has rows of are done."""
     with Survey.open(root) as survey:
         assert [finding for finding in survey.check() if finding.n_row] == []
@@ -74,7 +74,7 @@ def test_objects_are_those_that_associate_finds(root):
 
 
 def test_detections_of_an_object_are_found(root):
-    """Looking where the object can be gives what a search of the whole catalogue gives; an unknown id is refused."""
+    """Looking where the object can be gives what a search of the whole catalog gives; an unknown id is refused."""
     with Survey.open(root) as survey:
         number = survey.sql("SELECT max(dia_object_id) FROM dia_object WHERE n_dia_source = 4").fetchall()[0][0]
         query = "SELECT dia_source_id FROM dia_association WHERE dia_object_id = $number ORDER BY midpoint_mjd_tai"

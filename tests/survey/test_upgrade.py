@@ -68,7 +68,7 @@ def check_after_a_stop(root):
     with Survey.open(root, read_only=False) as survey:
         assert ask_everything(survey) == objects
         assert survey.sql("SELECT ra, n_worthy FROM dia_object ORDER BY 1").fetchall() == [(7.0, 7), (11.0, 8)]
-        assert survey.sql("SELECT colour FROM band").fetchall() == [("none",)]
+        assert survey.sql("SELECT color FROM band").fetchall() == [("none",)]
         assert survey.sql("SELECT count(worth) FROM dia_association").fetchall() == [(0,)]
     with dbpipe.open(root) as survey:
         assert survey.sql("SELECT count(*) FROM future").fetchall() == [(0,)]
@@ -121,10 +121,10 @@ def test_a_snapshot_of_an_older_version_says_why_it_lacks_something(old, tmp_pat
     with open(root / LOCK, "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with (
-            pytest.raises(CatalogError, match="colour.*still as an older dbpipe left it") as caught,
+            pytest.raises(CatalogError, match="color.*still as an older dbpipe left it") as caught,
             reading(root) as survey,
         ):
-            survey.fetch("SELECT colour FROM band")
+            survey.fetch("SELECT color FROM band")
         assert "\n" not in str(caught.value)
 
 

@@ -36,7 +36,7 @@ WAYS = ({"max_psf_fwhm": 4.0}, {"quantile": 0.5}, {"auto": True})
 
 @pytest.fixture
 def database():
-    """A catalogue in memory with eight exposures on a tract of finer pixels."""
+    """A catalog in memory with eight exposures on a tract of finer pixels."""
     connection = catalog.memory()
     migrate(connection)
     apply_views(connection)

@@ -35,7 +35,7 @@ def test_equal_exposures_on_one_place(ra):
 
 
 def test_only_overlapping_exposures_count():
-    """A neighbour is no input, half an overlap covers half, and what nothing covers has no depth."""
+    """A neighbor is no input, half an overlap covers half, and what nothing covers has no depth."""
     rows = [exposure(10.0), exposure(10.0), exposure(10.0 + 0.5 * SIDE_DEG / np.cos(np.radians(-30))), exposure(12.0)]
     rows.append(exposure(190.0, 30.0))  # the other side of the sky
     prediction = DepthModel(rows).predict([True, True, False, False, True])

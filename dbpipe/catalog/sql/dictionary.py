@@ -1,4 +1,4 @@
-"""What the catalogue says of columns: unit, meaning and UCD, of tables, views and answers.
+"""What the catalog says of columns: unit, meaning and UCD, of tables, views and answers.
 
 The comment of a column is "[unit] meaning". A column of an answer has those of a table's only if it is that column,
 untouched (`dbpipe.catalog.sql.lineage`).

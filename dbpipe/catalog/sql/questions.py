@@ -24,7 +24,7 @@ _TABLE_FUNCTIONS = {
     *("duckdb_columns", "duckdb_constraints", "duckdb_functions", "duckdb_keywords", "duckdb_schemas"),
     *("duckdb_tables", "duckdb_types", "duckdb_views", "pragma_table_info", "pragma_version"),
 }
-"""Table functions that look at nothing but their arguments and the catalogue."""
+"""Table functions that look at nothing but their arguments and the catalog."""
 _CHANGING = {"nextval", "setval", "write_log"}
 """Functions of values that change something."""
 _OF_FILES = re.compile(r"read_|sniff_|glob$|parquet_|.*_scan$")
@@ -108,7 +108,7 @@ def asking(connection, query, parameters=None):
 
 
 def find_relation(connection, name):
-    """Return a table or view of the catalogue, by its name in any case of letters, quoted for SQL.
+    """Return a table or view of the catalog, by its name in any case of letters, quoted for SQL.
 
     Raises
     ------
@@ -123,13 +123,13 @@ def find_relation(connection, name):
 
 
 def check_new_name(connection, name):
-    """Refuse a name for a table that is lent if it is none, or the catalogue has it already."""
+    """Refuse a name for a table that is lent if it is none, or the catalog has it already."""
     if not name.isidentifier():
         raise ConfigError(f"{name!r} cannot be the name of a table: letters, digits and _ make one")
     if connection.execute(_query("reserved_words"), {"name": name}).fetchall():
         raise ConfigError(f"{name} cannot be the name of a table: it is a word of SQL")
     if name.lower() in {table.lower() for _, table in _relations(connection)}:
-        raise ConfigError(f"the catalogue has a table {name} itself: give the file another name")
+        raise ConfigError(f"the catalog has a table {name} itself: give the file another name")
 
 
 def _relations(connection):

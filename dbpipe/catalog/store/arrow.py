@@ -57,7 +57,7 @@ def _nan_to_null(column):
 
 
 def check_columns(connection, table_name, table):
-    """Refuse columns that a catalogue table lacks, and integers that arrive as floating point.
+    """Refuse columns that a catalog table lacks, and integers that arrive as floating point.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def check_columns(connection, table_name, table):
     try:
         found = connection.table(table_name)
     except duckdb.CatalogException as error:
-        raise CatalogError(f"the catalogue has no table {table_name}") from error
+        raise CatalogError(f"the catalog has no table {table_name}") from error
     types = dict(zip(found.columns, map(str, found.types), strict=True))
     for column in table.schema:
         if column.name not in types:

@@ -1,4 +1,4 @@
-"""Connections to a catalogue file: never a surprise from the network, and no way out of the folders they are given.
+"""Connections to a catalog file: never a surprise from the network, and no way out of the folders they are given.
 
 `dbpipe.catalog.store.lock` keeps writers apart, and nothing in dbpipe opens the ``.duckdb`` path except DuckDB.
 """
@@ -14,7 +14,7 @@ from dbpipe.catalog.store.undisturbed import undisturbed
 from dbpipe.errors import CatalogError, SurveyBusy
 
 STORAGE_VERSION = "v1.5.0"
-"""Format of new catalogue files: DuckDB 1.5 and 2.x both read and write it."""
+"""Format of new catalog files: DuckDB 1.5 and 2.x both read and write it."""
 ROW_GROUP_ROWS = 10_240
 """Rows that DuckDB skips or reads as a whole, by their smallest and largest values.
 
@@ -46,19 +46,19 @@ def is_of_rows(error):
 
 
 def create(path):
-    """Create an empty catalogue file in the format that every supported DuckDB reads."""
+    """Create an empty catalog file in the format that every supported DuckDB reads."""
     with memory() as connection:
         connection.execute(f"ATTACH {quote_text(path)} AS new_catalog (STORAGE_VERSION '{STORAGE_VERSION}')")
         connection.execute("DETACH new_catalog")
 
 
 def memory():
-    """Return a connection to an empty catalogue in memory."""
+    """Return a connection to an empty catalog in memory."""
     return duckdb.connect(":memory:", config=_SETTINGS)
 
 
 def connect(path, *, read_only=False):
-    """Connect to the catalogue file; the caller holds the lock of the survey.
+    """Connect to the catalog file; the caller holds the lock of the survey.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def refuse_link(path):
 def confine(connection, *, folders=(), files=(), locked=False):
     """Let a connection reach no files but some, for as long as it lives.
 
-    What it has attached already stays so. Nothing that comes from outside, a query or a catalogue with its views and
+    What it has attached already stays so. Nothing that comes from outside, a query or a catalog with its views and
     macros, is to run on a connection that is not confined.
 
     Parameters
@@ -161,7 +161,7 @@ def transaction(connection):
 
 @contextmanager
 def only_reading(connection):
-    """Let nothing within the block change the catalogue."""
+    """Let nothing within the block change the catalog."""
     connection.execute("BEGIN TRANSACTION READ ONLY")
     try:
         yield

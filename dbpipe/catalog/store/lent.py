@@ -22,7 +22,7 @@ def execute_with(connection, query, tables, parameters=None):
 
 
 def insert(connection, table, rows):
-    """Put the rows of a pyarrow.Table into a table of the catalogue, column by column of the same name."""
+    """Put the rows of a pyarrow.Table into a table of the catalog, column by column of the same name."""
     execute_with(connection, f"INSERT INTO {quote_name(table)} BY NAME FROM rows_lent", {"rows_lent": rows})
 
 

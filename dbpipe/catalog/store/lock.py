@@ -1,4 +1,4 @@
-"""The lock of a survey: one writer, whom no reader holds up for longer than a copy of the catalogue takes.
+"""The lock of a survey: one writer, whom no reader holds up for longer than a copy of the catalog takes.
 
 DuckDB locks its file with a POSIX record lock, which silently vanishes when the process that holds it opens and closes
 the same file (a hash, a copy, a backup). So the survey has a lock file of its own, held with flock(2). It goes when the
@@ -20,7 +20,7 @@ from dbpipe.errors import CatalogError, ConfigError, SurveyBusy
 from dbpipe.failures import clean
 
 READER_PATIENCE_S = 600.0
-"""How long a writer waits for readers, who hold the lock only while they copy or publish: minutes for a catalogue of
+"""How long a writer waits for readers, who hold the lock only while they copy or publish: minutes for a catalog of
 100 GB; one that takes longer has been stopped."""
 UNKNOWN_PATIENCE_S = 1.0
 """How long it waits for somebody who has not written down yet who he is."""

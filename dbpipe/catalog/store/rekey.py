@@ -1,7 +1,7 @@
 """Changing a column that has a foreign key, in rows that others refer to: DuckDB updates only rows that nothing does.
 
 What refers to them is set aside in a first transaction and put back in the one that changes them. A process that is
-killed in between leaves it aside: whoever opens the catalogue for writing puts it back, and nothing has changed.
+killed in between leaves it aside: whoever opens the catalog for writing puts it back, and nothing has changed.
 """
 
 from contextlib import contextmanager

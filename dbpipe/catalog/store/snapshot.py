@@ -1,7 +1,7 @@
-"""The published snapshot: a copy of the catalogue that readers may have open for as long as they like.
+"""The published snapshot: a copy of the catalog that readers may have open for as long as they like.
 
-While a run holds the catalogue nobody else can open it, and a reader who held it would keep the run waiting. So every
-command that changes the catalogue leaves a copy in a file of its own, put in its place in one step (rename(2)): who has
+While a run holds the catalog nobody else can open it, and a reader who held it would keep the run waiting. So every
+command that changes the catalog leaves a copy in a file of its own, put in its place in one step (rename(2)): who has
 the old copy open goes on reading that one, and nobody ever sees half of a night.
 """
 
@@ -24,9 +24,9 @@ CREATE OR REPLACE TABLE next_snapshot.published (
     catalog_size_byte BIGINT NOT NULL,
     catalog_mtime_ns BIGINT NOT NULL
 );
-COMMENT ON TABLE next_snapshot.published IS 'When this copy of the catalogue was made: one row';
+COMMENT ON TABLE next_snapshot.published IS 'When this copy of the catalog was made: one row';
 COMMENT ON COLUMN next_snapshot.published.as_of IS '[UTC] when it was made';
-COMMENT ON COLUMN next_snapshot.published.catalog_size_byte IS '[byte] size of the catalogue file then';
+COMMENT ON COLUMN next_snapshot.published.catalog_size_byte IS '[byte] size of the catalog file then';
 COMMENT ON COLUMN next_snapshot.published.catalog_mtime_ns IS '[ns] time of its last change';
 """
 _FILE_OF_VIEW = re.compile(r"'(tables/\w+/[\w-]+-[0-9a-f]{16}\.parquet)'")
@@ -42,12 +42,12 @@ class Label:
     mtime_ns: int
 
     def is_current(self, catalog):
-        """Return whether the catalogue file has not changed since."""
+        """Return whether the catalog file has not changed since."""
         return (self.size_byte, self.mtime_ns) == _state(catalog) and not Path(f"{catalog}.wal").exists()
 
 
 def publish(connection, catalog, path, *, in_files=None):
-    """Copy the catalogue, as it is now, to a file and put it in the place of the one before.
+    """Copy the catalog, as it is now, to a file and put it in the place of the one before.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def publish(connection, catalog, path, *, in_files=None):
     """
     path = Path(path)
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
-    connection.execute("CHECKPOINT")  # closing the catalogue then leaves the file as it is
+    connection.execute("CHECKPOINT")  # closing the catalog then leaves the file as it is
     label = Label(datetime.now(UTC).replace(tzinfo=None), *_state(catalog))
     try:
         _copy(connection, temporary, label, in_files or {})

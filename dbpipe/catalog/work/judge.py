@@ -1,4 +1,4 @@
-"""What the catalogue says to the rows of a unit before they go in, by queries of its stage over ``new_<table>``.
+"""What the catalog says to the rows of a unit before they go in, by queries of its stage over ``new_<table>``.
 
 look       prepares what the others ask
 skip       (reason, numbers) if there is nothing to add

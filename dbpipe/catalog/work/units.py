@@ -139,7 +139,7 @@ def commit_unit(connection, verdict, result, place):
             raise DiskError(text) from error
         if is_of_rows(error) and verdict.status == "done":  # a value that no table takes: this unit's, and a bug
             return commit_unit(connection, verdict.failed(failure_of(error)), Result(files=result.files), place)
-        raise CatalogError(f"{verdict.stage} {verdict.unit_key}: rows do not fit the catalogue: {error}") from error
+        raise CatalogError(f"{verdict.stage} {verdict.unit_key}: rows do not fit the catalog: {error}") from error
     return verdict, sorted(old_files - made if is_done else old_files | made)
 
 

@@ -175,7 +175,7 @@ def check(
 
 
 def _open_newest(survey):
-    """Open the catalogue as it is now, which fails if it is damaged; while somebody is writing, as it was published."""
+    """Open the catalog as it is now, which fails if it is damaged; while somebody is writing, as it was published."""
     try:
         return Survey.open(survey, published=False)
     except SurveyBusy:

@@ -43,7 +43,7 @@ def run(out, *, workers=None, seed=1):
 
     Returns
     -------
-    Judgement
+    Judgment
 
     Raises
     ------
@@ -60,11 +60,11 @@ def run(out, *, workers=None, seed=1):
     write_survey(simulated, seed=seed, n_visit=N_VISIT, size_pix=SIZE_PIX, density=DENSITY)
     process(simulated, root, workers=workers)
     screen.print(f"{root} is done, {time.monotonic() - started:.0f} s after the start.\n")
-    judgement = compare(simulated, root, out / "pictures")
+    judgment = compare(simulated, root, out / "pictures")
     screen.print(f"Done in {time.monotonic() - started:.0f} s. To try next:\n")
     for line in suggestions(root):
         screen.print(f"  {line}")
-    return judgement
+    return judgment
 
 
 def process(simulated, root, *, workers=None):
@@ -77,7 +77,7 @@ def process(simulated, root, *, workers=None):
 
 
 def compare(simulated, root, folder):
-    """Print how the survey compares with the truth, draw pictures into the folder and return the Judgement.
+    """Print how the survey compares with the truth, draw pictures into the folder and return the Judgment.
 
     Raises
     ------
@@ -89,38 +89,38 @@ def compare(simulated, root, folder):
         if answers["noise"].n_diffim.iloc[0] == 0:
             raise DbpipeError(f"no difference image was made: see `dbpipe status {root}`")
         truth = read_truth(simulated)
-        judgement = judge(answers["clean_sources"], answers["template_weights"], truth)
-        console().print(report(judgement, answers, truth))
-        drawn = draw_pictures(survey, judgement, answers, truth, folder)
+        judgment = judge(answers["clean_sources"], answers["template_weights"], truth)
+        console().print(report(judgment, answers, truth))
+        drawn = draw_pictures(survey, judgment, answers, truth, folder)
     console().print(f"\nPictures in {folder}: {', '.join(path.name for path in drawn)}")
-    return judgement
+    return judgment
 
 
 def _ask(survey, name, **parameters):
     return survey.fetch(load_named("reports", "demo")[name], **parameters).to_pandas()
 
 
-def report(judgement, answers, truth):
+def report(judgment, answers, truth):
     """Return the comparison with truth as a table to print."""
     table = Table(title="Compared with the truth", title_justify="left", header_style="bold", pad_edge=False)
     for name in ("quantity", "measured", "ideal"):
         table.add_column(name, justify="left" if name == "quantity" else "right")
-    strong = judgement.expected[judgement.expected.true_snr.abs() >= 5.0]
+    strong = judgment.expected[judgment.expected.true_snr.abs() >= 5.0]
     visits = answers["visits"].merge(truth["visits"], left_on="visit", right_on="obsid")
     zero_point = visits.zero_point - visits.zp
     noise = answers["noise"].iloc[0]
     rows = [
         ("difference sources, no flag set", str(len(answers["clean_sources"])), ""),
         ("found of the true sources with S/N above 5", f"{strong.found.sum()} of {len(strong)}", ""),
-        ("true S/N where half are found", _number(judgement.snr_at_half, ".2f"), "5.0"),
-        ("found of the true sources with S/N above 7", _number(judgement.completeness_above_7, ".1%"), "100%"),
-        ("real among the detections", _number(judgement.purity, ".1%"), "100%"),
-        ("spurious detections", str(judgement.n_spurious), "0"),
-        ("flux bias", _number(judgement.flux_bias, "+.2%"), "0"),
-        ("flux pull, standard deviation", _number(judgement.pull_std, ".2f"), "1"),
-        ("distance from truth, S/N above 10", _number(judgement.astrometry_mas, ".0f", " mas"), ""),
+        ("true S/N where half are found", _number(judgment.snr_at_half, ".2f"), "5.0"),
+        ("found of the true sources with S/N above 7", _number(judgment.completeness_above_7, ".1%"), "100%"),
+        ("real among the detections", _number(judgment.purity, ".1%"), "100%"),
+        ("spurious detections", str(judgment.n_spurious), "0"),
+        ("flux bias", _number(judgment.flux_bias, "+.2%"), "0"),
+        ("flux pull, standard deviation", _number(judgment.pull_std, ".2f"), "1"),
+        ("distance from truth, S/N above 10", _number(judgment.astrometry_mas, ".0f", " mas"), ""),
         ("noise of the S/N image on blank sky", _number(noise.score_std, ".3f"), "1"),
-        ("correlation of neighbouring pixels", _number(noise.lag1_correlation, ".3f"), "0"),
+        ("correlation of neighboring pixels", _number(noise.lag1_correlation, ".3f"), "0"),
         ("PSF FWHM over truth", _number((visits.seeing_fwhm_px / visits.fwhm_px).median(), ".4f"), "1"),
         ("zero points against truth, scatter", _number(1000.0 * zero_point.std(ddof=0), ".1f", " mmag"), "0"),
     ]
@@ -133,14 +133,14 @@ def _number(value, form, unit=""):
     return "-" if value is None or not np.isfinite(value) else f"{value:{form}}{unit}"
 
 
-def draw_pictures(survey, judgement, answers, truth, folder):
+def draw_pictures(survey, judgment, answers, truth, folder):
     """Draw what is worth seeing and return the files."""
     visits = answers["visits"]
     cut = visits[visits.in_template].groupby("band").seeing_fwhm_px.max().to_dict()
-    expected = judgement.expected
+    expected = judgment.expected
     drawn = [
         charts.draw_completeness(
-            folder / "completeness.png", expected.true_snr, expected.found, snr_at_half=judgement.snr_at_half
+            folder / "completeness.png", expected.true_snr, expected.found, snr_at_half=judgment.snr_at_half
         ),
         charts.draw_seeing(
             folder / "seeing.png",
@@ -151,18 +151,18 @@ def draw_pictures(survey, judgement, answers, truth, folder):
             cut_pix=cut,
         ),
     ]
-    best = best_transient(judgement)
+    best = best_transient(judgment)
     if best is None:
         return drawn
     drawn.append(_draw_transient(survey, best, folder / "transient.png"))
-    drawn.append(_draw_light_curve(best, judgement, answers, truth, folder / "light_curve.png"))
+    drawn.append(_draw_light_curve(best, judgment, answers, truth, folder / "light_curve.png"))
     drawn += _draw_object(survey, best, folder / "object.png")
     return drawn
 
 
-def best_transient(judgement):
+def best_transient(judgment):
     """Return the row of the most significant brightening of a supernova, or of anything real if there is none."""
-    sources = judgement.sources
+    sources = judgment.sources
     brighter = sources[sources.real & sources.usable & (sources.psf_flux_njy > 0.0)]
     supernovae = brighter[brighter.kind == "supernova"]
     candidates = supernovae if len(supernovae) else brighter
@@ -171,9 +171,9 @@ def best_transient(judgement):
 
 def _draw_transient(survey, best, path):
     where = {"visit": int(best.visit), "detector": int(best.detector)}
-    with chdir(survey.root):  # paths in the catalogue and in its files are relative to the survey
+    with chdir(survey.root):  # paths in the catalog and in its files are relative to the survey
         difference = read_difference(_ask(survey, "difference_file", **where).path.iloc[0])
-    window, centre = _window(difference.difference.shape, best.x, best.y)
+    window, center = _window(difference.difference.shape, best.x, best.y)
     images = {
         "science": difference.science[window],
         "template": difference.template[window],
@@ -182,7 +182,7 @@ def _draw_transient(survey, best, path):
     noise = float(np.sqrt(np.nanmedian(difference.variance)))
     title = f"{best.kind} in visit {best.visit}, {best.band}: {best.psf_flux_njy:.0f} nJy, S/N {best.snr:.0f}"
     return charts.draw_triplet(
-        path, images, noise=noise, pixel_scale_arcsec=PIXEL_SCALE_ARCSEC, centre=centre, title=title
+        path, images, noise=noise, pixel_scale_arcsec=PIXEL_SCALE_ARCSEC, center=center, title=title
     )
 
 
@@ -201,8 +201,8 @@ def _draw_object(survey, best, path):
     return [survey.draw_light_curve(path, dia_object_id) for dia_object_id in found]
 
 
-def _draw_light_curve(best, judgement, answers, truth, path):
-    mine = judgement.sources[judgement.sources.obj_id == best.obj_id]
+def _draw_light_curve(best, judgment, answers, truth, path):
+    mine = judgment.sources[judgment.sources.obj_id == best.obj_id]
     differences = true_differences(truth, answers["template_weights"])
     true = differences[differences.obj_id == best.obj_id]
     return charts.draw_light_curve(

@@ -25,11 +25,11 @@ def simulate(
             min=1,
             max=1e9,
             callback=finite,
-            help="No images: make the survey OUT with a catalogue of N DIASources.",
+            help="No images: make the survey OUT with a catalog of N DIASources.",
         ),
     ] = None,
 ):
-    """Simulate LSST-like exposures in which every source is known, or the catalogue of years.
+    """Simulate LSST-like exposures in which every source is known, or the catalog of years.
 
     Supernovae, variable stars, asteroids and lensed quasars among stars and galaxies, with the truth beside them.
 
@@ -37,7 +37,7 @@ def simulate(
 
     Again into the same folder it replaces what it made there; other files in raw/ or truth/ are an error.
 
-    A catalogue is linked to objects and answers every question; it has no images, so that a run finds nothing to do
+    A catalog is linked to objects and answers every question; it has no images, so that a run finds nothing to do
     but the forced photometry, which fails.
 
         dbpipe simulate years --catalog 1e6
@@ -48,7 +48,7 @@ def simulate(
     from dbpipe.simulate import write_survey
 
     paths = write_survey(out, seed=seed, n_visit=n_visit, bands=tuple(bands), size_pix=size, scene=tuple(scene or ()))
-    console().print(f"{len(paths)} raw images in {out / 'raw'}, reference catalogue {out / 'refcat.csv'}")
+    console().print(f"{len(paths)} raw images in {out / 'raw'}, reference catalog {out / 'refcat.csv'}")
 
 
 def _simulate_catalog(out, *, n_source, seed):

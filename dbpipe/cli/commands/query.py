@@ -1,4 +1,4 @@
-"""Commands that ask the catalogue: sql, explain."""
+"""Commands that ask the catalog: sql, explain."""
 
 import json
 import shutil

@@ -72,7 +72,7 @@ def run(
         ),
     ] = 5.0,
     refcat_file: Annotated[
-        Path | None, typer.Option("--refcat", metavar="FILE", help="First give it this reference catalogue.")
+        Path | None, typer.Option("--refcat", metavar="FILE", help="First give it this reference catalog.")
     ] = None,
     instrument: Annotated[
         str | None, typer.Option(help="Make the survey for this instrument if there is none.")
@@ -101,7 +101,7 @@ def run(
 
         dbpipe run my_survey --instrument phosim-eimage --ingest raw/ --refcat refcat.csv --export out/
 
-    From cron; readers have the catalogue of the last run meanwhile, and `dbpipe.log` what went wrong:
+    From cron; readers have the catalog of the last run meanwhile, and `dbpipe.log` what went wrong:
 
         */10 * * * * dbpipe run my_survey --ingest /data/incoming --if-busy exit --quiet
 
@@ -167,7 +167,7 @@ def _check_first_run(survey, ingest_files, limits):
 
 
 def _work(opened, out, ingest_files, settle, refcat_file, limits, options):
-    """Ingest, take the reference catalogue, run; return the record of it."""
+    """Ingest, take the reference catalog, run; return the record of it."""
     record = {"n_file_left": 0, "n_file_other": 0}
     summaries = []
     n_source = opened.count("dia_source")
@@ -214,7 +214,7 @@ def describe_run(record):
     how = " --traceback" if record["n_unexpected"] else ""
     why = f"; why: dbpipe status {record['survey']}{how}" if record["n_failed"] else ""
     if any(TRANSIENT in stage["kinds"] for stage in record["stages"].values()):
-        why += f", {Path(record['survey']) / LOG}"  # a unit that was done before stays so in the catalogue
+        why += f", {Path(record['survey']) / LOG}"  # a unit that was done before stays so in the catalog
     return f"{record['survey']}: {', '.join(parts)} in {record['wall_s']:.0f} s{why}"
 
 

@@ -113,18 +113,18 @@ def refcat(
         ),
     ] = None,
 ):
-    """Give the survey its reference catalogue: star positions and AB magnitudes.
+    """Give the survey its reference catalog: star positions and AB magnitudes.
 
     Usual column names are found by themselves; say the others with `--map`, or once and for all in the section
-    `refcat` of `survey.toml`. Where no catalogue exists, `--from-exposure` makes one from the stars of one exposure:
-    everything is then relative to it. A new catalogue takes the place of the old one. Positions are in degrees unless
+    `refcat` of `survey.toml`. Where no catalog exists, `--from-exposure` makes one from the stars of one exposure:
+    everything is then relative to it. A new catalog takes the place of the old one. Positions are in degrees unless
     the file says otherwise; `--map ra_unit=rad` (or `hourangle`) says it for a file that does not. One of several
     tables in a FITS file is `stars.fits[2]`.
 
         dbpipe refcat my_survey gaia.fits --map ra=RA_ICRS --map dec=DE_ICRS --map magnitudes.r=rmag
     """
     if (file is None) == (from_exposure is None):
-        raise ConfigError("give either a catalogue file or --from-exposure VISIT")
+        raise ConfigError("give either a catalog file or --from-exposure VISIT")
     with writing(survey) as opened:
         if file is not None:
             found = opened.set_reference_catalog(file, mapping=_mapping(map or []))
@@ -134,7 +134,7 @@ def refcat(
 
 
 def print_refcat(out, opened, n_star, n_magnitude):
-    """Print what the reference catalogue has."""
+    """Print what the reference catalog has."""
     queries = load_named("reports", "reference")
     bands = opened.fetch(queries["bands"])
     (motion,) = opened.fetch(queries["motion"]).to_pylist()

@@ -64,7 +64,7 @@ def _find_sources(residual, unusable, source_sigma, grow_pix):
     if len(sample) == 0:
         return np.zeros(residual.shape, bool)
     threshold = np.median(sample) + source_sigma * _sigma_of_many(sample)
-    # an odd noise peak grown to a disc would remove bright sky only, so demand company in a 5 x 5 box
+    # an odd noise peak grown to a disk would remove bright sky only, so demand company in a 5 x 5 box
     company = _box_mean(smooth > threshold, 2) * 25.0
     return _box_mean(company > 4.5, grow_pix) > 0.5 / (2 * grow_pix + 1) ** 2
 

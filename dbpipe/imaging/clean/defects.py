@@ -104,7 +104,7 @@ def _box_grow(flag, grow_x, grow_y):
 def find_bleeds(saturated):
     """Return which saturated pixels are charge that left its star, whatever the direction.
 
-    The star is the largest disc that fits into a connected saturated area; what is further away than twice its radius
+    The star is the largest disk that fits into a connected saturated area; what is further away than twice its radius
     is bleed.
 
     Parameters
@@ -129,8 +129,8 @@ def find_bleeds(saturated):
 def find_halos(saturated, fwhm_pix, *, halo_scale=0.75):
     """Mark the surroundings of saturated stars, where wings and ghosts mislead.
 
-    A disc about the middle of the saturated area A, of radius 2 FWHM + ``halo_scale`` sqrt(A): the area stands in for
-    the flux that can no longer be measured. Light is round about the star; a bleed that leaves the disc has no halo.
+    A disk about the middle of the saturated area A, of radius 2 FWHM + ``halo_scale`` sqrt(A): the area stands in for
+    the flux that can no longer be measured. Light is round about the star; a bleed that leaves the disk has no halo.
 
     Returns
     -------
@@ -143,11 +143,11 @@ def find_halos(saturated, fwhm_pix, *, halo_scale=0.75):
     area = np.bincount(number)
     for y, x, n_pix in zip(np.bincount(number, rows) / area, np.bincount(number, columns) / area, area, strict=True):
         radius = min(2.0 * fwhm_pix + halo_scale * math.sqrt(n_pix), HALO_LIMIT_PIX)
-        _mark_disc(near, x, y, radius)
+        _mark_disk(near, x, y, radius)
     return near
 
 
-def _mark_disc(near, x, y, radius):
+def _mark_disk(near, x, y, radius):
     """Set pixels within ``radius`` of a position."""
     x0, y0 = max(0, math.floor(x - radius)), max(0, math.floor(y - radius))
     window = near[y0 : math.ceil(y + radius) + 1, x0 : math.ceil(x + radius) + 1]

@@ -62,7 +62,7 @@ def _search(bins, min_bins):
 
 @njit(cache=True)
 def _fold(strips):
-    """Join neighbouring strips: sums along lines that shift by s over twice the height, s = 0 .. 2 height - 1."""
+    """Join neighboring strips: sums along lines that shift by s over twice the height, s = 0 .. 2 height - 1."""
     n, height, width = strips.shape
     joined = np.zeros((n // 2, 2 * height, width), np.float32)
     for k in range(n // 2):

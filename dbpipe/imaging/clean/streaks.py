@@ -21,7 +21,7 @@ MEDIAN_LOSS = math.sqrt(0.5 * math.pi)
 MAX_CANDIDATES = 8
 LONGEST_GROWTH = 4.0
 """Length of a streak over that of the line by which it was found; lines are found in lengths of powers of two."""
-NEIGHBOURHOOD_BINS = 11
+NEIGHBORHOOD_BINS = 11
 """Side of the box whose mean is sky, nebula or galaxy."""
 CHUNK_SNR = 8.0
 """What one piece of a streak should be measured to, when its evenness is judged."""
@@ -145,11 +145,11 @@ def _clipped_bins(image, variance, unusable, bin_pix):
     bins = np.where(seen, light / np.sqrt(np.maximum(noise, 1e-30)), 0.0)
     if not seen.any():
         return np.zeros((ny, nx), np.float32)
-    centre = np.median(bins[seen])
-    spread = robust_sigma(bins[seen], centre, dtype=np.float32)
-    bins = np.clip((bins - centre) / max(spread, 1e-6), -CLIP_SIGMA, CLIP_SIGMA) * seen
-    weight = np.maximum(ndimage.uniform_filter(seen.astype(np.float32), NEIGHBOURHOOD_BINS), 0.05)
-    bins = (bins - ndimage.uniform_filter(bins, NEIGHBOURHOOD_BINS) / weight) * seen
+    center = np.median(bins[seen])
+    spread = robust_sigma(bins[seen], center, dtype=np.float32)
+    bins = np.clip((bins - center) / max(spread, 1e-6), -CLIP_SIGMA, CLIP_SIGMA) * seen
+    weight = np.maximum(ndimage.uniform_filter(seen.astype(np.float32), NEIGHBORHOOD_BINS), 0.05)
+    bins = (bins - ndimage.uniform_filter(bins, NEIGHBORHOOD_BINS) / weight) * seen
     return (bins / np.std(bins[seen])).astype(np.float32)
 
 
@@ -210,7 +210,7 @@ def _confirm(image, variance, unusable, ends, snr, fwhm_pix, limits):
     if len(band.values) < limits.min_length_fwhm * fwhm_pix:
         return None
     for reach_fwhm in (2.0, 1.2):
-        band = _cut_band(image, variance, unusable, _recentred(band, reach_fwhm * fwhm_pix), half)
+        band = _cut_band(image, variance, unusable, _recenterd(band, reach_fwhm * fwhm_pix), half)
     n_chunk = int(np.clip((snr / CHUNK_SNR) ** 2, 8, len(band.values) / (2.0 * fwhm_pix)))
     edges = np.linspace(0, len(band.values), n_chunk + 1).astype(int)
     profiles = np.array([_profile(band.values[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)])
@@ -285,9 +285,9 @@ def _to_the_edge(run, seen):
     return first, last
 
 
-def _recentred(band, reach_pix):
+def _recenterd(band, reach_pix):
     """Return two points of the line after moving it onto the light: centroids of six pieces, a line through them."""
-    t, centre, weight = [], [], []
+    t, center, weight = [], [], []
     d = np.arange(-band.half, band.half + 1)
     near = np.abs(d) <= reach_pix
     edges = np.linspace(0, len(band.values), 7).astype(int)
@@ -296,10 +296,10 @@ def _recentred(band, reach_pix):
         core = np.where(near, np.maximum(profile - 0.3 * profile[near].max(), 0.0), 0.0)
         if core.sum() > 0:
             t.append(0.5 * (a + b))
-            centre.append((core * d).sum() / core.sum())
+            center.append((core * d).sum() / core.sum())
             weight.append(core.sum())
     if len(t) >= 2:
-        slope, offset = np.polyfit(t, centre, 1, w=np.sqrt(weight))
+        slope, offset = np.polyfit(t, center, 1, w=np.sqrt(weight))
     else:
         slope, offset = 0.0, 0.0
     points = []
@@ -313,11 +313,11 @@ def _measured(band, start, stop, snr, fwhm_pix, limits):
     """Return the Streak between two places of a band, or None if its profile is no streak's."""
     values = band.values[start:stop]
     profile = np.nan_to_num(_profile(values))
-    n_side, centre = _side(profile), band.half
+    n_side, center = _side(profile), band.half
     peak_at = (
-        centre
+        center
         - math.ceil(fwhm_pix)
-        + int(np.argmax(profile[centre - math.ceil(fwhm_pix) :][: 2 * math.ceil(fwhm_pix) + 1]))
+        + int(np.argmax(profile[center - math.ceil(fwhm_pix) :][: 2 * math.ceil(fwhm_pix) + 1]))
     )
     peak = profile[peak_at]
     step = abs(np.median(profile[:n_side]) - np.median(profile[-n_side:]))
@@ -329,7 +329,7 @@ def _measured(band, start, stop, snr, fwhm_pix, limits):
     pixel_err = MEDIAN_LOSS * band.sigma / math.sqrt(len(values))
     faint = max(0.1 * band.sigma, 2.0 * pixel_err)
     reach = int(
-        np.clip(max(_first_below(profile[peak_at:], faint), _first_below(profile[peak_at::-1], faint)), 1, centre)
+        np.clip(max(_first_below(profile[peak_at:], faint), _first_below(profile[peak_at::-1], faint)), 1, center)
     )
     inside = slice(max(0, peak_at - reach), peak_at + reach + 1)
     brightness = float(profile[inside].sum())
@@ -342,7 +342,7 @@ def _measured(band, start, stop, snr, fwhm_pix, limits):
         x1=float(band.x + (stop - 1) * band.ux),
         y1=float(band.y + (stop - 1) * band.uy),
         fwhm_pix=float(width),
-        mask_half_width_pix=float(reach + abs(peak_at - centre)),
+        mask_half_width_pix=float(reach + abs(peak_at - center)),
         brightness=brightness,
         brightness_err=brightness_err,
         snr=snr,

@@ -42,7 +42,7 @@ def fill_thin_lines(image, variance, mask, *, fwhm_pix):
         if not len(weights):
             continue
         rows, columns = rows[place], columns[place]
-        near = _neighbours(rows, columns, axis)
+        near = _neighbors(rows, columns, axis)
         image[rows, columns] = np.sum(weights * image[near], axis=1)
         variance[rows, columns] = np.sum(weights**2 * variance[near], axis=1)
         mask[rows, columns] &= ~np.uint16(planes.BAD)
@@ -63,7 +63,7 @@ def _offsets():
     return np.concatenate([np.arange(-REACH_PIX, 0), np.arange(1, REACH_PIX + 1)])
 
 
-def _neighbours(rows, columns, axis):
+def _neighbors(rows, columns, axis):
     offset = _offsets()[None, :]
     if axis == 1:
         return rows[:, None] + 0 * offset, columns[:, None] + offset
@@ -71,14 +71,14 @@ def _neighbours(rows, columns, axis):
 
 
 def _predict(unusable, rows, columns, axis, fwhm_pix):
-    """Return which of the pixels can be predicted, and the weights (n, 2 * REACH_PIX) of their neighbours.
+    """Return which of the pixels can be predicted, and the weights (n, 2 * REACH_PIX) of their neighbors.
 
     Best linear unbiased prediction of a field whose covariance is that of stars (a Gaussian PSF's autocorrelation)
     plus white noise, with weights of unit sum: the sky keeps its level.
     """
     along, length = (columns, unusable.shape[1]) if axis == 1 else (rows, unusable.shape[0])
     place = np.flatnonzero((along >= REACH_PIX) & (along < length - REACH_PIX))
-    good = ~unusable[_neighbours(rows[place], columns[place], axis)]
+    good = ~unusable[_neighbors(rows[place], columns[place], axis)]
     enough = (good[:, :REACH_PIX].sum(axis=1) >= 2) & (good[:, REACH_PIX:].sum(axis=1) >= 2)
     place, good = place[enough], good[enough]
     if not len(place):

@@ -35,12 +35,12 @@ def sample_cells(subtraction, score, science_variance, *, blank, star_x, star_y,
     for j in range(N_CELL):
         for i in range(N_CELL):
             box = np.s_[edges_y[j] : edges_y[j + 1], edges_x[i] : edges_x[i + 1]]
-            centre = 0.5 * (edges_x[i] + edges_x[i + 1] - 1), 0.5 * (edges_y[j] + edges_y[j + 1] - 1)
+            center = 0.5 * (edges_x[i] + edges_x[i + 1] - 1), 0.5 * (edges_y[j] + edges_y[j + 1] - 1)
             inside = [_inside(box, *place) for place in ((star_x, star_y), (subtraction.fit.x, subtraction.fit.y))]
             rows.append(
-                {"cell_x": i, "cell_y": j, "x_pix": centre[0], "y_pix": centre[1]}
-                | _model(subtraction, *centre)
-                | _noise(subtraction, score, science_variance, blank, box, centre)
+                {"cell_x": i, "cell_y": j, "x_pix": center[0], "y_pix": center[1]}
+                | _model(subtraction, *center)
+                | _noise(subtraction, score, science_variance, blank, box, center)
                 | _masked(subtraction.mask[box])
                 | _stars(subtraction.fit, inside[1])
                 | _shift(shifts.take(inside[0]))
@@ -59,7 +59,7 @@ def _model(subtraction, x, y):
     return {"kernel_sum": float(kernel.sum()), "psf_fwhm_pix": psf_size(subtraction.whitening.psf.at(x, y)).fwhm_pix}
 
 
-def _noise(subtraction, score, science_variance, blank, box, centre):
+def _noise(subtraction, score, science_variance, blank, box, center):
     """What blank sky shows against what is claimed for it."""
     here = blank[box]
     names = ("residual_ratio", "score_std", "score_mean", "lag1_correlation", "template_noise_fraction")
@@ -69,7 +69,7 @@ def _noise(subtraction, score, science_variance, blank, box, centre):
     pull = (difference[here] / np.sqrt(variance[here])).astype(float)
     std, lag1 = blank_statistics(score[box], difference, here)
     block = subtraction.whitening.psf.block_pix
-    gain = subtraction.whitening.science_gain[int(centre[1] // block), int(centre[0] // block)]
+    gain = subtraction.whitening.science_gain[int(center[1] // block), int(center[0] // block)]
     share = np.median(science_variance[box][here] * gain / variance[here])
     values = (pull[np.abs(pull) < 4.5].std(), std, score[box][here].mean(dtype=float), lag1, 1.0 - share)
     return {"n_blank_pix": int(here.sum())} | dict(zip(names, map(float, values), strict=True))

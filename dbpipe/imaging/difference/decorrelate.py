@@ -22,7 +22,7 @@ FFT_SIZE = 96
 POWER_FLOOR = 3e-5
 """Noise power, relative to its largest value, that is added before the root: a hard floor would make psi ring.
 
-What it leaves coloured grows with it: a template 1.5 times as wide as the exposure leaves adjacent pixels correlated by
+What it leaves colored grows with it: a template 1.5 times as wide as the exposure leaves adjacent pixels correlated by
 0.013 at 3e-4, 0.003 at 3e-5. Below, nothing is won on uniform sky, and a block in which the number of inputs changes,
 whose parts differ from its mean power, gets noise that the variance does not know."""
 
@@ -91,10 +91,10 @@ def whiten_field(
             else:
                 on_science, point = np.abs(k) ** 2 * on_science, point * k
             noise = science_variance[j, i] * on_science + template_variance[j, i] * mean_power
-            stamp = _centred(1.0 / np.sqrt(noise + POWER_FLOOR * noise.max()), filter_size_pix)
+            stamp = _centered(1.0 / np.sqrt(noise + POWER_FLOOR * noise.max()), filter_size_pix)
             psi = kernel_transfer(stamp, FFT_SIZE)
             # only what lies on the stamp can be measured: its sum is the flux scale
-            whitened = _centred(point * psi, size)
+            whitened = _centered(point * psi, size)
             scale = whitened.sum()
             filters[j, i] = stamp / scale
             psf_out[j, i] = whitened / scale
@@ -109,7 +109,7 @@ def whiten_field(
     )
 
 
-def _centred(transfer, size):
+def _centered(transfer, size):
     """Return the central (size, size) stamp of a transfer function in FFT order."""
     half = size // 2
     image = np.fft.ifft2(transfer).real

@@ -43,7 +43,7 @@ class Registration:
     shift_x_pix, shift_y_pix : float, medians [pix]; NaN without stars
     shift_x_err_pix, shift_y_err_pix : float, their standard errors from the scatter found; NaN with fewer than 5
     scatter_pix : float, root of the mean variance per axis beyond the measurement errors [pix]; NaN with fewer than 5
-    axis_deg : float, direction in which stars scatter most, from x towards y, -90 to 90; NaN with fewer than 5
+    axis_deg : float, direction in which stars scatter most, from x toward y, -90 to 90; NaN with fewer than 5
     alignment : float, length of the mean of exp(2 i angle) of the displacements: 0 any direction, 1 all along one axis
     chance_of_alignment : float, probability of such an alignment without a cause (Rayleigh test, exp(-n R^2))
     """
@@ -80,7 +80,7 @@ def measure_shifts(difference, variance, mask, psf_field, *, x, y, flux, radius_
         left, bottom = int(round(x[k])) - reach, int(round(y[k])) - reach
         spline = spline_coefficients(psf_field.at(x[k], y[k])[None])[0]
         data, weight = cut_stamp(difference, variance, mask, left, bottom, float(radius_pix))
-        # a stamp that lacks a part, say half a star at an edge, has no centre of its own
+        # a stamp that lacks a part, say half a star at an edge, has no center of its own
         if np.count_nonzero(weight) < 0.9 * np.pi * radius_pix**2:
             continue
         psf, psf_x, psf_y = render(spline, float(x[k]), float(y[k]), left, bottom, 2 * reach + 1)
@@ -93,7 +93,7 @@ def measure_shifts(difference, variance, mask, psf_field, *, x, y, flux, radius_
 
 
 def register(shifts, *, max_err_pix=0.05):
-    """Summarise the displacements of an image, of stars measured to ``max_err_pix`` or better."""
+    """Summarize the displacements of an image, of stars measured to ``max_err_pix`` or better."""
     with np.errstate(invalid="ignore"):
         good = (shifts.x_err_pix < max_err_pix) & (shifts.y_err_pix < max_err_pix)
     x, y = shifts.x_pix[good], shifts.y_pix[good]

@@ -43,7 +43,7 @@ def score_image(difference, variance, unusable, psf, *, size_pix=25):
     -------
     Score
     """
-    core = _centre(psf.kernels[:, :, ::-1, ::-1], size_pix)
+    core = _center(psf.kernels[:, :, ::-1, ::-1], size_pix)
     squared = KernelField(_power_core(core), psf.block_pix)
     usable = ~unusable & (variance > 0)
     weight = np.divide(1.0, variance, out=np.zeros(variance.shape, np.float32), where=usable)
@@ -69,7 +69,7 @@ def _divide(signal, power, seen, total, block_pix):
                 signal[y, x], power[y, x] = np.float32(0.0), np.float32(0.0)
 
 
-def _centre(kernels, size):
+def _center(kernels, size):
     """Return the central (size, size) of kernels, or all of smaller ones."""
     cut = max(0, (kernels.shape[-1] - size) // 2)
     return np.ascontiguousarray(kernels[:, :, cut : kernels.shape[-2] - cut, cut : kernels.shape[-1] - cut])
@@ -83,7 +83,7 @@ def _power_core(core):
     power = np.square(core)
     total = power.sum(axis=(2, 3), keepdims=True)
     for size in range(3, core.shape[-1], 2):
-        cut = _centre(power, size)
+        cut = _center(power, size)
         inside = cut.sum(axis=(2, 3), keepdims=True)
         if (inside >= (1.0 - _POWER_LEFT_OUT) * total).all():
             return cut * (total / inside)
@@ -111,7 +111,7 @@ def blank_statistics(score, difference, blank):
 
 @njit(cache=True)
 def _pair_correlation(image, blank, dy, dx):
-    """Return the correlation of blank pixels with their blank neighbours at (dy, dx), about a mean of zero."""
+    """Return the correlation of blank pixels with their blank neighbors at (dy, dx), about a mean of zero."""
     ny, nx = image.shape
     product, first, second = 0.0, 0.0, 0.0
     for y in range(ny - dy):

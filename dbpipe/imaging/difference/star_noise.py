@@ -108,7 +108,7 @@ def _excess(score, flux_err, stars, edges):
             if ring.any():
                 level = np.square(flux_err[window][ring] / flux)
                 power = np.square(score[window][ring])
-                # a transient or a neighbour in the ring counts little; 25 medians of chi2 are 3.4 sigma
+                # a transient or a neighbor in the ring counts little; 25 medians of chi2 are 3.4 sigma
                 variance = np.mean(np.minimum(power, 25.0 * np.median(power)))
                 own[k, b] = np.median(level)
                 excess[k, b] = (variance - 1.0) * own[k, b]
@@ -159,7 +159,7 @@ def with_star_noise(result, score, psf, *, fwhm_pix, halo_noise):
     factor = np.sqrt(1.0 + np.square(ratio))
     mask = result.mask.copy()
     if part.value.any():
-        # measured, and therefore better than the disc that calibration drew by the saturated area
+        # measured, and therefore better than the disk that calibration drew by the saturated area
         mask &= ~np.uint16(planes.NEAR_SATURATED)
         mask[from_saturated > halo_noise * np.maximum(score.flux_err, sky_err)] |= planes.NEAR_SATURATED
     changed = replace(result, variance=result.variance * np.square(factor), mask=mask)

@@ -9,7 +9,7 @@ from scipy import ndimage
 from dbpipe.errors import DataError
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging.clean.sky_structure import follow_structure, structure_image
-from dbpipe.imaging.convolve import KernelField, block_centres, convolve, core_radius_pix
+from dbpipe.imaging.convolve import KernelField, block_centers, convolve, core_radius_pix
 from dbpipe.imaging.difference.decorrelate import FFT_SIZE, Whitening, spread, whiten_field
 from dbpipe.imaging.difference.residual_sky import residual_sky
 from dbpipe.imaging.difference.wings import MAX_STARS, flux_from_wings, measure_wings, subtract_wings
@@ -227,7 +227,7 @@ def _wings(residual, variance, unusable, bright, fwhm_pix):
 
 
 def _without_edges(residual, mask, defects):
-    """Return the residual with its unusable pixels made up from their neighbours.
+    """Return the residual with its unusable pixels made up from their neighbors.
 
     Where the residual is correlated the filter sharpens, and the edge of a hole would ring. What is unusable only
     because the kernel has spread a defect (BAD, COSMIC_RAY in ``defects``) has been made up before: it stays.
@@ -243,11 +243,11 @@ def _kernel_sum(fit):
 
 def _block_levels(variance, unusable, block_pix):
     """Return the median variance of each block's usable pixels; blocks without any take the image's."""
-    x_centres, y_centres = block_centres(variance.shape, block_pix)
+    x_centers, y_centers = block_centers(variance.shape, block_pix)
     overall = np.median(variance[~unusable][::7])
-    levels = np.full((len(y_centres), len(x_centres)), overall, float)
-    for j in range(len(y_centres)):
-        for i in range(len(x_centres)):
+    levels = np.full((len(y_centers), len(x_centers)), overall, float)
+    for j in range(len(y_centers)):
+        for i in range(len(x_centers)):
             window = np.s_[j * block_pix : (j + 1) * block_pix : 3, i * block_pix : (i + 1) * block_pix : 3]
             values = variance[window][~unusable[window]]
             if values.size > 50:
@@ -256,7 +256,7 @@ def _block_levels(variance, unusable, block_pix):
 
 
 def _psf_blocks(psf, shape):
-    x, y = block_centres(shape, BLOCK_PIX)
+    x, y = block_centers(shape, BLOCK_PIX)
     grid_x, grid_y = np.meshgrid(x, y)
     stamps = psf.at_many(grid_x.ravel(), grid_y.ravel())
     return stamps.reshape(len(y), len(x), *stamps.shape[1:])

@@ -55,10 +55,10 @@ def find_candidates(mask, *, sources, kernel_stars, fwhm_pix, kernel_star_fracti
 
 def _around(stars, fwhm_pix, rng):
     """Return places around stars, uniform in distance."""
-    centre = np.repeat(stars, _TRIES, axis=0)
-    distance = fwhm_pix * rng.uniform(*NEAR_FWHM, len(centre))
-    angle = rng.uniform(0.0, 2.0 * np.pi, len(centre))
-    return centre + np.column_stack([distance * np.cos(angle), distance * np.sin(angle)])
+    center = np.repeat(stars, _TRIES, axis=0)
+    distance = fwhm_pix * rng.uniform(*NEAR_FWHM, len(center))
+    angle = rng.uniform(0.0, 2.0 * np.pi, len(center))
+    return center + np.column_stack([distance * np.cos(angle), distance * np.sin(angle)])
 
 
 def _distance(places, others):

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.fft import next_fast_len
 from scipy.signal import fftconvolve
 
-from dbpipe.imaging.convolve import KernelField, block_centres
+from dbpipe.imaging.convolve import KernelField, block_centers
 from dbpipe.imaging.kernel.start import StartKernel
 from dbpipe.imaging.polynomial import term_count, terms
 
@@ -66,7 +66,7 @@ class KernelModel:
 
     def field(self, block_pix):
         """Return the kernel as a `KernelField`."""
-        x, y = block_centres(self.shape, block_pix)
+        x, y = block_centers(self.shape, block_pix)
         grid_x, grid_y = np.meshgrid(x, y)
         kernels = self.kernels_at(grid_x.ravel(), grid_y.ravel())
         size = kernels.shape[-1]

@@ -104,8 +104,8 @@ def star_equations(
     vector = np.empty((len(x), n_basis + 1))
     chi2_zero, target_noise = np.empty((2, len(x)))
     n_pix = np.empty(len(x), int)
-    centres = zip(np.rint(x).astype(int), np.rint(y).astype(int), start.at_many(x, y), strict=True)
-    for k, (cx, cy, first) in enumerate(centres):
+    centers = zip(np.rint(x).astype(int), np.rint(y).astype(int), start.at_many(x, y), strict=True)
+    for k, (cx, cy, first) in enumerate(centers):
         wide = np.s_[cy - outer : cy + outer + 1, cx - outer : cx + outer + 1]
         inner = np.s_[cy - half : cy + half + 1, cx - half : cx + half + 1]
         kernels = np.fft.rfft2(corrected(transfer, first, basis), s=padded)

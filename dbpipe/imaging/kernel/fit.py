@@ -90,11 +90,11 @@ def _fits(equations, model, kept):
     good &= np.abs(flux) < CLIP_SIGMA * np.hypot(signal**-0.5, _common(flux**2 - 1.0 / signal, kept) ** 0.5)
     chi2 = star_chi2(equations, parameters)
     faint = kept & (signal <= np.median(signal[kept]))
-    centre = np.median(chi2[faint])
-    width = robust_sigma(chi2[faint], centre)
+    center = np.median(chi2[faint])
+    width = robust_sigma(chi2[faint], center)
     per_noise = signal / np.maximum(equations.target_noise, 1e-30)
-    own_light = _common((chi2 - centre) / per_noise, kept & ~faint) * per_noise
-    return good & (chi2 - centre < CLIP_SIGMA * (max(width, 1e-3 * centre) + own_light))
+    own_light = _common((chi2 - center) / per_noise, kept & ~faint) * per_noise
+    return good & (chi2 - center < CLIP_SIGMA * (max(width, 1e-3 * center) + own_light))
 
 
 def _common(part, among):

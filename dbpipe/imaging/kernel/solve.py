@@ -7,7 +7,7 @@ from dbpipe.imaging.kernel.basis import KernelModel
 from dbpipe.imaging.polynomial import term_count, terms
 
 RIDGE = 1e-9
-"""Added to the diagonal of the normalised equations: keeps degenerate terms at zero."""
+"""Added to the diagonal of the normalized equations: keeps degenerate terms at zero."""
 
 
 def solve_kernel(equations, start, basis, kept, orders, shape):

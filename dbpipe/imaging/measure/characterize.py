@@ -1,4 +1,4 @@
-"""From detections to a PSF model and fluxes: stars are chosen, the PSF fitted, neighbours subtracted, and again."""
+"""From detections to a PSF model and fluxes: stars are chosen, the PSF fitted, neighbors subtracted, and again."""
 
 import math
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class StarCandidates:
     locus: StellarLocus
     signal_to_noise: np.ndarray
     share: np.ndarray
-    """Light of neighbours relative to the source's own, see `crowding`."""
+    """Light of neighbors relative to the source's own, see `crowding`."""
     is_clean: np.ndarray
     """No unusable pixel in the core, and the core inside the image."""
     is_star: np.ndarray
@@ -90,8 +90,8 @@ def find_star_candidates(image, variance, unusable, *, detections, noise_e, n_st
 def characterize(image, variance, unusable, *, candidates, size, degree_max, n_star_max=200, n_round=3):
     """Fit the PSF and the PSF fluxes of all sources.
 
-    Each round fits the PSF to the stars with their neighbours subtracted, fits all fluxes together with that PSF, and
-    measures the positions again with the neighbours subtracted.
+    Each round fits the PSF to the stars with their neighbors subtracted, fits all fluxes together with that PSF, and
+    measures the positions again with the neighbors subtracted.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def characterize(image, variance, unusable, *, candidates, size, degree_max, n_s
     index = np.flatnonzero(chosen)
     stars = _cut_stars(image, variance, unusable, shapes.x[index], shapes.y[index], size)
     moments = tuple(float(np.median(column[index])) for column in (shapes.ixx, shapes.iyy, shapes.ixy))
-    level_sigma_e = 0.3 * float(np.sqrt(np.median(variance[::7, ::7])))  # before neighbours are known
+    level_sigma_e = 0.3 * float(np.sqrt(np.median(variance[::7, ::7])))  # before neighbors are known
     for _ in range(n_round):
         degree = spatial_degree(len(index), degree_max)
         fit = fit_psf(stars, moments, shape=image.shape, degree=degree, level_sigma_e=level_sigma_e)

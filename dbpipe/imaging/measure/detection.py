@@ -11,7 +11,7 @@ _DEBLEND_LEVELS, _DEBLEND_CONTRAST = 64, 1e-5
 """Contrast is relative to the light of the whole blend.  In a crowded field half of the image is one blend, so that at
 the customary 0.003 bright stars go missing; a sparse field gives the same list with both."""
 _BLENDED_FLAGS = 1 | 2
-"""sep: OBJ_MERGED and its SourceExtractor neighbour bit."""
+"""sep: OBJ_MERGED and its SourceExtractor neighbor bit."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Detections:
     """Columns of detected sources, all (n,) arrays, brightest first."""
 
     x: np.ndarray
-    """Barycentre [pix]."""
+    """Barycenter [pix]."""
     y: np.ndarray
     sigma_pix: np.ndarray
     """Size: square root of the product of the isophotal semi-axes [pix]."""

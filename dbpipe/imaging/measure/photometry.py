@@ -28,7 +28,7 @@ class PsfFluxes:
 
 
 def fit_psf_fluxes(image, variance, unusable, *, x, y, stamps, n_sweep=8, core_fraction=0.3):
-    """Fit the amplitudes of PSFs at fixed positions, all sources at once, so that neighbours do not add.
+    """Fit the amplitudes of PSFs at fixed positions, all sources at once, so that neighbors do not add.
 
     Gauss-Seidel sweeps over the sources solve the normal equations of least squares with equal weights: equal, because
     weights that know the star would let errors of the PSF model change with its brightness.
@@ -174,8 +174,8 @@ class ZeroPoint:
 def fit_zero_point(flux_e, flux_err_e, reference_mag, *, reference_mag_err=0.0, clip_sigma=3.0, n_star_min=3):
     """Fit the factor that turns instrumental flux into nJy, by the weighted mean magnitude difference of stars.
 
-    Weights take the photon noise, the catalogue's error and an intrinsic scatter that is raised until the reduced
-    chi2 of the stars kept is one (colour terms, variables, flat field).
+    Weights take the photon noise, the catalog's error and an intrinsic scatter that is raised until the reduced
+    chi2 of the stars kept is one (color terms, variables, flat field).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Trends in what single stars show: how a measure of them runs with colour, place or brightness."""
+"""Trends in what single stars show: how a measure of them runs with color, place or brightness."""
 
 import math
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from dbpipe.constants import robust_sigma
 CLIP_SIGMA = 3.5
 MIN_STARS = 10
 SIGNIFICANT_SIGMA = 3.0
-MIN_COLOUR_RANGE_MAG = 0.5
-"""Between the 5% and 95% quantiles; over less a colour term is nothing but noise."""
+MIN_COLOR_RANGE_MAG = 0.5
+"""Between the 5% and 95% quantiles; over less a color term is nothing but noise."""
 _WAVELENGTH_ORDER = (("u", "g", "r", "i", "z", "y"), ("U", "B", "V", "R", "I", "J", "H", "K"), ("BP", "G", "RP"))
 """Bands of one photometric system from blue to red: SDSS and LSST, Johnson and Cousins, Gaia."""
 
@@ -92,14 +92,14 @@ def intrinsic_scatter(residual, error):
     return 0.5 * (low + high)
 
 
-def colour_pair(band, available):
-    """Choose the two bands whose difference is the colour of a reference star: the band and its bluer neighbour.
+def color_pair(band, available):
+    """Choose the two bands whose difference is the color of a reference star: the band and its bluer neighbor.
 
-    The bluest takes its redder neighbour.
+    The bluest takes its redder neighbor.
 
     Returns
     -------
-    (blue, red), or None where the catalogue has no other band of the system
+    (blue, red), or None where the catalog has no other band of the system
     """
     for system in _WAVELENGTH_ORDER:
         if band in system:
@@ -111,85 +111,85 @@ def colour_pair(band, available):
 
 
 @dataclass(frozen=True)
-class ColourTerm:
-    """How the zero point runs with the colour of the star: m = zero point + m_instrumental + term (colour - c0)."""
+class ColorTerm:
+    """How the zero point runs with the color of the star: m = zero point + m_instrumental + term (color - c0)."""
 
     term: float
     term_err: float
-    reference_colour_mag: float
-    """c0: the colour at which the zero point holds."""
+    reference_color_mag: float
+    """c0: the color at which the zero point holds."""
     is_applied: bool
     scatter_before_mag: float
     scatter_after_mag: float
     n_star: int
 
 
-def fit_colour_term(offset, offset_err, colour, *, reference_colour, fixed_term=None):
-    """Fit a colour term to the magnitude differences of stars (catalogue minus instrumental).
+def fit_color_term(offset, offset_err, color, *, reference_color, fixed_term=None):
+    """Fit a color term to the magnitude differences of stars (catalog minus instrumental).
 
-    It is to be applied where it is given, or where it is beyond three standard errors and the colours reach far enough.
+    It is to be applied where it is given, or where it is beyond three standard errors and the colors reach far enough.
 
     Parameters
     ----------
-    offset, offset_err, colour : (n,) float arrays [mag]; NaN where unknown
-    reference_colour : float [mag]
+    offset, offset_err, color : (n,) float arrays [mag]; NaN where unknown
+    reference_color : float [mag]
     fixed_term : float or None, a term that is known
 
     Returns
     -------
-    ColourTerm or None
-        None where there are too few stars of known colour.
+    ColorTerm or None
+        None where there are too few stars of known color.
     """
-    relative = colour - reference_colour
+    relative = color - reference_color
     trend = fit_trend(np.stack([np.ones(len(offset)), relative], axis=1), offset, offset_err)
     if trend is None:
         return None
     kept = trend.is_used
     term = float(trend.coefficients[1]) if fixed_term is None else fixed_term
     term_err = float(trend.errors[1])
-    reach = float(np.diff(np.quantile(colour[kept], [0.05, 0.95]))[0])
-    seen = abs(term) > SIGNIFICANT_SIGMA * term_err and reach >= MIN_COLOUR_RANGE_MAG
+    reach = float(np.diff(np.quantile(color[kept], [0.05, 0.95]))[0])
+    seen = abs(term) > SIGNIFICANT_SIGMA * term_err and reach >= MIN_COLOR_RANGE_MAG
     before, after = (robust_sigma(offset[kept] - factor * relative[kept]) for factor in (0.0, term))
-    return ColourTerm(
-        term, term_err, float(reference_colour), seen or fixed_term is not None, before, after, trend.n_star
+    return ColorTerm(
+        term, term_err, float(reference_color), seen or fixed_term is not None, before, after, trend.n_star
     )
 
 
 @dataclass(frozen=True)
 class Refraction:
-    """Displacement of stars by colour [mas/mag] towards the zenith, and across as a control."""
+    """Displacement of stars by color [mas/mag] toward the zenith, and across as a control."""
 
-    towards_zenith: float
-    towards_zenith_err: float
+    toward_zenith: float
+    toward_zenith_err: float
     across: float
     across_err: float
     n_star: int
 
 
-def fit_refraction(east_mas, north_mas, colour, *, parallactic_angle_deg):
-    """Fit how the residuals of stars run with colour along the direction of the zenith.
+def fit_refraction(east_mas, north_mas, color, *, parallactic_angle_deg):
+    """Fit how the residuals of stars run with color along the direction of the zenith.
 
-    The atmosphere refracts blue light more (Filippenko 1982 PASP 94 715), so a redder star is lifted less towards the
+    The atmosphere refracts blue light more (Filippenko 1982 PASP 94 715), so a redder star is lifted less toward the
     zenith than the mean star, at which the WCS holds: the slope is negative.
 
     Parameters
     ----------
-    east_mas, north_mas : (n,) float arrays, measured minus catalogue [mas]
-    colour : (n,) float array [mag], NaN where unknown
+    east_mas, north_mas : (n,) float arrays, measured minus catalog [mas]
+    color : (n,) float array [mag], NaN where unknown
     parallactic_angle_deg : float, of the zenith from north through east
 
     Returns
     -------
     Refraction or None
-        None where there are too few stars of known colour.
+        None where there are too few stars of known color.
     """
     angle = math.radians(parallactic_angle_deg)
     along = east_mas * math.sin(angle) + north_mas * math.cos(angle)
     across = east_mas * math.cos(angle) - north_mas * math.sin(angle)
-    known = np.isfinite(colour)
+    known = np.isfinite(color)
     if np.count_nonzero(known) < MIN_STARS:
         return None
-    terms = np.stack([np.ones(len(colour)), colour - np.median(colour[known])], axis=1)
+    terms = np.stack([np.ones(len(color)), color - np.median(color[known])], axis=1)
     fits = [_slope(terms, value, known) for value in (along, across)]
     return None if None in fits else Refraction(*fits[0][:2], *fits[1][:2], fits[0][2])
 
@@ -207,7 +207,7 @@ class Flatness:
 
     offset_mag: float
     slope_mag: float
-    """Change from the centre of the chip to the end of the longer axis, along the steepest direction."""
+    """Change from the center of the chip to the end of the longer axis, along the steepest direction."""
     slope_err_mag: float
     mag_per_mag: float
     mag_per_mag_err: float
@@ -218,7 +218,7 @@ class Flatness:
 def fit_flatness(x, y, flux, *, lack, lack_err, shape):
     """Fit a plane over the chip and a slope with magnitude to what the PSF fluxes of stars miss or add.
 
-    Neighbours that were not found disturb every star by the same number of electrons, which the scatter tells.
+    Neighbors that were not found disturb every star by the same number of electrons, which the scatter tells.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ def measure_windowed(image, variance, unusable, *, x, y, window_sigma_pix, resid
     window_sigma_pix : float
     residual_stamps : (n, size, size) float32 array or None
         What to add back around each source to an image that had it subtracted (its own model), so that
-        neighbours stay subtracted; pixel (round(x), round(y)) is the centre.
+        neighbors stay subtracted; pixel (round(x), round(y)) is the center.
     max_shift_pix : float, a centroid that wanders further is refused: the first guess stays, its errors NaN
 
     Returns
@@ -63,10 +63,10 @@ def _windowed(image, variance, unusable, x0, y0, sigma, own, max_shift, columns)
     stamp, noise = np.empty((side, side)), np.empty((side, side))
     for source in range(len(x0)):
         columns[:, source] = np.nan
-        centre_x, centre_y = int(np.floor(x0[source] + 0.5)), int(np.floor(y0[source] + 0.5))
+        center_x, center_y = int(np.floor(x0[source] + 0.5)), int(np.floor(y0[source] + 0.5))
         for i in range(side):
             for j in range(side):
-                row, column = centre_y + i - radius - 1, centre_x + j - radius - 1
+                row, column = center_y + i - radius - 1, center_x + j - radius - 1
                 noise[i, j] = -1.0
                 if 0 <= row < ny and 0 <= column < nx and not unusable[row, column]:
                     stamp[i, j], noise[i, j] = image[row, column], variance[row, column]
@@ -75,14 +75,14 @@ def _windowed(image, variance, unusable, x0, y0, sigma, own, max_shift, columns)
                         a, b = i - radius - 1 + half, j - radius - 1 + half
                         if 0 <= a < own.shape[1] and 0 <= b < own.shape[2]:
                             stamp[i, j] += own[source, a, b]
-        start_x, start_y = x0[source] - centre_x + radius + 1, y0[source] - centre_y + radius + 1
+        start_x, start_y = x0[source] - center_x + radius + 1, y0[source] - center_y + radius + 1
         x, y, converged = _centroid(stamp, noise, start_x, start_y, sigma, max_shift)
         if not converged:
             columns[0, source], columns[1, source] = x0[source], y0[source]
             _second_moments(stamp, noise, start_x, start_y, sigma, columns[:, source])
             columns[2, source], columns[3, source] = np.nan, np.nan
             continue
-        columns[0, source], columns[1, source] = x + centre_x - radius - 1, y + centre_y - radius - 1
+        columns[0, source], columns[1, source] = x + center_x - radius - 1, y + center_y - radius - 1
         _second_moments(stamp, noise, x, y, sigma, columns[:, source])
 
 
@@ -112,7 +112,7 @@ def _centroid(stamp, noise, x, y, sigma, max_shift):
 
 @njit(cache=True)
 def _second_moments(stamp, noise, x, y, sigma, column):
-    """Fill errors of the centroid and the deweighted moments at a fixed centre."""
+    """Fill errors of the centroid and the deweighted moments at a fixed center."""
     total, mxx, myy, mxy, vx, vy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for i in range(stamp.shape[0]):
         for j in range(stamp.shape[1]):

@@ -5,7 +5,7 @@ The PSF is a Moffat envelope times a smooth correction, a linear model in polar 
     P(u; x, y) = M(r) [1 + sum_j terms_j(x, y) sum_mn c_jmn B_n(t) g_m(r) {cos, sin}(m theta)],   t = ln(1 + r^2 / a^2),
 
 with M(r) = (1 + r^2 / a^2)^-beta = exp(-beta t), elliptical r and theta, cubic B-splines B_n uniform in t (dense in the
-core, logarithmic in the wing) and g_m = (r^2 / (r^2 + a^2))^(m/2), which keeps harmonics smooth at the centre.
+core, logarithmic in the wing) and g_m = (r^2 / (r^2 + a^2))^(m/2), which keeps harmonics smooth at the center.
 A Gaussian prior on c holds the correction where the stars say nothing: there the wing is the envelope's.
 Where Lupton et al. 2001 (ASP Conf. 238 269) find the basis by principal components of resampled stars, here it is
 chosen so that noise has few ways in: all stars and all spatial terms are solved together.
@@ -38,7 +38,7 @@ _PRIOR_SPATIAL = 0.3
 
 @dataclass(frozen=True)
 class StarStamps:
-    """Cut-outs of stars, neighbours subtracted.
+    """Cut-outs of stars, neighbors subtracted.
 
     ``flux`` (n, size, size) [electron]; ``inverse_variance`` the same shape, 0 where unusable; ``x``, ``y`` (n,) [pix].
     The central pixel of stamp k is (round(x_k), round(y_k)).
@@ -88,7 +88,7 @@ def fit_psf(stars, moments, *, shape, degree, level_sigma_e=0.0, n_iteration=4, 
     shape : (ny, nx) of the image
     degree : int, of the spatial polynomial
     level_sigma_e : float [electron], how far the sky under one star may be off; each star has its own constant,
-        marginalised with this prior, so that the light of faint neighbours does not become a wing of the PSF
+        marginalised with this prior, so that the light of faint neighbors does not become a wing of the PSF
     n_iteration : int, rounds of fit, flux and clipping
     n_star_min : int
     clip : float, a star is dropped if ln(chi2) lies this many robust deviations above the median
@@ -111,8 +111,8 @@ def fit_psf(stars, moments, *, shape, degree, level_sigma_e=0.0, n_iteration=4, 
         if used.sum() < n_star_min:
             raise DataError("too few stars fit the PSF", n_star=int(used.sum()), n_required=n_star_min)
         coefficients = _solve(stars, design, spatial, flux, profiles, used, envelope, level_sigma_e)
-    centred = _functions(0.0, 0.0, size, envelope)
-    basis = (coefficients @ centred.T).reshape(-1, size, size)
+    centered = _functions(0.0, 0.0, size, envelope)
+    basis = (coefficients @ centered.T).reshape(-1, size, size)
     return PsfFit(PsfModel(basis / basis[0].sum(), tuple(shape), degree), used, chi2)
 
 

@@ -1,7 +1,7 @@
 """How much light of a star its PSF stamp does not hold: the curve of growth beyond it.
 
 A PSF image is brought to unit sum over a stamp of some FWHM. Seeing has wings that go on: per unit of flux the same
-for every star, so the brightest ones of the image show them, saturated ones with the flux that the catalogue gives.
+for every star, so the brightest ones of the image show them, saturated ones with the flux that the catalog gives.
 """
 
 import math
@@ -29,7 +29,7 @@ MAX_ERROR = 0.004
 
 @dataclass(frozen=True)
 class Growth:
-    """Total light of a star over the light that its PSF stamp is normalised to."""
+    """Total light of a star over the light that its PSF stamp is normalized to."""
 
     ratio: float
     ratio_err: float
@@ -41,7 +41,7 @@ def measure_growth(residual, variance, unusable, stars, *, is_saturated, fwhm_pi
 
     Each star is looked at in rings of the image with all sources subtracted. Those beyond the stamp tell a level of
     the sky of its own and the height of the wing, A (r / R)^(-11/3); those within, of unsaturated stars, what the PSF
-    model lacks there. Beyond the last ring the wing goes on. Faint neighbours that were not found disturb every star
+    model lacks there. Beyond the last ring the wing goes on. Faint neighbors that were not found disturb every star
     by the same number of electrons, which the scatter of the stars tells, so that the bright ones weigh most.
 
     Parameters

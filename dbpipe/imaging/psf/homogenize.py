@@ -3,7 +3,7 @@
 The kernel H that turns a PSF model P into the model G is found in Fourier space with a little damping,
 H = (G conj(P) + lambda B) / (|P|^2 + lambda) (Tikhonov; cf. Boucaud et al. 2016 A&A 596 A63, eq. 6; B is what stands
 in where P has no light), and forced to unit sum so that flux is kept.  The model is a round Moffat profile with the
-wings of the exposures: a Gaussian falls so much faster towards high frequencies that the template would have to be
+wings of the exposures: a Gaussian falls so much faster toward high frequencies that the template would have to be
 sharpened there again before it can be subtracted.
 Whether the kernel is well conditioned is told by the numbers that are returned with it.
 """
@@ -23,7 +23,7 @@ BETA_RANGE = (2.0, 30.0)
 
 
 @dataclass(frozen=True)
-class HomogenisationKernel:
+class HomogenizationKernel:
     """A kernel and how well it works.
 
     Attributes
@@ -41,7 +41,7 @@ class HomogenisationKernel:
 
 
 def moffat_psf(fwhm_pix, beta, size):
-    """Return a unit-sum Moffat PSF image (Moffat 1969 A&A 3 455, eq. 7), sampled at pixel centres.
+    """Return a unit-sum Moffat PSF image (Moffat 1969 A&A 3 455, eq. 7), sampled at pixel centers.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def match_psf(psf, model, *, kernel_size_pix):
 
     Returns
     -------
-    HomogenisationKernel
+    HomogenizationKernel
     """
     size = 2 * (max(psf.shape[0], model.shape[0], kernel_size_pix) // 2 + kernel_size_pix // 2) + 2
     p, g = kernel_transfer(psf, size), kernel_transfer(model, size)
@@ -91,7 +91,7 @@ def match_psf(psf, model, *, kernel_size_pix):
     kernel /= kernel.sum()
     achieved = np.fft.ifft2(p * kernel_transfer(kernel, size)).real
     ideal = np.fft.ifft2(g).real
-    return HomogenisationKernel(
+    return HomogenizationKernel(
         kernel=kernel,
         residual=float(np.sqrt(np.mean((achieved - ideal) ** 2) / np.mean(ideal**2))),
         negative=float(-kernel[kernel < 0].sum()),

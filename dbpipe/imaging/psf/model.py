@@ -34,7 +34,7 @@ class PsfModel:
 
     Attributes
     ----------
-    basis : (n_terms, size, size) float array, size odd; the centre is the central pixel
+    basis : (n_terms, size, size) float array, size odd; the center is the central pixel
     shape : (ny, nx) of the image that the polynomial spans
     degree : int, total degree of the polynomial
     """
@@ -49,7 +49,7 @@ class PsfModel:
         return self.basis.shape[-1]
 
     def at(self, x, y):
-        """Return the unit-sum PSF image (size, size) at one image position, centred on the central pixel."""
+        """Return the unit-sum PSF image (size, size) at one image position, centered on the central pixel."""
         return self.at_many(np.array([x], float), np.array([y], float))[0]
 
     def at_many(self, x, y):
@@ -95,7 +95,7 @@ class PsfShape:
 
 
 def measure_psf(stamp):
-    """Measure width and shape of a PSF image (size, size) whose centre is the central pixel."""
+    """Measure width and shape of a PSF image (size, size) whose center is the central pixel."""
     stamp = np.asarray(stamp, float)
     ixx, iyy, ixy = adaptive_moments(stamp)
     trace = ixx + iyy
@@ -119,9 +119,9 @@ def adaptive_moments(stamp, *, n_iteration=100, tolerance=1e-8):
     """
     half = stamp.shape[0] // 2
     v, u = np.mgrid[: stamp.shape[0], : stamp.shape[1]] - float(half)
-    centre, moments = np.zeros(2), np.diag([4.0, 4.0])
+    center, moments = np.zeros(2), np.diag([4.0, 4.0])
     for _ in range(n_iteration):
-        du, dv = u - centre[0], v - centre[1]
+        du, dv = u - center[0], v - center[1]
         inverse = np.linalg.inv(moments)
         weight = stamp * np.exp(-0.5 * (inverse[0, 0] * du**2 + 2 * inverse[0, 1] * du * dv + inverse[1, 1] * dv**2))
         total = weight.sum()
@@ -129,7 +129,7 @@ def adaptive_moments(stamp, *, n_iteration=100, tolerance=1e-8):
         ixy = (weight * du * dv).sum()
         measured = 2.0 * np.array([[(weight * du**2).sum(), ixy], [ixy, (weight * dv**2).sum()]]) / total
         change = np.abs(measured - moments).max()
-        centre, moments = centre + 2.0 * shift, measured
+        center, moments = center + 2.0 * shift, measured
         if change < tolerance:
             break
     return moments[0, 0], moments[1, 1], moments[0, 1]

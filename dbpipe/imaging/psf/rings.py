@@ -57,8 +57,8 @@ def window_radius(shape, x, y, reach):
 def overlap(shape, x, y, half):
     """Return the slices of the image and of the stamp of this half side that overlap."""
     image, stamp = [], []
-    for centre, n in ((int(np.floor(y + 0.5)), shape[0]), (int(np.floor(x + 0.5)), shape[1])):
-        first, last = max(centre - half, 0), min(centre + half + 1, n)
+    for center, n in ((int(np.floor(y + 0.5)), shape[0]), (int(np.floor(x + 0.5)), shape[1])):
+        first, last = max(center - half, 0), min(center + half + 1, n)
         image.append(slice(first, max(first, last)))
-        stamp.append(slice(first - centre + half, max(first, last) - centre + half))
+        stamp.append(slice(first - center + half, max(first, last) - center + half))
     return tuple(image), tuple(stamp)

@@ -18,7 +18,7 @@ def adaptive_moments(image, mask, *, x, y, sigma_pix, radius_pix):
 
     The weight's covariance W is iterated to the fixed point M = 2 M_w, where M_w are the moments under the weight
     (Bernstein & Jarvis 2002 AJ 123 583, sect. 3.1; Hirata & Seljak 2003 MNRAS 343 459, eqs. 10 and 11); for a Gaussian
-    source M is its covariance. The centre is held. Sources may have either sign.
+    source M is its covariance. The center is held. Sources may have either sign.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def adaptive_moments(image, mask, *, x, y, sigma_pix, radius_pix):
 
     Returns
     -------
-    ixx, iyy, ixy : (n,) float64 arrays [pix2], NaN where noise or neighbours leave no fixed point.
+    ixx, iyy, ixy : (n,) float64 arrays [pix2], NaN where noise or neighbors leave no fixed point.
     """
     positions = np.asarray(x, np.float64), np.asarray(y, np.float64)
     moments = _moments(image, mask, *positions, float(sigma_pix), float(radius_pix))
@@ -42,11 +42,11 @@ def adaptive_moments(image, mask, *, x, y, sigma_pix, radius_pix):
 def gaussian_moments(psf):
     """Return ixx, iyy, ixy [pix2] of one PSF stamp (size, size), as `adaptive_moments` measures them."""
     size = psf.shape[0]
-    centre = np.array([size // 2], float)
+    center = np.array([size // 2], float)
     image = np.ascontiguousarray(psf, np.float32)
     guess = np.sqrt(np.sum(image) / (2 * np.pi * image.max()))
     moments = adaptive_moments(
-        image, np.zeros(psf.shape, np.uint16), x=centre, y=centre, sigma_pix=guess, radius_pix=size // 2
+        image, np.zeros(psf.shape, np.uint16), x=center, y=center, sigma_pix=guess, radius_pix=size // 2
     )
     return tuple(float(m[0]) for m in moments)
 

@@ -19,7 +19,7 @@ def spline_coefficients(psf):
 
     Parameters
     ----------
-    psf : (n, size, size) float array, size odd, centred on the central pixel
+    psf : (n, size, size) float array, size odd, centered on the central pixel
 
     Returns
     -------

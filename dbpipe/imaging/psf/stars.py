@@ -40,7 +40,7 @@ def find_stellar_locus(sigma_pix, signal_to_noise, candidate, *, n_star_min=3, h
     signal_to_noise : (n,) float array
     candidate : (n,) bool array, sources whose size can be trusted
     n_star_min : int
-    half_width : float, sources within this of the mode in ln(size) define centre and scatter
+    half_width : float, sources within this of the mode in ln(size) define center and scatter
 
     Raises
     ------
@@ -56,10 +56,10 @@ def find_stellar_locus(sigma_pix, signal_to_noise, candidate, *, n_star_min=3, h
     bright = np.flatnonzero(usable)[np.argsort(-signal_to_noise[usable], kind="stable")]
     bright = bright[: max(20, int(0.4 * len(bright)))]
     log_size = np.log(sigma_pix[bright])
-    centre = _half_sample_mode(log_size)
+    center = _half_sample_mode(log_size)
     for _ in range(5):
-        near = np.abs(log_size - centre) < half_width
-        centre = np.median(log_size[near])
+        near = np.abs(log_size - center) < half_width
+        center = np.median(log_size[near])
     if near.sum() < n_star_min:
         raise DataError(
             "too few stars: bright sources of one size",
@@ -67,8 +67,8 @@ def find_stellar_locus(sigma_pix, signal_to_noise, candidate, *, n_star_min=3, h
             n_required=n_star_min,
             n_bright=len(bright),
         )
-    scatter = robust_sigma(log_size[near], centre)
-    return StellarLocus(float(np.exp(centre)), float(max(scatter, 0.01)), int(near.sum()))
+    scatter = robust_sigma(log_size[near], center)
+    return StellarLocus(float(np.exp(center)), float(max(scatter, 0.01)), int(near.sum()))
 
 
 def tilt_locus(locus, sigma_pix, x, y, candidate, *, half_width=0.12):
@@ -116,7 +116,7 @@ def is_star_like(sigma_pix, signal_to_noise, locus, *, x, y, n_sigma=3.5):
 
 
 def crowding(x, y, flux, *, fwhm_pix):
-    """Estimate the light of neighbours in the core of each source, relative to its own flux.
+    """Estimate the light of neighbors in the core of each source, relative to its own flux.
 
     A Moffat profile with beta = 3 stands for the PSF: light within one FWHM at distance d.
 
@@ -140,7 +140,7 @@ def crowding(x, y, flux, *, fwhm_pix):
 
 
 def select_psf_stars(star_like, signal_to_noise, share, *, n_max=200, n_wanted=40, min_signal_to_noise=30.0):
-    """Choose the stars that make the PSF model: bright, and with as little light of neighbours as the field allows.
+    """Choose the stars that make the PSF model: bright, and with as little light of neighbors as the field allows.
 
     Parameters
     ----------

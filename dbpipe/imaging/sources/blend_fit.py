@@ -39,7 +39,7 @@ def cut_group(image, variance, mask, x, y, radius):
 
 @njit(cache=True, error_model="numpy")
 def chi2_on_circle(image, variance, mask, spline, state, i, near, x0, y0, radius):
-    """Return chi2 of source i and its neighbours' models on the circle around (x0, y0), and the pixels with weight."""
+    """Return chi2 of source i and its neighbors' models on the circle around (x0, y0), and the pixels with weight."""
     left, bottom = int(np.floor(x0 + 0.5)) - int(radius), int(np.floor(y0 + 0.5)) - int(radius)
     data, weight = cut_stamp(image, variance, mask, left, bottom, radius)
     data -= state[i, 0] * render(spline[i], state[i, 1], state[i, 2], left, bottom, data.shape[0])[0]

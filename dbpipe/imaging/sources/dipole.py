@@ -78,7 +78,7 @@ class DipoleFit:
 
     @property
     def angle_deg(self):
-        """Direction from the negative to the positive lobe, from x towards y [deg]."""
+        """Direction from the negative to the positive lobe, from x toward y [deg]."""
         return np.degrees(np.arctan2(self.y_positive - self.y_negative, self.x_positive - self.x_negative))
 
 

@@ -1,4 +1,4 @@
-"""Fluxes of point sources at known places, those of neighbours together: linear least squares.
+"""Fluxes of point sources at known places, those of neighbors together: linear least squares.
 
 Each source is a PSF cut off at a circle; two of one group share what their circles share. Groups do not know of each
 other, so that a group measured alone gives the same numbers as one measured among all.

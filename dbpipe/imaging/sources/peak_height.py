@@ -30,7 +30,7 @@ def peak_height(image, x, y):
     Parameters
     ----------
     image : (ny, nx) float array, 0 or NaN where it is not known
-    x, y : int, a pixel that none of its neighbours of the same sign beats
+    x, y : int, a pixel that none of its neighbors of the same sign beats
 
     Returns
     -------

@@ -34,7 +34,7 @@ def score_response(psf):
 
     Returns
     -------
-    (size, size) float32 array, 1 at the centre.
+    (size, size) float32 array, 1 at the center.
     """
     psf = np.asarray(psf, float)
     size = psf.shape[0]
@@ -99,7 +99,7 @@ def _corner(response):
 
 @njit(cache=True)
 def _local_maxima(score, mask, pixel_threshold, threshold, max_peaks):
-    """Return x, y of pixels that no neighbour of the same sign beats, and (x, y, value) of the maxima beside them.
+    """Return x, y of pixels that no neighbor of the same sign beats, and (x, y, value) of the maxima beside them.
 
     Both the pixel and the maximum are above their threshold; the search stops after max_peaks + 1.
     """
@@ -130,7 +130,7 @@ def _is_maximum(score, y, x):
     for v in range(max(y - 1, 0), min(y + 2, ny)):
         for u in range(max(x - 1, 0), min(x + 2, nx)):
             other = sign * score[v, u]
-            # Of equal neighbours the first in reading order wins; a bent plateau's second winner is explained later.
+            # Of equal neighbors the first in reading order wins; a bent plateau's second winner is explained later.
             if other > value or (other == value and (v < y or (v == y and u < x))):
                 return False
     return True

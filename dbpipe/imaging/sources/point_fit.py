@@ -1,4 +1,4 @@
-"""Point sources on a difference image: flux and position of each, neighbours taken into account.
+"""Point sources on a difference image: flux and position of each, neighbors taken into account.
 
 Sources closer than a blend are one group and are fitted jointly by Levenberg-Marquardt (`blend_fit`). Groups whose
 circles overlap are fitted in turn, each with the others' models subtracted, until nothing moves (block Gauss-Seidel:
@@ -73,14 +73,14 @@ def fit_point_sources(image, variance, mask, *, psf_spline, x, y, radius_pix, ma
     """
     x = np.asarray(x, np.float64)
     y = np.asarray(y, np.float64)
-    start, neighbour = _neighbour_lists(x, y, 2.0 * radius_pix)
+    start, neighbor = _neighbor_lists(x, y, 2.0 * radius_pix)
     group = group_sources(x, y, _BLEND_RADII * radius_pix)
-    args = (image, variance, mask, psf_spline, float(radius_pix), start, neighbour, group)
+    args = (image, variance, mask, psf_spline, float(radius_pix), start, neighbor, group)
     return _collect(*_fit_all(*args, x, y, float(max_shift_pix)), x, y)
 
 
 def forced_flux(image, variance, mask, *, psf_spline, x, y, radius_pix):
-    """Fit the flux of a point source at each given position; neighbours are not subtracted.
+    """Fit the flux of a point source at each given position; neighbors are not subtracted.
 
     Parameters as in `fit_point_sources`.
 
@@ -120,9 +120,9 @@ def group_sources(x, y, blend_pix):
     """
     group = np.arange(len(x))
     size = np.ones(len(x), np.int64)
-    start, neighbour = _neighbour_lists(x, y, blend_pix)
+    start, neighbor = _neighbor_lists(x, y, blend_pix)
     for i in range(len(x)):
-        for j in neighbour[start[i] : start[i + 1]]:
+        for j in neighbor[start[i] : start[i + 1]]:
             if j < i and size[group[j]] < _MAX_GROUP:
                 group[i] = group[j]
                 size[group[j]] += 1
@@ -130,8 +130,8 @@ def group_sources(x, y, blend_pix):
     return group
 
 
-def _neighbour_lists(x, y, reach):
-    """Return start (n + 1) and neighbour: those of source i are neighbour[start[i]:start[i + 1]], nearest first."""
+def _neighbor_lists(x, y, reach):
+    """Return start (n + 1) and neighbor: those of source i are neighbor[start[i]:start[i + 1]], nearest first."""
     if not len(x):
         return np.zeros(1, np.int64), np.zeros(0, np.int64)
     pairs = cKDTree(np.column_stack([x, y])).query_pairs(reach, output_type="ndarray")
@@ -143,7 +143,7 @@ def _neighbour_lists(x, y, reach):
 
 
 @njit(cache=True)
-def _fit_all(image, variance, mask, spline, radius, start, neighbour, group, x0, y0, max_shift):
+def _fit_all(image, variance, mask, spline, radius, start, neighbor, group, x0, y0, max_shift):
     n = len(x0)
     state = np.zeros((n, 3))
     state[:, 1], state[:, 2] = x0, y0
@@ -155,7 +155,7 @@ def _fit_all(image, variance, mask, spline, radius, start, neighbour, group, x0,
         for i in range(n):
             left, bottom = int(np.floor(x0[i] + 0.5)) - int(radius), int(np.floor(y0[i] + 0.5)) - int(radius)
             data, weight = cut_stamp(image, variance, mask, left, bottom, radius)
-            for k in neighbour[start[i] : start[i + 1]]:
+            for k in neighbor[start[i] : start[i + 1]]:
                 data -= state[k, 0] * render(spline[k], state[k, 1], state[k, 2], left, bottom, data.shape[0])[0]
             psf = render(spline[i], x0[i], y0[i], left, bottom, data.shape[0])[0]
             state[i, 0] = linear_flux(data, weight, psf)[0]
@@ -165,7 +165,7 @@ def _fit_all(image, variance, mask, spline, radius, start, neighbour, group, x0,
             if group[i] != i:
                 continue
             members = i + np.flatnonzero(group[i:] == i)
-            others = _neighbours_of(members, start, neighbour, group)
+            others = _neighbors_of(members, start, neighbor, group)
             if len(others) == 0 and sweep > 0:
                 continue
             left, bottom, data, weight = cut_group(image, variance, mask, x0[members], y0[members], radius)
@@ -184,17 +184,17 @@ def _fit_all(image, variance, mask, spline, radius, start, neighbour, group, x0,
         if not moved:
             break
     for i in range(n):
-        near = neighbour[start[i] : start[i + 1]]
+        near = neighbor[start[i] : start[i + 1]]
         chi2[i], n_pix[i] = chi2_on_circle(image, variance, mask, spline, state, i, near, x0[i], y0[i], radius)
     return state, covariance, chi2, n_pix, converged
 
 
 @njit(cache=True)
-def _neighbours_of(members, start, neighbour, group):
+def _neighbors_of(members, start, neighbor, group):
     """Sources of other groups whose circles overlap that of a member, each once, in order."""
     is_near = np.zeros(len(group), np.bool_)
     for i in members:
-        for k in neighbour[start[i] : start[i + 1]]:
+        for k in neighbor[start[i] : start[i + 1]]:
             is_near[k] = group[k] != group[i]
     return np.flatnonzero(is_near)
 

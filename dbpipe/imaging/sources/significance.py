@@ -2,7 +2,7 @@
 
 The score of an isolated source is the square root of just that, with the position where it is largest: so the root
 continues the score into blends, where peaks of the score image are sums. The fitted flux over its error is smaller
-there, because it also knows that the shares of the neighbours are uncertain.
+there, because it also knows that the shares of the neighbors are uncertain.
 """
 
 import numpy as np
@@ -26,11 +26,11 @@ def blend_scores(image, variance, mask, *, psf_spline, fit, chosen, radius_pix, 
     chosen : (n,) bool, whose score is wanted
     radius_pix : float
     blend_pix : float
-        Neighbours within this distance are fitted again; others keep their place and flux.
+        Neighbors within this distance are fitted again; others keep their place and flux.
 
     Returns
     -------
-    (n,) float64 array, signed; flux over its error for sources that were not chosen, or have no converged neighbour.
+    (n,) float64 array, signed; flux over its error for sources that were not chosen, or have no converged neighbor.
     """
     score = np.nan_to_num(fit.flux / fit.flux_err)
     if not chosen.any():

@@ -55,7 +55,7 @@ class TrailFit:
     length_pix: np.ndarray
     length_err_pix: np.ndarray
     angle_deg: np.ndarray
-    """from x towards y, -90 to 90"""
+    """from x toward y, -90 to 90"""
     chi2: np.ndarray
     chi2_points: np.ndarray
     """chi2 of the point sources on it, on the same pixels"""

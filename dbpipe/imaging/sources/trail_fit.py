@@ -65,7 +65,7 @@ def fit_trail(image, variance, mask, spline, points, others, start, radius, sigm
     image, variance, mask : (ny, nx) arrays
     spline : (size, size) float32 array
     points : (m, 3) flux, x, y of the point sources whose place it takes
-    others : (k, 3) neighbours, whose light is subtracted
+    others : (k, 3) neighbors, whose light is subtracted
     start : (5,) flux, midpoint and half vector
     radius : float [pix] of the fit around the start
     sigma_pix, quadrature : see `render_trail`

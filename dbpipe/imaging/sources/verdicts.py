@@ -14,7 +14,7 @@ _MAX_SPLITS = 3
 
 
 def fit_peaks(image, variance, mask, *, peaks, psf_spline, radius_pix, fwhm_pix, threshold, splitting):
-    """Fit point sources to peaks, drop the peaks that a brighter neighbour explains, and add hidden companions.
+    """Fit point sources to peaks, drop the peaks that a brighter neighbor explains, and add hidden companions.
 
     A peak is dropped where, with a brighter source within ``radius_pix`` fitted at the same time, its score
     (`blend_scores`) is below ``threshold``, its fit fails, or the two end on the same place.
@@ -99,8 +99,8 @@ def aperture_flux(image, variance, mask, *, psf, x, y, radius_pix):
     -------
     flux, flux_err : (n,) float64 arrays [image unit]; NaN for apertures that are not inside the image
     """
-    centre = psf.shape[0] // 2
-    within, _, _ = sep.sum_circle(np.ascontiguousarray(psf, np.float32), [centre], [centre], radius_pix)
+    center = psf.shape[0] // 2
+    within, _, _ = sep.sum_circle(np.ascontiguousarray(psf, np.float32), [center], [center], radius_pix)
     bad = (mask & UNUSABLE) != 0
     flux, flux_err, flag = sep.sum_circle(image, x, y, radius_pix, var=variance, mask=bad)
     outside = (flag & (sep.APER_TRUNC | sep.APER_ALLMASKED)) != 0
@@ -119,7 +119,7 @@ def unlike_point_source(fit, ixx, iyy, *, flux_beneath, psf_trace_pix2, isolatio
     chi2 may exceed its 4 sigma range by (model_error * S/N)^2: what a PSF that is wrong by that fraction leaves behind,
     and by a twentieth of that for the constant source beneath, whose subtraction errs less.
     Moments are judged where they are well measured, above S/N 15; both only for a detection that is alone within
-    ``isolation_pix``, since a neighbour spoils them. Less than 0.1% of point sources fail.
+    ``isolation_pix``, since a neighbor spoils them. Less than 0.1% of point sources fail.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Combine matched warps into a template: match backgrounds, reject what is in few epochs, average.
 
-The rejection follows the idea of SafeClip (Bosch et al. 2018 PASJ 70 S5, sect. 3.3): an artefact stands out of a
+The rejection follows the idea of SafeClip (Bosch et al. 2018 PASJ 70 S5, sect. 3.3): an artifact stands out of a
 robust mean in few epochs; a variable star does so in many, or by a small part of its flux, and stays.  A point source
-that is there in few epochs may be a mover or a supernova: it is an artefact if half of the exposures taken soon before
+that is there in few epochs may be a mover or a supernova: it is an artifact if half of the exposures taken soon before
 or after lack it.  What is longer than any point source (a satellite's trail) is one in any case.
 """
 
@@ -21,7 +21,7 @@ from dbpipe.ranges import Range, Ranged
 
 @dataclass(frozen=True)
 class RejectionLimits(Ranged):
-    """When a pixel of one input is an artefact."""
+    """When a pixel of one input is an artifact."""
 
     seed_sigma: Annotated[float, Range(at_least=2.0, at_most=1000.0)] = 4.0
     """Deviation from the median of the inputs that makes a pixel suspect, in standard deviations."""
@@ -31,9 +31,9 @@ class RejectionLimits(Ranged):
     """Smallest deviation relative to the brightest median flux within a FWHM; variables, supernovae in their hosts and
     residuals of stars are fainter."""
     max_witness_gap_day: Annotated[float, Range(at_least=0.0, at_most=36525.0)] = 2.0
-    """A point source is an artefact if half of the inputs at most this far in time from the one with it lack it."""
+    """A point source is an artifact if half of the inputs at most this far in time from the one with it lack it."""
     trail_length_fwhm: Annotated[float, Range(at_least=2.0, at_most=1000.0)] = 8.0
-    """What is longer than this is an artefact in any case."""
+    """What is longer than this is an artifact in any case."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -57,9 +57,9 @@ def background_offset(image, reference, usable):
     if difference.size == 0:
         return 0.0
     for _ in range(5):
-        centre = np.median(difference)
-        width = robust_sigma(difference, centre, dtype=difference.dtype.type)
-        kept = difference[np.abs(difference - centre) <= 3.0 * width]
+        center = np.median(difference)
+        width = robust_sigma(difference, center, dtype=difference.dtype.type)
+        kept = difference[np.abs(difference - center) <= 3.0 * width]
         if kept.size in (0, difference.size):
             break
         difference = kept
@@ -134,7 +134,7 @@ def find_deviant(image, variance, usable, *, median, count, fwhm_pix, limits):
     keep = np.zeros(n_label + 1, bool)
     keep[labels[seeds]] = True
     keep[0] = False
-    # the diagonal of its box is a trail's length, and its area a small part of the diagonal's square (a disc: 0.39)
+    # the diagonal of its box is a trail's length, and its area a small part of the diagonal's square (a disk: 0.39)
     length = np.array([math.hypot(*(side.stop - side.start for side in box)) for box in ndimage.find_objects(labels)])
     area = np.bincount(labels.ravel(), minlength=n_label + 1)[1:]
     long = keep & np.append(False, (length > limits.trail_length_fwhm * fwhm_pix) & (area < 0.25 * length**2))
@@ -142,7 +142,7 @@ def find_deviant(image, variance, usable, *, median, count, fwhm_pix, limits):
     return deviant & (trail | (count >= 3)), trail
 
 
-def keep_artefacts(deviant, trail, usable, *, mjd, limits):
+def keep_artifacts(deviant, trail, usable, *, mjd, limits):
     """Drop deviations that may be the sky's: those that the other inputs of the time share, or do not disprove.
 
     Parameters
@@ -162,7 +162,7 @@ def keep_artefacts(deviant, trail, usable, *, mjd, limits):
 def fixed_halos(halo, saturated, shown, *, number, mjd, max_gap_day):
     """Return the halos of one input about stars, without those about a saturated source that was only there then.
 
-    Around a saturated star the inputs differ by their bleeds and by the wings of their PSFs, which is no artefact; what
+    Around a saturated star the inputs differ by their bleeds and by the wings of their PSFs, which is no artifact; what
     surrounds the masked core of a mover is one.  A saturated area is a mover if in most of its pixels the inputs of the
     time that show nothing there are at least as many as those that do.
 
@@ -227,7 +227,7 @@ def weighted_mean(images, variances, used, weights):
         flux[ok] += w * image[ok]
         noise[ok] += w * w * variance[ok]
         total[ok] += w
-    return _normalised(flux, noise, total)
+    return _normalized(flux, noise, total)
 
 
 def without_input(mean, image, variance, *, used, weight):
@@ -250,10 +250,10 @@ def without_input(mean, image, variance, *, used, weight):
     total[total < 1e-3 * weight] = 0.0
     flux = mean.image.astype(float) * mean.weight - w * image
     noise = mean.variance.astype(float) * np.square(mean.weight, dtype=float) - w * w * variance
-    return _normalised(flux, np.maximum(noise, 0.0), total)
+    return _normalized(flux, np.maximum(noise, 0.0), total)
 
 
-def _normalised(flux, noise, total):
+def _normalized(flux, noise, total):
     covered = total > 0
     safe = np.where(covered, total, 1.0)
     return Mean(

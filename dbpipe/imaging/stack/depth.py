@@ -4,7 +4,7 @@ The error of a point-source flux on a whitened difference is the integral of the
 (Zackay, Ofek & Gal-Yam 2016 ApJ 830 27, eq. 16 in the limit of a kernel that matches perfectly):
 1 / sigma^2 = 1 / (2 pi)^2 Int 1 / (s^2 / |P_S|^2 + sum_i w_i^2 s_i^2 / |P_i|^2) d^2k, w_i the shares of the inputs.
 
-The width of the model PSF is not in it: what homogenisation does to an input, the matching kernel undoes.  It matters
+The width of the model PSF is not in it: what homogenization does to an input, the matching kernel undoes.  It matters
 where the kernel would have to sharpen, which is a matter of conditioning, not of depth.
 """
 

@@ -1,4 +1,4 @@
-"""Right ascension and declination as catalogues write them: in degrees, radians or hours, as numbers or in sixties."""
+"""Right ascension and declination as catalogs write them: in degrees, radians or hours, as numbers or in sixties."""
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ _UNITS = {
 }
 """Spellings, beside those of astropy; an hour of right ascension is 15 degrees."""
 _SLACK_DEG = 1.0
-"""Stars this far outside of an exposure are still of its field: catalogues are cut generously."""
+"""Stars this far outside of an exposure are still of its field: catalogs are cut generously."""
 _LOOKED_AT = 50
 """Exposures that are compared with all stars."""
 _WAYS = {"deg": (1.0, 1.0), "rad": (np.degrees(1.0), np.degrees(1.0)), "hourangle": (15.0, 1.0)}
@@ -67,7 +67,7 @@ def is_text(column):
 def refuse_if_not_degrees(ra, dec, *, fields, what):
     """Refuse positions without a unit that look as if they were not in degrees.
 
-    Where exposures are known, the catalogue must have stars in one of them if it is believed: in degrees, or it is
+    Where exposures are known, the catalog must have stars in one of them if it is believed: in degrees, or it is
     refused as one in radians or hours. Where none says, numbers within 0 to 2 pi and -pi/2 to pi/2 could be either.
 
     Parameters
@@ -103,5 +103,5 @@ def _is_near(ra, dec, fields):
     stars = unit_vectors(ra, dec)
     looked_at = fields[:: len(fields) // _LOOKED_AT + 1]
     reach = np.cos(np.radians(looked_at[:, 2] + _SLACK_DEG))
-    centres = unit_vectors(looked_at[:, 0], looked_at[:, 1])
-    return any((stars @ centre > least).any() for centre, least in zip(centres, reach, strict=True))
+    centers = unit_vectors(looked_at[:, 0], looked_at[:, 1])
+    return any((stars @ center > least).any() for center, least in zip(centers, reach, strict=True))

@@ -1,4 +1,4 @@
-"""Reference catalogues: any table of stars, by any column names, to rows of reference_star and reference_magnitude."""
+"""Reference catalogs: any table of stars, by any column names, to rows of reference_star and reference_magnitude."""
 
 from dataclasses import dataclass, field, fields
 from typing import Annotated
@@ -38,7 +38,7 @@ _MOTION = units.mas / units.yr
 _EXACT = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}
 """Bits of floating point -> whole numbers beyond it have lost digits."""
 _FAINTEST, _BRIGHTEST = 40.0, -10.0
-"""Magnitudes outside are the codes for "missing" of some catalogues: 99, 50, -9999."""
+"""Magnitudes outside are the codes for "missing" of some catalogs: 99, 50, -9999."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class RefcatColumns(Ranged):
 
 
 def read_refcat(path, mapping=None, *, fields=()):
-    """Read a reference catalogue.
+    """Read a reference catalog.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def _mapping(table):
 def _existing(name, available):
     if name not in available:
         raise ConfigError(
-            f"the catalogue has no column '{name}'{did_you_mean(name, available)} (it has: {', '.join(available)})"
+            f"the catalog has no column '{name}'{did_you_mean(name, available)} (it has: {', '.join(available)})"
         )
     return name
 
@@ -208,7 +208,7 @@ def _find_one(key, usual, available, *, required):
         raise ConfigError(f'several columns could be {key}: {", ".join(found)}; say which, as in {key} = "{found[0]}"')
     if not found and required:
         raise ConfigError(
-            f"no column for {key} was recognised{did_you_mean(key, available)} "
+            f"no column for {key} was recognized{did_you_mean(key, available)} "
             f'(columns: {", ".join(available)}); say which, as in {key} = "NAME"'
         )
     return found[0] if found else None
@@ -231,7 +231,7 @@ def _find_magnitudes(available):
             bands[band] = found[0]
     if not bands:
         raise ConfigError(
-            f"no magnitude column was recognised (columns: {', '.join(available)}); "
+            f"no magnitude column was recognized (columns: {', '.join(available)}); "
             'say which, as in magnitudes = { r = "NAME" }'
         )
     return bands

@@ -157,7 +157,7 @@ def _bad_regions(mask, dead_boxes, lines):
 
 
 def _edge_distance(x, y, shape):
-    """Return the distance to the nearest edge pixel's centre [pix], negative outside."""
+    """Return the distance to the nearest edge pixel's center [pix], negative outside."""
     return np.minimum.reduce([x, y, shape[1] - 1 - x, shape[0] - 1 - y])
 
 

@@ -46,13 +46,13 @@ class Psf:
     """
 
     fwhm_pix: float
-    """FWHM of the Moffat profile at the centre, before the pixel's response [pix]."""
+    """FWHM of the Moffat profile at the center, before the pixel's response [pix]."""
     beta: float
     g1: tuple[float, float, float]
-    """Shear along x: value at the centre and its slopes in u and v."""
+    """Shear along x: value at the center and its slopes in u and v."""
     g2: tuple[float, float, float]
     fwhm_slope: tuple[float, float]
-    """Relative change of the FWHM from the centre to u = 1 and v = 1."""
+    """Relative change of the FWHM from the center to u = 1 and v = 1."""
     trail_pix: float = 0.0
     """Standard deviation along x of the smear of a badly guided exposure [pix]."""
 
@@ -72,7 +72,7 @@ class Psf:
         return weight, covariance + np.array([self.trail_pix**2 + PIXEL_VARIANCE_PIX2, 0.0, PIXEL_VARIANCE_PIX2])
 
     def central_widths(self):
-        """Return the `Widths` of the PSF at the centre, the pixel's response included, ellipticity taken out."""
+        """Return the `Widths` of the PSF at the center, the pixel's response included, ellipticity taken out."""
         weight, covariance = self.covariances(np.zeros(1), np.zeros(1))
         xx, xy, yy = covariance[0].T
         return round_widths(weight, np.sqrt(xx * yy - xy**2))

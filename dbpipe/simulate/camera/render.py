@@ -14,7 +14,7 @@ FAINTEST_E = 0.002
 def add_gaussians(image, x, y, flux, xx, xy, yy, faintest):
     """Add elliptical Gaussians to an image, in place.
 
-    Each is sampled at the pixel centres. For variances above 1 pix^2 its sum and centroid are then exact to
+    Each is sampled at the pixel centers. For variances above 1 pix^2 its sum and centroid are then exact to
     exp(-2 pi^2 variance) (Poisson summation), so sub-pixel integration is not needed.
 
     Parameters

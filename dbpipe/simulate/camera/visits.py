@@ -33,7 +33,7 @@ class Visit:
     psf: Psf
     sky_e: float
     sky_gradient: tuple[float, float]
-    """Relative change of the sky from the centre to u = 1 and v = 1."""
+    """Relative change of the sky from the center to u = 1 and v = 1."""
     ra: float
     dec: float
     """True position of the reference pixel, ((nx, ny) / 2 counted from 1)."""
@@ -42,7 +42,7 @@ class Visit:
     """Parity: True if x runs against the sky's usual sense."""
     distortion_radial_pix: float
     distortion_quadratic_pix: tuple[float, ...]
-    """Coefficients of u^2, uv, v^2 for x, then for y; (u, v) is the distance from the centre over the half diagonal."""
+    """Coefficients of u^2, uv, v^2 for x, then for y; (u, v) is the distance from the center over the half diagonal."""
     header_offset_arcsec: tuple[float, float]
     """How far east and north the header's WCS is off."""
     header_rotation_arcsec: float
@@ -107,7 +107,7 @@ def plan_visits(n_per_band, *, ra, dec, size_pix, rng):
     n_per_band : dict
         Number of visits in each band.
     ra, dec : float
-        Centre of the field [deg].
+        Center of the field [deg].
     size_pix : (nx, ny)
     rng : numpy.random.Generator
 

@@ -15,7 +15,7 @@ from dbpipe.simulate.sky import bands
 
 STAR_MAG_RANGE = (14.0, 25.0)
 STAR_COUNT_SLOPE = 0.22
-"""d log10(N) / d mag in r, about the slope of the halo and disc at high latitude."""
+"""d log10(N) / d mag in r, about the slope of the halo and disk at high latitude."""
 SATURATED_STAR_MAG = 15.2
 BRIGHT_STAR_MAG = 12.0
 NEBULA_MAG_ARCSEC2 = 20.5
@@ -26,12 +26,12 @@ GALAXY_COUNT_SLOPE = 0.33
 """d log10(N) / d mag in r (Metcalfe et al. 2001 MNRAS 323 795)."""
 SERSIC_PROFILES = (1, 2, 4)
 PM_REFERENCE_YEARS_BEFORE = 4.0
-"""The reference catalogue is this much older than the middle of the survey."""
+"""The reference catalog is this much older than the middle of the survey."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """A square of sky, on the tangent plane at its centre."""
+    """A square of sky, on the tangent plane at its center."""
 
     ra: float
     dec: float
@@ -61,7 +61,7 @@ def offset_position(ra, dec, east_arcsec, north_arcsec):
 
 
 def make_stars(field, n, rng):
-    """Make n stars: counts rise with magnitude, colours follow a stellar locus, 2% move fast.
+    """Make n stars: counts rise with magnitude, colors follow a stellar locus, 2% move fast.
 
     Returns
     -------
@@ -75,8 +75,8 @@ def make_stars(field, n, rng):
     red = rng.random(n) < np.clip(0.25 + 0.1 * (mag_r - 18.0), 0.2, 0.8)
     g_r = np.where(red, rng.normal(1.35, 0.12, n), rng.normal(0.5, 0.15, n)).clip(0.1, 1.6)
     r_i = np.where(red, rng.uniform(0.6, 2.0, n), 0.4 * g_r)
-    colours = {"u": 1.0 + 1.9 * g_r, "g": g_r, "r": 0.0 * g_r, "i": -r_i, "z": -1.5 * r_i, "y": -1.7 * r_i}
-    magnitudes = {f"mag_{band}": mag_r + colours[band] for band in bands.NAMES}
+    colors = {"u": 1.0 + 1.9 * g_r, "g": g_r, "r": 0.0 * g_r, "i": -r_i, "z": -1.5 * r_i, "y": -1.7 * r_i}
+    magnitudes = {f"mag_{band}": mag_r + colors[band] for band in bands.NAMES}
     speed = np.where(rng.random(n) < 0.02, rng.uniform(0.1, 0.9, n), 0.0)
     direction = rng.uniform(0.0, 2.0 * np.pi, n)
     motion = {"pm_ra_cosdec": speed * np.sin(direction), "pm_dec": speed * np.cos(direction)}
@@ -132,13 +132,13 @@ def make_galaxies(field, n, rng):
     ra, dec = field.random_positions(n, rng)
     mag_r = _random_magnitudes(n, GALAXY_MAG_RANGE, GALAXY_COUNT_SLOPE, rng)
     g_r = rng.normal(0.65, 0.25, n).clip(0.1, 1.5)
-    colours = {"u": 0.7 + g_r, "g": g_r, "r": 0.0 * g_r, "i": -0.6 * g_r, "z": -0.9 * g_r, "y": -1.0 * g_r}
+    colors = {"u": 0.7 + g_r, "g": g_r, "r": 0.0 * g_r, "i": -0.6 * g_r, "z": -0.9 * g_r, "y": -1.0 * g_r}
     half_light = (0.35 * 10.0 ** (-0.09 * (mag_r - 25.0)) * rng.lognormal(0.0, 0.35, n)).clip(0.1, 4.0)
     return pd.DataFrame({
         "galaxy_id": np.arange(1, n + 1),
         "ra": ra,
         "dec": dec,
-        **{f"mag_{band}": mag_r + colours[band] for band in bands.NAMES},
+        **{f"mag_{band}": mag_r + colors[band] for band in bands.NAMES},
         "hlr_arcsec": half_light,
         "sersic_n": rng.choice(SERSIC_PROFILES, n, p=(0.7, 0.15, 0.15)).astype(float),
         "g_shape": np.minimum(rng.rayleigh(0.18, n), 0.6),

@@ -6,10 +6,10 @@ import pandas as pd
 from dbpipe.constants import flux_njy
 from dbpipe.simulate.sky.fixed import offset_position
 
-COLOUR_G_R = {"supernova": 0.1, "lensed_agn": 0.25, "agn": 0.25, "asteroid": 0.55, "variable_star": 0.4}
+COLOR_G_R = {"supernova": 0.1, "lensed_agn": 0.25, "agn": 0.25, "asteroid": 0.55, "variable_star": 0.4}
 """Mean g - r; the other bands follow from it as for a smooth spectrum."""
-COLOUR_SCALE = {"u": 2.2, "g": 1.0, "r": 0.0, "i": -0.5, "z": -0.75, "y": -0.9}
-"""Colour relative to r, in units of g - r."""
+COLOR_SCALE = {"u": 2.2, "g": 1.0, "r": 0.0, "i": -0.5, "z": -0.75, "y": -0.9}
+"""Color relative to r, in units of g - r."""
 SUPERNOVA_REDDENING_PER_DAY = 0.02
 """Growth of a supernova's g - r after peak [mag/day]."""
 
@@ -32,10 +32,10 @@ def light_curves(objects, visit_id, visit_band, mjd_tai):
     parts = []
     for o in objects.itertuples():
         magnitude = _MAGNITUDE[o.kind](o, mjd_tai)
-        colour = COLOUR_G_R[o.kind] * np.ones_like(mjd_tai)
+        color = COLOR_G_R[o.kind] * np.ones_like(mjd_tai)
         if o.kind == "supernova":
-            colour += SUPERNOVA_REDDENING_PER_DAY * np.clip(mjd_tai - o.mjd_peak, 0.0, 50.0)
-        magnitude = magnitude + colour * np.array([COLOUR_SCALE[band] for band in visit_band])
+            color += SUPERNOVA_REDDENING_PER_DAY * np.clip(mjd_tai - o.mjd_peak, 0.0, 50.0)
+        magnitude = magnitude + color * np.array([COLOR_SCALE[band] for band in visit_band])
         ra, dec = np.full(len(mjd_tai), o.ra), np.full(len(mjd_tai), o.dec)
         if o.kind == "asteroid":
             path = o.rate_arcsec_per_day * (mjd_tai - o.mjd_epoch)

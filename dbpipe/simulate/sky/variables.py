@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from dbpipe.simulate.sky.fixed import offset_position
-from dbpipe.simulate.sky.light_curves import COLOUR_SCALE
+from dbpipe.simulate.sky.light_curves import COLOR_SCALE
 
 SHAPES = ("sinusoid", "rrlyrae", "eclipsing")
 
@@ -115,7 +115,7 @@ def _lensed_nuclei(field, galaxies, n, rng):
         magnitude = rng.uniform(18.5, 20.0)
         lenses.append({
             "galaxy_id": galaxy_id, "ra": ra[system], "dec": dec[system],
-            **{f"mag_{band}": magnitude + 1.1 * scale for band, scale in COLOUR_SCALE.items()},
+            **{f"mag_{band}": magnitude + 1.1 * scale for band, scale in COLOR_SCALE.items()},
             "hlr_arcsec": 0.8 * einstein, "sersic_n": 4.0, "g_shape": 0.1, "pa_deg": turn, "is_lens": True,
         })  # fmt: skip
     return rows, pd.DataFrame(lenses, columns=galaxies.columns).astype(galaxies.dtypes)

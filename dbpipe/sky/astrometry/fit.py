@@ -1,4 +1,4 @@
-"""Fit the WCS of an exposure to a reference catalogue.
+"""Fit the WCS of an exposure to a reference catalog.
 
 The header gives the first plate, distortion included. A pattern match finds which star is which. Then corrections to
 the plate are fitted by linear least squares (`platefit`), of the degree that foretells stars left out of the fit best,
@@ -29,22 +29,22 @@ class AstrometrySolution:
     """A fitted WCS and how well it holds."""
 
     wcs: WCS
-    """TAN, or TAN-SIP with inverse polynomials; ICRS; its reference pixel is the image centre."""
+    """TAN, or TAN-SIP with inverse polynomials; ICRS; its reference pixel is the image center."""
     source_index: np.ndarray
     """Stars kept in the fit: indices into the sources."""
     reference_index: np.ndarray
-    """Indices of the same stars in the reference catalogue."""
+    """Indices of the same stars in the reference catalog."""
     rms_arcsec: float
     """Robust standard deviation of the residuals along one axis."""
     held_out_rms_arcsec: float
     """The same for stars about fits without them: what the WCS is off by where there is no star."""
     residual_mas: np.ndarray
-    """(n, 2) of the stars kept, measured minus catalogue, to the east and north."""
+    """(n, 2) of the stars kept, measured minus catalog, to the east and north."""
     n_star: int
     sip_order: int
     """Degree of the distortion; 1 means none."""
     offset_arcsec: float
-    """How far the header was off at the image centre."""
+    """How far the header was off at the image center."""
     rotation_deg: float
     """How far the x axis of the header was turned, from east to north positive."""
 
@@ -55,7 +55,7 @@ def solve_astrometry(x, y, flux, ra, dec, mag, *, wcs, shape, xy_err_pix=None, m
     Parameters
     ----------
     x, y, flux : (n,) float arrays [pix, pix, any]
-        Sources fit for astrometry (not saturated, not at the edge); galaxies and artefacts may be among them.
+        Sources fit for astrometry (not saturated, not at the edge); galaxies and artifacts may be among them.
     ra, dec, mag : (m,) float arrays [deg, deg, mag]
         Reference stars at the epoch of the exposure, of the field and around it. Of mag only the order counts.
     wcs : WCS
@@ -166,7 +166,7 @@ def _robust_rms(residual, n_parameter):
 
 
 def _x_axis_turn_deg(header, plate):
-    """Return the angle from the header's x axis to the fitted one, both as seen at the fitted centre, -180 to 180."""
+    """Return the angle from the header's x axis to the fitted one, both as seen at the fitted center, -180 to 180."""
     angles = []
     for p in (header, plate):
         axis = p.jacobian[:, 0] @ np.stack(local_axes(p.ra, p.dec))

@@ -59,7 +59,7 @@ def match_pattern(source, reference, shape, *, flux, mag, max_offset_pix):
     flux : (n,) float array; mag : (m,) float array
         Only their order counts: the brightest vote first. NaN counts as faintest.
     max_offset_pix : float
-        Largest offset, along x and along y, of the image centre.
+        Largest offset, along x and along y, of the image center.
 
     Returns
     -------
@@ -118,9 +118,9 @@ class _Field:
 
     def __init__(self, source, reference, shape, max_offset_pix):
         self.source, self.reference, self.shape, self.max_offset_pix = source, reference, shape, max_offset_pix
-        self.centre = (np.array(shape[::-1], float) - 1.0) / 2.0
+        self.center = (np.array(shape[::-1], float) - 1.0) / 2.0
         self.bin_pix = min(max(math.hypot(*shape) / 500.0, 3.0), 12.0)
-        self.n_reference_inside = np.count_nonzero(np.all(np.abs(reference - self.centre) <= self.centre + 0.5, axis=1))
+        self.n_reference_inside = np.count_nonzero(np.all(np.abs(reference - self.center) <= self.center + 0.5, axis=1))
 
 
 def _hypotheses(bin_pix, shape):
@@ -139,8 +139,8 @@ def _hypotheses(bin_pix, shape):
 
 
 def _vote(field, matrices, n_bright):
-    """Return the most significant candidates, as (matrix, shift about the image centre), the best first."""
-    source, reference = field.source[:n_bright] - field.centre, field.reference[:n_bright] - field.centre
+    """Return the most significant candidates, as (matrix, shift about the image center), the best first."""
+    source, reference = field.source[:n_bright] - field.center, field.reference[:n_bright] - field.center
     if not len(source) or not len(reference):
         return []
     votes, shift = _count_votes(source, reference, matrices, field.max_offset_pix, field.bin_pix)
@@ -184,7 +184,7 @@ def _count_votes(source, reference, matrices, max_offset, bin_size):
 def _verify(field, matrix, shift, *, n_matrix):
     """Refine a candidate with all stars and count the pairs, in a radius that shrinks to four times their scatter."""
     offset = shift
-    source, reference = field.source - field.centre, field.reference - field.centre
+    source, reference = field.source - field.center, field.reference - field.center
     radius = 2.0 * field.bin_pix
     for _ in range(8):
         i, j = match_points(source @ matrix.T + shift, reference, radius=radius)
@@ -200,7 +200,7 @@ def _verify(field, matrix, shift, *, n_matrix):
     # The offset was chosen among those up to its size, in steps of the radius; so was the matrix.
     log_trials = math.log(n_matrix) + 2.0 * math.log1p(math.hypot(*offset) / radius)
     log_false_alarm = log_trials + float(poisson.logsf(len(i) - 1, chance)) if len(i) >= 3 else math.inf
-    return Pattern(matrix, shift + field.centre - matrix @ field.centre, i, j, radius, chance, log_false_alarm)
+    return Pattern(matrix, shift + field.center - matrix @ field.center, i, j, radius, chance, log_false_alarm)
 
 
 def _chance_matches(moved, reference, radius):

@@ -35,7 +35,7 @@ class Pairs:
         return Pairs(*(getattr(self, name)[index] for name in ("x", "y", "err_pix", "ra", "dec")))
 
     def residuals_pix(self, plate):
-        """Return (n, 2) plate minus catalogue, in units of the pixel side."""
+        """Return (n, 2) plate minus catalog, in units of the pixel side."""
         return (plate.plane(self.x, self.y) - plate.project(self.ra, self.dec)) / plate.pixel_scale_deg
 
 

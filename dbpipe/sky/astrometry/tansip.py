@@ -27,18 +27,18 @@ def powers(degree):
 
 @dataclass(frozen=True)
 class Plate:
-    """Tangent-plane coordinates (xi, eta) as polynomials of pixel position about the image centre.
+    """Tangent-plane coordinates (xi, eta) as polynomials of pixel position about the image center.
 
-    The image centre is at the tangent point when the constant terms are zero.
+    The image center is at the tangent point when the constant terms are zero.
     """
 
     ra: float
     """[deg] tangent point"""
     dec: float
-    centre: tuple[float, float]
-    """(x, y) [pix] of the image centre"""
+    center: tuple[float, float]
+    """(x, y) [pix] of the image center"""
     half_size: float
-    """[pix] half the longer side: u, v = (x - centre) / half_size"""
+    """[pix] half the longer side: u, v = (x - center) / half_size"""
     coefficients: np.ndarray
     """(2, n_term) [deg] of xi and eta over `monomials`"""
 
@@ -49,17 +49,17 @@ class Plate:
 
     @property
     def jacobian(self):
-        """d(xi, eta) / d(x, y) at the image centre, (2, 2) [deg/pix]."""
+        """d(xi, eta) / d(x, y) at the image center, (2, 2) [deg/pix]."""
         return self.coefficients[:, 1:3] / self.half_size
 
     @property
     def pixel_scale_deg(self):
-        """Square root of the pixel area at the centre [deg]."""
+        """Square root of the pixel area at the center [deg]."""
         return math.sqrt(abs(np.linalg.det(self.jacobian)))
 
     def terms(self, x, y, degree):
         """Return the monomials of this degree at pixel positions, (..., n_term)."""
-        u, v = ((np.asarray(p, float) - c) / self.half_size for p, c in zip((x, y), self.centre, strict=True))
+        u, v = ((np.asarray(p, float) - c) / self.half_size for p, c in zip((x, y), self.center, strict=True))
         return monomials(u, v, degree)
 
     def plane(self, x, y):
@@ -77,7 +77,7 @@ class Plate:
         return np.stack(project(ra, dec, ra0=self.ra, dec0=self.dec), axis=-1)
 
     def corrected(self, correction):
-        """Return this plate with coefficients (2, n_term) of any degree added and the tangent point recentred.
+        """Return this plate with coefficients (2, n_term) of any degree added and the tangent point recenterd.
 
         A moved pointing leaves the distortion as it is, so the other coefficients stay.
         """
@@ -95,11 +95,11 @@ class Plate:
 def plate_from_wcs(wcs, shape):
     """Describe any WCS over an image (ny, nx) by a plate, of the lowest degree exact to a thousandth of a pixel."""
     ny, nx = shape
-    centre, half_size = ((nx - 1) / 2.0, (ny - 1) / 2.0), max(nx, ny) / 2.0
-    ra, dec = (float(c) for c in pixel_to_sky(wcs, *centre))
+    center, half_size = ((nx - 1) / 2.0, (ny - 1) / 2.0), max(nx, ny) / 2.0
+    ra, dec = (float(c) for c in pixel_to_sky(wcs, *center))
     n_node = 2 * MAX_DEGREE + 1
     x, y = (g.ravel() for g in np.meshgrid(np.linspace(0, nx - 1, n_node), np.linspace(0, ny - 1, n_node)))
-    plate = Plate(ra, dec, centre, half_size, np.zeros((2, 3)))
+    plate = Plate(ra, dec, center, half_size, np.zeros((2, 3)))
     target = plate.project(*pixel_to_sky(wcs, x, y))
     for degree in range(1, MAX_DEGREE + 1):
         solution, *_ = np.linalg.lstsq(plate.terms(x, y, degree), target, rcond=None)
@@ -111,7 +111,7 @@ def plate_from_wcs(wcs, shape):
 
 def wcs_from_plate(plate, shape):
     """Write a plate as TAN (degree 1) or TAN-SIP WCS, with inverse polynomials fitted over the image (ny, nx)."""
-    wcs = tan_wcs(plate.ra, plate.dec, crpix=plate.centre, cd=plate.jacobian)
+    wcs = tan_wcs(plate.ra, plate.dec, crpix=plate.center, cd=plate.jacobian)
     if plate.degree == 1:
         return wcs
     forward = np.linalg.solve(plate.jacobian, plate.coefficients) / _unit_powers(plate, plate.degree)
@@ -127,10 +127,10 @@ def wcs_from_plate(plate, shape):
 
 
 def _inverse_terms(forward, plate, shape, degree):
-    """Fit (2, n_term) polynomials g with p = P + g(P), where P = p + f(p) are undistorted pixels from the centre."""
+    """Fit (2, n_term) polynomials g with p = P + g(P), where P = p + f(p) are undistorted pixels from the center."""
     ny, nx = shape
     x, y = np.meshgrid(np.linspace(-0.5, nx - 0.5, INVERSE_GRID), np.linspace(-0.5, ny - 0.5, INVERSE_GRID))
-    pixel = np.stack([x.ravel() - plate.centre[0], y.ravel() - plate.centre[1]])
+    pixel = np.stack([x.ravel() - plate.center[0], y.ravel() - plate.center[1]])
     distortion = forward @ monomials(*pixel, plate.degree).T
     design = monomials(*((pixel + distortion) / plate.half_size), degree)
     solution, *_ = np.linalg.lstsq(design, -distortion.T, rcond=None)

@@ -57,7 +57,7 @@ def connect(ra, dec, *, radius_arcsec):
         return np.zeros(0, np.int64)
     chord = 2.0 * np.sin(np.radians(radius_arcsec / ARCSEC_PER_DEG) / 2.0)
     vectors = unit_vectors(ra, dec)
-    # cubes in which neighbours are looked for; three of these numbers fit into 63 bits
+    # cubes in which neighbors are looked for; three of these numbers fit into 63 bits
     place = np.floor((vectors + 1.0) / max(chord, 2.0**-19)).astype(np.int64)
     cube = (place[:, 0] * _CUBES + place[:, 1]) * _CUBES + place[:, 2]
     order = np.argsort(cube, kind="stable")
@@ -165,7 +165,7 @@ def _find(detections, member, radius_arcsec, max_chi2, floor):
 
 
 def _offsets(detections, rows, origin):
-    """Offsets of rows towards east and north of others [deg], on the planes that touch the sky there."""
+    """Offsets of rows toward east and north of others [deg], on the planes that touch the sky there."""
     vectors = unit_vectors(detections.ra[rows], detections.dec[rows])
     east, north = local_axes(detections.ra[origin], detections.dec[origin])
     return np.degrees(np.sum(vectors * east, -1)), np.degrees(np.sum(vectors * north, -1))

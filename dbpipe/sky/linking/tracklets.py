@@ -74,7 +74,7 @@ def find_tracklets(time, ra, dec, position_err, *, floor_arcsec, moving):
     pairs = np.sort(pairs, axis=1)
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     possible = pairs[_possible(pairs, vectors, time, error, moving)]
-    start, near = _neighbours(pairs, len(time))
+    start, near = _neighbors(pairs, len(time))
     n_on_line = _count_on_lines(possible, start, near, vectors, time, error, _MAX_CHI2)
     lines = _Lines(vectors, time, error, moving)
     found = [line for i, j in possible[n_on_line >= moving.min_detections] for line in lines.draw(i, j)]
@@ -97,8 +97,8 @@ def _possible(pairs, vectors, time, error, moving):
     return moved & (dt > 0) & (dt <= moving.max_gap_h / 24.0) & (distance <= moving.max_rate_deg_per_day * dt)
 
 
-def _neighbours(pairs, n):
-    """Return the neighbours of each detection as (start, near): those of i are near[start[i]:start[i + 1]], sorted."""
+def _neighbors(pairs, n):
+    """Return the neighbors of each detection as (start, near): those of i are near[start[i]:start[i + 1]], sorted."""
     both = np.concatenate([pairs, pairs[:, ::-1]])
     both = both[np.lexsort((both[:, 1], both[:, 0]))]
     return np.searchsorted(both[:, 0], np.arange(n + 1)), both[:, 1].copy()
@@ -106,7 +106,7 @@ def _neighbours(pairs, n):
 
 @njit(cache=True)
 def _count_on_lines(pairs, start, near, vectors, time, error, max_chi2):
-    """Count the times at which a neighbour of a pair's first detection is on its line, the pair's own two included."""
+    """Count the times at which a neighbor of a pair's first detection is on its line, the pair's own two included."""
     count = np.full(len(pairs), 2)
     for p in range(len(pairs)):
         i, j = pairs[p]
@@ -181,7 +181,7 @@ def _gather(members, time, ra, dec, error):
     rows = []
     for line in members:
         middle, solution, chi2, axes = _fit(vectors[line], time[line], error[line])
-        centre = vectors[line[0]] + axes @ np.radians(solution[0])
-        rows.append((middle, *directions(centre), *solution[1], chi2))
+        center = vectors[line[0]] + axes @ np.radians(solution[0])
+        rows.append((middle, *directions(center), *solution[1], chi2))
     middle, ra0, dec0, ra_rate, dec_rate, chi2 = np.array(rows, float).reshape(-1, 6).T
     return Tracklets(members, middle, ra0, dec0, np.stack([ra_rate, dec_rate], -1), chi2)

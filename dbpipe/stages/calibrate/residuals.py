@@ -5,50 +5,50 @@ import numpy as np
 from dbpipe.imaging import mask as bits
 from dbpipe.imaging.mask_near import touches
 from dbpipe.imaging.measure.photometry import aperture_fluxes
-from dbpipe.imaging.measure.trends import colour_pair, fit_flatness, fit_refraction
+from dbpipe.imaging.measure.trends import color_pair, fit_flatness, fit_refraction
 from dbpipe.imaging.psf.growth import bright_stars, measure_growth
 from dbpipe.sky.wcs import sky_to_pixel
 
 LARGE_APERTURE_FWHM = 2.5
 SKY_FWHM = 4.5
-"""The level around a star is that between the aperture and here: faint neighbours lift it."""
+"""The level around a star is that between the aperture and here: faint neighbors lift it."""
 FLATNESS_SIGNAL_TO_NOISE = 50.0
 GROWTH_FLUX_NOISE = 1000.0
 """Stars fainter than this many times the noise of a pixel of the sky show no wings."""
 SATURATED_WITHIN_FWHM = 1.5
 
 
-def reference_colours(refcat, band):
-    """Return the pair of bands (blue, red) or None, and the colour of each reference star [mag], NaN where unknown."""
+def reference_colors(refcat, band):
+    """Return the pair of bands (blue, red) or None, and the color of each reference star [mag], NaN where unknown."""
     stars = [
         dict(zip(bands or (), magnitudes or (), strict=True))
         for bands, magnitudes in zip(refcat["bands"].to_pylist(), refcat["magnitudes_ab"].to_pylist(), strict=True)
     ]
-    pair = colour_pair(band, {name for star in stars for name in star})
+    pair = color_pair(band, {name for star in stars for name in star})
     if pair is None:
         return None, np.full(len(stars), np.nan)
     blue, red = pair
     return pair, np.array([star.get(blue, np.nan) - star.get(red, np.nan) for star in stars])
 
 
-def measure_residuals(unit, pixels, measured, *, candidates, solution, reference, colour_term, zero_point, shape):
+def measure_residuals(unit, pixels, measured, *, candidates, solution, reference, color_term, zero_point, shape):
     """Return the row of calexp_residual without its key.
 
     Parameters
     ----------
     unit, pixels, measured, candidates, solution, reference, zero_point, shape : as in `calibrate`
-    colour_term : ColourTerm or None
+    color_term : ColorTerm or None
     """
     growth = _growth(pixels, measured, solution, reference, zero_point, shape.fwhm_pix)
     flatness = _flatness(pixels, measured, candidates, shape.fwhm_pix)
-    blue, red = reference["colour_pair"] or (None, None)
+    blue, red = reference["color_pair"] or (None, None)
     return {
         "astrom_held_out_rms_arcsec": solution.held_out_rms_arcsec,
         "total_flux_ratio": None if growth is None else growth.ratio,
         "total_flux_ratio_err": None if growth is None else growth.ratio_err,
         "n_total_flux_star": 0 if growth is None else growth.n_star,
-        "colour_blue": blue, "colour_red": red,
-        **_colour_columns(colour_term),
+        "color_blue": blue, "color_red": red,
+        **_color_columns(color_term),
         **_refraction_columns(unit, solution, reference),
         "aperture_offset_mag": None if flatness is None else flatness.offset_mag,
         "aperture_slope_mag": None if flatness is None else flatness.slope_mag,
@@ -96,31 +96,31 @@ def _flatness(pixels, measured, candidates, fwhm_pix):
     )  # fmt: skip
 
 
-def _colour_columns(colour_term):
-    """Return the columns of the colour term."""
-    if colour_term is None:
-        names = ("reference_colour_mag", "colour_term", "colour_term_err",
-                 "scatter_before_colour_mag", "scatter_after_colour_mag")  # fmt: skip
-        return {**dict.fromkeys(names), "colour_term_is_applied": False, "n_colour_star": 0}
+def _color_columns(color_term):
+    """Return the columns of the color term."""
+    if color_term is None:
+        names = ("reference_color_mag", "color_term", "color_term_err",
+                 "scatter_before_color_mag", "scatter_after_color_mag")  # fmt: skip
+        return {**dict.fromkeys(names), "color_term_is_applied": False, "n_color_star": 0}
     return {
-        "reference_colour_mag": colour_term.reference_colour_mag,
-        "colour_term": colour_term.term, "colour_term_err": colour_term.term_err,
-        "colour_term_is_applied": colour_term.is_applied,
-        "scatter_before_colour_mag": colour_term.scatter_before_mag,
-        "scatter_after_colour_mag": colour_term.scatter_after_mag,
-        "n_colour_star": colour_term.n_star,
+        "reference_color_mag": color_term.reference_color_mag,
+        "color_term": color_term.term, "color_term_err": color_term.term_err,
+        "color_term_is_applied": color_term.is_applied,
+        "scatter_before_color_mag": color_term.scatter_before_mag,
+        "scatter_after_color_mag": color_term.scatter_after_mag,
+        "n_color_star": color_term.n_star,
     }  # fmt: skip
 
 
 def _refraction_columns(unit, solution, reference):
-    """Return the columns of the displacement by colour, NULL where colour or direction is unknown."""
+    """Return the columns of the displacement by color, NULL where color or direction is unknown."""
     angle, found = unit["parallactic_angle_deg"], None
     if angle is not None:
-        colour = reference["colour"][solution.reference_index]
-        found = fit_refraction(*solution.residual_mas.T, colour, parallactic_angle_deg=angle)
+        color = reference["color"][solution.reference_index]
+        found = fit_refraction(*solution.residual_mas.T, color, parallactic_angle_deg=angle)
     return {
-        "refraction_mas_per_mag": None if found is None else found.towards_zenith,
-        "refraction_err_mas_per_mag": None if found is None else found.towards_zenith_err,
+        "refraction_mas_per_mag": None if found is None else found.toward_zenith,
+        "refraction_err_mas_per_mag": None if found is None else found.toward_zenith_err,
         "across_mas_per_mag": None if found is None else found.across,
         "across_err_mas_per_mag": None if found is None else found.across_err,
         "n_refraction_star": 0 if found is None else found.n_star,

@@ -1,4 +1,4 @@
-"""A reference catalogue out of one exposure, for fields that have none: frames can calibrate each other."""
+"""A reference catalog out of one exposure, for fields that have none: frames can calibrate each other."""
 
 import math
 

@@ -12,7 +12,7 @@ from dbpipe.imaging import mask as bits
 from dbpipe.imaging.measure.characterize import characterize, is_clean, is_inside, touches
 from dbpipe.imaging.measure.detection import detect_sources
 from dbpipe.imaging.measure.photometry import aperture_fluxes, fit_zero_point
-from dbpipe.imaging.measure.trends import fit_colour_term
+from dbpipe.imaging.measure.trends import fit_color_term
 from dbpipe.imaging.psf.model import measure_psf
 from dbpipe.io.exposure import Exposure
 from dbpipe.io.raw.image import read_raw
@@ -24,14 +24,14 @@ from dbpipe.sky.sphere import apply_proper_motion
 from dbpipe.sky.wcs import pixel_scale_arcsec, pixel_to_sky
 from dbpipe.stage import Outputs, Stage
 from dbpipe.stages.calibrate.pixels import clean_pixels, flag_after_detection
-from dbpipe.stages.calibrate.residuals import measure_residuals, reference_colours
+from dbpipe.stages.calibrate.residuals import measure_residuals, reference_colors
 from dbpipe.stages.calibrate.rows import header_cards, saturation_row, source_rows, streak_rows, summarize
 from dbpipe.stages.shared.units import CalibrateUnit
 
 
 @dataclass(frozen=True)
 class PsfSettings(Ranged):
-    """How the PSF is modelled."""
+    """How the PSF is modeled."""
 
     size_pix: Annotated[int, Range(odd=True, at_least=11, at_most=151)] = 41
     """Side of the PSF images, odd [pix]."""
@@ -57,15 +57,15 @@ class AstrometrySettings(Ranged):
 
 @dataclass(frozen=True)
 class ZeroPointSettings(Ranged):
-    """How fluxes are tied to the reference catalogue."""
+    """How fluxes are tied to the reference catalog."""
 
     min_signal_to_noise: Annotated[float, Range(at_least=3.0, at_most=1000.0)] = 20.0
     """Fainter stars do not enter the zero point."""
-    colour_terms: dict[str, Annotated[float, Range(at_least=-5.0, at_most=5.0)]] = field(default_factory=dict)
-    """Known colour terms by band [mag/mag]: catalogue minus instrumental magnitude = zero point + term (colour -
-    reference colour), the colour being bluer band minus the band; others are measured and used where significant."""
-    reference_colours: dict[str, Annotated[float, Range(at_least=-10.0, at_most=10.0)]] = field(default_factory=dict)
-    """By band, the colour at which zero points and fluxes hold [mag]; others: the median of the field's catalogue."""
+    color_terms: dict[str, Annotated[float, Range(at_least=-5.0, at_most=5.0)]] = field(default_factory=dict)
+    """Known color terms by band [mag/mag]: catalog minus instrumental magnitude = zero point + term (color -
+    reference color), the color being bluer band minus the band; others are measured and used where significant."""
+    reference_colors: dict[str, Annotated[float, Range(at_least=-10.0, at_most=10.0)]] = field(default_factory=dict)
+    """By band, the color at which zero points and fluxes hold [mag]; others: the median of the field's catalog."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,12 @@ class CalibrateConfig(Ranged):
     psf: PsfSettings = group(PsfSettings, max_ellipticity="max_ellipticity")
     astrometry: AstrometrySettings = group(AstrometrySettings, prefix="")
     zero_point: ZeroPointSettings = group(
-        ZeroPointSettings, colour_terms="colour_terms", reference_colours="reference_colours"
+        ZeroPointSettings, color_terms="color_terms", reference_colors="reference_colors"
     )
 
 
 def calibrate(unit, inputs, config):
-    """Calibrate one raw exposure against the reference catalogue.
+    """Calibrate one raw exposure against the reference catalog.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def calibrate(unit, inputs, config):
     sources = _measure_sources(pixels, detections, candidates, measured, shape, config)
     sources["ra"], sources["dec"] = pixel_to_sky(solution.wcs, sources["x"], sources["y"])
     pairs = _match_sources(sources, reference, solution, shape, pixels)
-    zero_point, colour_term = _fit_zero_point(sources, reference, pairs, unit["band"], config)
+    zero_point, color_term = _fit_zero_point(sources, reference, pairs, unit["band"], config)
     calexp = summarize(pixels, measured, shape, solution, zero_point, sources)
     exposure = Exposure(
         pixels.image, pixels.variance, pixels.mask, solution.wcs, measured.psf, header_cards(unit, raw, calexp)
@@ -138,7 +138,7 @@ def calibrate(unit, inputs, config):
     key = {"visit": unit["visit"], "detector": unit["detector"]}
     residuals = measure_residuals(
         unit, pixels, measured, candidates=candidates, solution=solution, reference=reference,
-        colour_term=colour_term, zero_point=zero_point, shape=shape,
+        color_term=color_term, zero_point=zero_point, shape=shape,
     )  # fmt: skip
     rows = {
         "calexp": [{**key, **calexp}],
@@ -175,7 +175,7 @@ def _check_psf(shape, config):
 def _reference_at_epoch(unit, refcat):
     """Return the reference stars as float columns, moved to the epoch of the exposure."""
     if unit["n_catalogue_star"] == 0:
-        raise DataError("the survey has no reference catalogue", n_catalogue_star=0, needed="dbpipe refcat SURVEY FILE")
+        raise DataError("the survey has no reference catalog", n_catalogue_star=0, needed="dbpipe refcat SURVEY FILE")
     if len(refcat) == 0:
         raise DataError(
             "no reference star in the field", n_reference=0, n_catalogue_star=unit["n_catalogue_star"],
@@ -187,8 +187,8 @@ def _reference_at_epoch(unit, refcat):
         columns["ra"], columns["dec"], columns.pop("pm_ra_mas_per_yr"), columns.pop("pm_dec_mas_per_yr"),
         columns.pop("epoch_mjd_tai"), unit["midpoint_mjd_tai"],
     )  # fmt: skip
-    pair, colour = reference_colours(refcat, unit["band"])
-    return {"reference_id": refcat["reference_id"].to_numpy(), **columns, "colour_pair": pair, "colour": colour}
+    pair, color = reference_colors(refcat, unit["band"])
+    return {"reference_id": refcat["reference_id"].to_numpy(), **columns, "color_pair": pair, "color": color}
 
 
 def _check_band(reference, refcat, band):
@@ -197,7 +197,7 @@ def _check_band(reference, refcat, band):
         return
     bands = sorted({name for names in refcat["bands"].to_pylist() for name in names or ()})
     raise DataError(
-        f"the reference catalogue has no magnitude in band {band} in this field; it has {', '.join(bands) or 'none'}",
+        f"the reference catalog has no magnitude in band {band} in this field; it has {', '.join(bands) or 'none'}",
         n_reference=len(refcat),
     )
 
@@ -247,25 +247,25 @@ def _match_sources(sources, reference, solution, shape, pixels):
 
 
 def _fit_zero_point(sources, reference, pairs, band, config):
-    """Fit the zero point to the good stars, at the reference colour where the colour matters."""
+    """Fit the zero point to the good stars, at the reference color where the color matters."""
     flux, flux_err = sources["psf_flux"][pairs[0]], sources["psf_flux_err"][pairs[0]]
     good = sources["is_clean"][pairs[0]] & sources["is_star"][pairs[0]]
     good &= flux > config.zero_point.min_signal_to_noise * flux_err
     flux, flux_err, star = flux[good], flux_err[good], pairs[1][good]
     magnitude, magnitude_err = reference["magnitude_ab"][star], reference["magnitude_err"][star]
-    colour_term = None
-    if np.isfinite(reference["colour"]).any():
-        reference_colour = config.zero_point.reference_colours.get(band, float(np.nanmedian(reference["colour"])))
-        colour_term = fit_colour_term(
+    color_term = None
+    if np.isfinite(reference["color"]).any():
+        reference_color = config.zero_point.reference_colors.get(band, float(np.nanmedian(reference["color"])))
+        color_term = fit_color_term(
             magnitude + 2.5 * np.log10(flux),
             np.hypot(2.5 / math.log(10.0) * flux_err / flux, np.nan_to_num(magnitude_err)),
-            reference["colour"][star],
-            reference_colour=reference_colour, fixed_term=config.zero_point.colour_terms.get(band),
+            reference["color"][star],
+            reference_color=reference_color, fixed_term=config.zero_point.color_terms.get(band),
         )  # fmt: skip
-        if colour_term is not None and colour_term.is_applied:
-            magnitude = magnitude - colour_term.term * (reference["colour"][star] - reference_colour)
+        if color_term is not None and color_term.is_applied:
+            magnitude = magnitude - color_term.term * (reference["color"][star] - reference_color)
     try:
-        return fit_zero_point(flux, flux_err, magnitude, reference_mag_err=magnitude_err), colour_term
+        return fit_zero_point(flux, flux_err, magnitude, reference_mag_err=magnitude_err), color_term
     except DataError as error:
         raise DataError(
             error.message, **error.numbers,

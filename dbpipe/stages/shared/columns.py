@@ -215,17 +215,17 @@ def _static_sources(image, x, y, tried, unit, *, radius_pix, fwhm_pix):
 
 def mask_columns(mask, x, y, *, radius_pix, fwhm_pix):
     """Return the flags that the mask gives to sources fitted within a radius."""
-    centre = mask_bits(mask, x, y, radius_pix=max(1.5, 0.5 * fwhm_pix))
+    center = mask_bits(mask, x, y, radius_pix=max(1.5, 0.5 * fwhm_pix))
     core = mask_bits(mask, x, y, radius_pix=fwhm_pix)
     return {
         "flag_edge": near_edge(mask.shape, x, y, margin_pix=radius_pix),
-        "flag_saturated": (centre & bit.SATURATED) != 0,
-        "flag_near_saturated": (centre & bit.NEAR_SATURATED) != 0,
-        "flag_bad": (centre & bit.BAD) != 0,
+        "flag_saturated": (center & bit.SATURATED) != 0,
+        "flag_near_saturated": (center & bit.NEAR_SATURATED) != 0,
+        "flag_bad": (center & bit.BAD) != 0,
         "flag_streak": (core & bit.STREAK) != 0,
-        "flag_cosmic_ray": (centre & bit.COSMIC_RAY) != 0,
+        "flag_cosmic_ray": (center & bit.COSMIC_RAY) != 0,
         "flag_no_template": (core & bit.NO_DATA) != 0,
-        "flag_template_rejected": (centre & bit.REJECTED) != 0,
+        "flag_template_rejected": (center & bit.REJECTED) != 0,
     }
 
 

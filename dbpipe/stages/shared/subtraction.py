@@ -161,7 +161,7 @@ def _summary(unit, result, template, config):
 def _quality(unit, result, score, blank, unusable):
     psf = result.whitening.psf
     ny, nx = result.difference.shape
-    centre = psf.at(nx / 2, ny / 2)
+    center = psf.at(nx / 2, ny / 2)
     std, lag1 = blank_statistics(score.score, result.difference, blank)
     flux_err = float(np.median(score.flux_err[blank]))
     return {
@@ -170,7 +170,7 @@ def _quality(unit, result, score, blank, unusable):
         "diff_noise_e": float(math.sqrt(np.median(result.variance[blank]))),
         "score_std": std,
         "lag1_correlation": lag1,
-        "psf_effective_area_pix": float(centre.sum() ** 2 / np.sum(np.square(centre))),
+        "psf_effective_area_pix": float(center.sum() ** 2 / np.sum(np.square(center))),
         "njy_per_e": unit["njy_per_e"],
         "depth_5sigma_mag": ab_magnitude(5.0 * flux_err * unit["njy_per_e"]),
         "fraction_masked": float(unusable.mean()),

@@ -197,13 +197,13 @@ class Probes:
         if not self.powers:
             # nothing but the exposure itself: there will be no pixel to use it on
             return noise.uniform_noise(np.ones((FFT_SIZE, FFT_SIZE)), self.blocks)
-        shares, power_shares = (_normalised(np.array(s).T) for s in (self.shares, self.power_shares))
+        shares, power_shares = (_normalized(np.array(s).T) for s in (self.shares, self.power_shares))
         return NoiseField(
             np.array(self.powers), shares.reshape(*self.blocks, -1), power_shares.reshape(*self.blocks, -1)
         )
 
 
-def _normalised(shares):
+def _normalized(shares):
     """Return rows of unit sum; empty ones take the mean of the others."""
     seen = shares.sum(axis=1, keepdims=True)
     return np.where(seen > 0, shares / np.where(seen > 0, seen, 1.0), shares.sum(axis=0) / shares.sum())

@@ -30,7 +30,7 @@ def test_parameters_are_those_outside_text_and_comments():
 @pytest.mark.parametrize(
     "path", sorted((queries.directory("sql") / "checks").glob("*.sql")), ids=lambda path: path.stem
 )
-def test_an_empty_catalogue_breaks_no_rule(path):
+def test_an_empty_catalog_breaks_no_rule(path):
     """Every check runs on the present schema, begins with its rule in words, and finds nothing in an empty survey."""
     with connection.memory() as catalog:
         migrations.migrate(catalog)
@@ -41,7 +41,7 @@ def test_an_empty_catalogue_breaks_no_rule(path):
 
 
 @pytest.mark.parametrize("name", ["status", "timing"])
-def test_reports_run_on_an_empty_catalogue(name):
+def test_reports_run_on_an_empty_catalog(name):
     """Every report runs on the present schema."""
     with connection.memory() as catalog:
         migrations.migrate(catalog)

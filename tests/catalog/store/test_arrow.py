@@ -1,4 +1,4 @@
-"""Rows on their way into the catalogue."""
+"""Rows on their way into the catalog."""
 
 import numpy as np
 import pyarrow as pa

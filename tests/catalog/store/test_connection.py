@@ -1,4 +1,4 @@
-"""The catalogue file and the lock beside it."""
+"""The catalog file and the lock beside it."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from dbpipe.errors import CatalogError
 
 
 def test_new_files_have_the_format_of_duckdb_1_5(tmp_path):
-    """A catalogue that is made today can be read by the oldest DuckDB that is supported."""
+    """A catalog that is made today can be read by the oldest DuckDB that is supported."""
     connection.create(tmp_path / "a.duckdb")
     with connection.connect(tmp_path / "a.duckdb") as catalog:
         tags = catalog.execute("SELECT tags FROM duckdb_databases() WHERE NOT internal").fetchall()
@@ -29,14 +29,14 @@ def test_nothing_is_fetched_from_the_network(tmp_path):
 
 
 def test_a_missing_file_is_not_created(tmp_path):
-    """Connecting never makes an empty catalogue by mistake."""
+    """Connecting never makes an empty catalog by mistake."""
     with pytest.raises(CatalogError, match="is not there"):
         connection.connect(tmp_path / "none.duckdb")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_no_catalogue_is_named(tmp_path):
-    """Something else under the name of the catalogue is refused with a message."""
+def test_a_file_that_is_no_catalog_is_named(tmp_path):
+    """Something else under the name of the catalog is refused with a message."""
     (tmp_path / "a.duckdb").write_bytes(b"not a database" * 1000)
     with pytest.raises(CatalogError, match="a.duckdb cannot be opened"):
         connection.connect(tmp_path / "a.duckdb")
@@ -55,7 +55,7 @@ def test_a_transaction_is_whole_or_nothing():
 
 
 def test_a_schema_that_was_just_made_survives_a_kill(tmp_path):
-    """A process killed before anything reached the catalogue file leaves a log that can be opened."""
+    """A process killed before anything reached the catalog file leaves a log that can be opened."""
     path = tmp_path / "survey.duckdb"
     connection.create(path)
     code = (

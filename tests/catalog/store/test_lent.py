@@ -9,7 +9,7 @@ from dbpipe.catalog.store.lent import execute_with, fetch_with
 
 
 def test_the_first_error_of_a_transaction_is_the_one_that_is_told():
-    """A statement that fails within a transaction says why itself, and the name is free again afterwards."""
+    """A statement that fails within a transaction says why itself, and the name is free again afterward."""
     with memory() as connection:
         connection.execute("CREATE TABLE kept (number INTEGER NOT NULL)")
         rows = pa.table({"number": pa.array([1, None], pa.int32())})

@@ -1,4 +1,4 @@
-"""A request to stop waits for the end of what changes the catalogue: it becomes no error of DuckDB, and no verdict."""
+"""A request to stop waits for the end of what changes the catalog: it becomes no error of DuckDB, and no verdict."""
 
 import os
 import random
@@ -46,7 +46,7 @@ def test_a_stop_comes_after_the_block(asking):
 
 
 def test_a_transaction_that_is_asked_to_stop_is_committed(asking):
-    """What a transaction has begun is in the catalogue when the stop is heard."""
+    """What a transaction has begun is in the catalog when the stop is heard."""
     with duckdb.connect() as catalog:
         catalog.execute("CREATE TABLE t (a BIGINT)")
         with pytest.raises(Stopped), transaction(catalog):

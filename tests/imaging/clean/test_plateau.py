@@ -23,7 +23,7 @@ def find(image, *, sky_e=SKY_E, noise_e=NOISE_E, described_e=np.inf):
 @given(
     st.integers(0, 2**32 - 1),
     st.floats(1.0, 20.0),
-    st.sampled_from([{}, {"trail_pix": 12.0}, {"disc_pix": 8.0}, {"n_star": 150}, {"n_star": 2, "n_galaxy": 0}]),
+    st.sampled_from([{}, {"trail_pix": 12.0}, {"disk_pix": 8.0}, {"n_star": 150}, {"n_star": 2, "n_galaxy": 0}]),
 )
 def test_what_is_not_cut_off_has_no_plateau(seed, fwhm_pix, kind):
     """No level is found among stars of any width, trailed, out of focus, crowded or few, and galaxies."""

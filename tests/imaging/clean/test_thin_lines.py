@@ -7,12 +7,12 @@ from point_sources import gaussian_psf
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging.clean.thin_lines import fill_thin_lines
 
-SHAPE, CENTRE = (60, 60), 30
+SHAPE, CENTER = (60, 60), 30
 
 
 def star(fwhm_pix, dx=0.0, dy=0.0):
     image = np.full(SHAPE, 100.0, np.float32)
-    image[CENTRE - 20 : CENTRE + 21, CENTRE - 20 : CENTRE + 21] += 1e5 * gaussian_psf(41, fwhm_pix, dx, dy)
+    image[CENTER - 20 : CENTER + 21, CENTER - 20 : CENTER + 21] += 1e5 * gaussian_psf(41, fwhm_pix, dx, dy)
     return image
 
 
@@ -22,7 +22,7 @@ def damaged(image, box, bit=planes.BAD):
     return np.where(mask != 0, np.float32(0), image), np.full(SHAPE, 100.0, np.float32), mask
 
 
-@pytest.mark.parametrize("box", [np.s_[:, CENTRE], np.s_[CENTRE, :]], ids=["column", "row"])
+@pytest.mark.parametrize("box", [np.s_[:, CENTER], np.s_[CENTER, :]], ids=["column", "row"])
 @pytest.mark.parametrize("offset", [0.0, 0.4])
 def test_a_dead_line_through_a_star_is_restored(box, offset):
     """A line through the core is restored to 2% of the peak, and is dead no more."""
@@ -37,7 +37,7 @@ def test_a_dead_line_through_a_star_is_restored(box, offset):
 def test_two_dead_columns_are_restored_as_well():
     """The error grows with the width, to 5% of the peak for two pixels."""
     truth = star(4.2)
-    image, _, mask = fill_thin_lines(*damaged(truth, np.s_[:, CENTRE : CENTRE + 2]), fwhm_pix=4.2)
+    image, _, mask = fill_thin_lines(*damaged(truth, np.s_[:, CENTER : CENTER + 2]), fwhm_pix=4.2)
     assert not mask[5:-5].any()
     assert np.abs(image - truth)[5:-5].max() < 0.05 * truth.max()
 

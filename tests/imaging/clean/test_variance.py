@@ -55,7 +55,7 @@ def test_white_noise_needs_pixels():
 
 
 def test_variance_of_a_copy_is_that_of_its_own_model():
-    """Light that is added changes the variance as if the copy had been modelled itself, and only around it.
+    """Light that is added changes the variance as if the copy had been modeled itself, and only around it.
 
     At the threshold the variance of a pixel does not tell whether its counts are in it: of the pixels that the light
     reaches some have those counts once too much or too few.

@@ -12,13 +12,13 @@ from dbpipe.imaging.difference.score import blank_statistics, score_image
 
 SIZE, S_SIGMA, T_SIGMA = 900, 28.0, 12.0
 KERNEL = gaussian_psf(25, 3.0)
-COLOUR = gaussian_psf(15, 2.5)
+COLOR = gaussian_psf(15, 2.5)
 """What made the template's noise smooth."""
 PSF = gaussian_psf(41, 4.0) / gaussian_psf(41, 4.0).sum()
 
 
 def whiten(convolved):
-    power = noise.kernel_power(COLOUR, FFT_SIZE)
+    power = noise.kernel_power(COLOR, FFT_SIZE)
     return whiten_field(
         KERNEL[None, None],
         PSF[None, None],
@@ -35,8 +35,8 @@ def noise_difference(convolved):
     """Return noise like that of S - K * T or K * S - T."""
     rng = np.random.default_rng(1)
     science = rng.normal(0, S_SIGMA, (SIZE, SIZE))
-    template = fftconvolve(rng.normal(size=(SIZE, SIZE)), COLOUR, mode="same")
-    template *= T_SIGMA / np.sqrt(np.sum(COLOUR**2))
+    template = fftconvolve(rng.normal(size=(SIZE, SIZE)), COLOR, mode="same")
+    template *= T_SIGMA / np.sqrt(np.sum(COLOR**2))
     if convolved == "template":
         return (science - fftconvolve(template, KERNEL, mode="same")).astype(np.float32)
     return (fftconvolve(science, KERNEL, mode="same") - template).astype(np.float32)

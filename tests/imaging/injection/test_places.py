@@ -35,7 +35,7 @@ def free():
     return candidates()
 
 
-def test_stars_are_hit_in_their_centre(free):
+def test_stars_are_hit_in_their_center(free):
     """Clean stars are places for variables, at their own positions."""
     assert sorted(map(tuple, free["star"].tolist())) == [(100.0, 100.0), (200.0, 300.0)]
 

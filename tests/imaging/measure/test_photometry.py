@@ -25,7 +25,7 @@ def _fluxes(image, truth, sky_e):
 
 
 def test_psf_fluxes_of_a_crowded_field_have_unit_pulls():
-    """Known positions, 250 overlapping stars, sky-limited: pulls are N(0, 1) and neighbours do not add."""
+    """Known positions, 250 overlapping stars, sky-limited: pulls are N(0, 1) and neighbors do not add."""
     image, truth = star_field(seed=11, shape=(300, 300), n_star=250, sky_e=4000.0, flux_range=(1e3, 4e3))
     result = _fluxes(image, truth, 4000.0)
     pull = (result.flux - truth["flux"]) / result.flux_err

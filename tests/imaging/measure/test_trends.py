@@ -1,9 +1,9 @@
-"""Trends of what stars show with colour, place and brightness."""
+"""Trends of what stars show with color, place and brightness."""
 
 import numpy as np
 import pytest
 
-from dbpipe.imaging.measure.trends import colour_pair, fit_colour_term, fit_flatness, fit_refraction, fit_trend
+from dbpipe.imaging.measure.trends import color_pair, fit_color_term, fit_flatness, fit_refraction, fit_trend
 
 
 def test_trend_has_honest_errors_despite_outliers():
@@ -22,7 +22,7 @@ def test_trend_has_honest_errors_despite_outliers():
 
 
 def test_too_little_is_no_trend():
-    """Nine stars, or stars of one colour, tell nothing."""
+    """Nine stars, or stars of one color, tell nothing."""
     value, error = np.zeros(9), np.ones(9)
     assert fit_trend(np.stack([np.ones(9), np.arange(9.0)], axis=1), value, error) is None
     assert fit_trend(np.ones((20, 2)), np.zeros(20), np.ones(20)) is None
@@ -40,48 +40,48 @@ def test_too_little_is_no_trend():
         ("Ha", ["r", "g"], None),
     ],
 )
-def test_colours_are_of_one_system(band, available, pair):
-    """A band goes with its bluer neighbour of the same photometric system; the bluest with its redder one."""
-    assert colour_pair(band, set(available)) == pair
+def test_colors_are_of_one_system(band, available, pair):
+    """A band goes with its bluer neighbor of the same photometric system; the bluest with its redder one."""
+    assert color_pair(band, set(available)) == pair
 
 
-def colour_scene(term, colour_range, seed=3, n=60):
-    """Return magnitude differences of stars of a colour term, their errors and colours."""
+def color_scene(term, color_range, seed=3, n=60):
+    """Return magnitude differences of stars of a color term, their errors and colors."""
     rng = np.random.default_rng(seed)
-    colour = rng.uniform(0.5, 0.5 + colour_range, n)
-    return 30.0 + term * (colour - 0.8) + rng.normal(0, 0.01, n), np.full(n, 0.01), colour
+    color = rng.uniform(0.5, 0.5 + color_range, n)
+    return 30.0 + term * (color - 0.8) + rng.normal(0, 0.01, n), np.full(n, 0.01), color
 
 
-def test_colour_term_is_applied_where_it_is_seen():
-    """A term of 0.05 mag/mag over 1.5 mag is; none at all, and one over 0.3 mag of colour, are not; a given one is."""
-    seen = fit_colour_term(*colour_scene(0.05, 1.5), reference_colour=0.8)
+def test_color_term_is_applied_where_it_is_seen():
+    """A term of 0.05 mag/mag over 1.5 mag is; none at all, and one over 0.3 mag of color, are not; a given one is."""
+    seen = fit_color_term(*color_scene(0.05, 1.5), reference_color=0.8)
     assert seen.is_applied and seen.term == pytest.approx(0.05, abs=4.0 * seen.term_err)
     assert seen.scatter_after_mag < 0.8 * seen.scatter_before_mag
-    assert not fit_colour_term(*colour_scene(0.0, 1.5), reference_colour=0.8).is_applied
-    assert not fit_colour_term(*colour_scene(0.2, 0.3), reference_colour=0.8).is_applied
-    given = fit_colour_term(*colour_scene(0.0, 0.3), reference_colour=0.8, fixed_term=0.02)
+    assert not fit_color_term(*color_scene(0.0, 1.5), reference_color=0.8).is_applied
+    assert not fit_color_term(*color_scene(0.2, 0.3), reference_color=0.8).is_applied
+    given = fit_color_term(*color_scene(0.0, 0.3), reference_color=0.8, fixed_term=0.02)
     assert given.is_applied and given.term == 0.02
-    assert fit_colour_term(*colour_scene(0.0, 1.0, n=9), reference_colour=0.8) is None
+    assert fit_color_term(*color_scene(0.0, 1.0, n=9), reference_color=0.8) is None
 
 
 @pytest.mark.parametrize("angle_deg", [0.0, 70.0, -150.0])
 def test_refraction_is_seen_along_the_zenith_only(angle_deg):
     """An injected slope of -30 mas/mag comes back along the direction of the zenith, and nothing across."""
     rng = np.random.default_rng(8)
-    colour = rng.normal(1.0, 0.5, 100)
-    colour[::9] = np.nan
-    shift = -30.0 * np.nan_to_num(colour)
+    color = rng.normal(1.0, 0.5, 100)
+    color[::9] = np.nan
+    shift = -30.0 * np.nan_to_num(color)
     east, north = (shift * part for part in (np.sin(np.radians(angle_deg)), np.cos(np.radians(angle_deg))))
     found = fit_refraction(
-        east + rng.normal(0, 10, 100), north + rng.normal(0, 10, 100), colour, parallactic_angle_deg=angle_deg
+        east + rng.normal(0, 10, 100), north + rng.normal(0, 10, 100), color, parallactic_angle_deg=angle_deg
     )
-    assert found.towards_zenith == pytest.approx(-30.0, abs=4.0 * found.towards_zenith_err)
+    assert found.toward_zenith == pytest.approx(-30.0, abs=4.0 * found.toward_zenith_err)
     assert abs(found.across) < 4.0 * found.across_err
-    assert found.towards_zenith_err < 4.0 and found.n_star >= 80
+    assert found.toward_zenith_err < 4.0 and found.n_star >= 80
 
 
 def test_slope_of_the_psf_over_the_chip_is_seen():
-    """PSF fluxes that lose 10 mmag from the centre to the right edge show it, among faint neighbours."""
+    """PSF fluxes that lose 10 mmag from the center to the right edge show it, among faint neighbors."""
     rng = np.random.default_rng(9)
     x, y = rng.uniform(0, 1023, (2, 150))
     flux = 10.0 ** rng.uniform(4.0, 6.0, 150)

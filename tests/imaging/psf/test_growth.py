@@ -9,7 +9,7 @@ from dbpipe.imaging.psf.rings import Stars
 SIZE, FWHM, HALF, NOISE = 700, 4.0, 20.5, 20.0
 
 
-def scene(part_outside, *, n=30, n_neighbour=0, seed=1):
+def scene(part_outside, *, n=30, n_neighbor=0, seed=1):
     """Return what is left of stars whose PSFs are flat zero beyond HALF: wings that hold a part of their light."""
     rng = np.random.default_rng(seed)
     x, y = rng.uniform(60, SIZE - 60, (2, n))
@@ -21,7 +21,7 @@ def scene(part_outside, *, n=30, n_neighbour=0, seed=1):
     for k in range(n):
         radius = np.hypot(columns - x[k], rows - y[k])
         image += np.where(radius > HALF, flux[k] * height * (np.maximum(radius, HALF) / HALF) ** -WING_POWER, 0.0)
-    for ys, xs, light in zip(*rng.uniform(0, SIZE, (2, n_neighbour)), rng.exponential(3e3, n_neighbour), strict=True):
+    for ys, xs, light in zip(*rng.uniform(0, SIZE, (2, n_neighbor)), rng.exponential(3e3, n_neighbor), strict=True):
         image += light / 18.0 * np.exp(-0.5 * ((rows - ys) ** 2 + (columns - xs) ** 2) / 1.7**2)
     return image.astype(np.float32), Stars(x, y, flux)
 
@@ -40,9 +40,9 @@ def test_light_outside_the_stamp_is_found(part):
     assert found.ratio_err < 0.0025
 
 
-def test_faint_neighbours_do_not_count():
+def test_faint_neighbors_do_not_count():
     """A hundred sources that were not found leave the ratio within three of its errors."""
-    found = measured(*scene(0.01, n_neighbour=100))
+    found = measured(*scene(0.01, n_neighbor=100))
     assert abs(found.ratio - 1.01) < 3.0 * found.ratio_err
 
 

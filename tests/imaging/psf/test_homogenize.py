@@ -64,7 +64,7 @@ def test_the_wings_are_told_by_the_effective_area(beta):
     assert np.sum(gaussian[50]) / gaussian[50, 50] == pytest.approx(6.0 * np.sqrt(np.pi / (4 * np.log(2))), rel=1e-3)
 
 
-def test_noise_of_a_homogenised_warp_is_as_predicted():
+def test_noise_of_a_homogenized_warp_is_as_predicted():
     """Variance and lag-1 correlation of white noise, warped and matched, equal the product of the powers to 2%."""
     matrix = turned(20.0, 1.05)
     white = np.random.default_rng(1).normal(size=(1000, 1000)).astype(np.float32)

@@ -32,7 +32,7 @@ def test_elongated_width_is_the_geometric_mean():
 
 
 def test_shifted_stamp_is_the_psf_seen_by_shifted_pixels():
-    """A PSF placed off the pixel centre is the one integrated there, to 1.5e-3 of the peak, with all its flux."""
+    """A PSF placed off the pixel center is the one integrated there, to 1.5e-3 of the peak, with all its flux."""
     model = moffat_model(3.0)
     placed = model.placed_at_many([100.37], [200.81])[0]
     truth = moffat_stamp(3.0, dx=0.37, dy=-0.19, size=41)

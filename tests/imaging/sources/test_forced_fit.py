@@ -23,7 +23,7 @@ def measure(planes, x, y):
 
 @pytest.mark.parametrize("snr", [0.0, 3.0, -40.0])
 def test_alone_it_is_the_forced_flux_with_normal_pulls(snr):
-    """A source without neighbours has its forced flux: no bias, also on blank sky, and errors as claimed."""
+    """A source without neighbors has its forced flux: no bias, also on blank sky, and errors as claimed."""
     rng = np.random.default_rng(4)
     planes = noise_image(rng, (1000, 1000), SIGMA)
     x, y = grid_positions(rng, (1000, 1000), 30)
@@ -91,7 +91,7 @@ def test_a_group_alone_gives_the_numbers_it_gives_among_all():
         assert np.array_equal(alone[0], flux[mine]) and np.array_equal(alone[1], flux_err[mine])
 
 
-def test_what_has_no_pixels_spoils_no_neighbour():
+def test_what_has_no_pixels_spoils_no_neighbor():
     """A member of a group on masked pixels has no flux; the others are fitted as if it were not there."""
     image, variance, mask = noise_image(np.random.default_rng(8), (60, 60), SIGMA)
     mask[:, 30:] = BAD

@@ -45,7 +45,7 @@ def test_both_signs_one_row_each(response):
     "pixels", [[(50, 50), (50, 51)], [(50, 50), (51, 50), (51, 51), (50, 51)], [(50, 51), (51, 50)]]
 )
 def test_plateau_is_one_peak(response, pixels):
-    """Equal neighbouring pixels are one source."""
+    """Equal neighboring pixels are one source."""
     score = scene([(50.5, 50.5, 6.0)])
     for y, x in pixels:
         score[y, x] = 7.0
@@ -53,7 +53,7 @@ def test_plateau_is_one_peak(response, pixels):
 
 
 def test_pairs_are_two_sources(response):
-    """Equal neighbours 1.5 FWHM apart are two sources; a tenth of the flux 2 FWHM away is seen too."""
+    """Equal neighbors 1.5 FWHM apart are two sources; a tenth of the flux 2 FWHM away is seen too."""
     assert len(find(scene([(50, 50, 20.0), (56, 50, 20.0)]), response).x) == 2
     assert len(find(scene([(50, 50, 80.0), (59, 50, 12.0)]), response).x) == 2
 

@@ -54,7 +54,7 @@ def test_hot_pixels_do_not():
     assert unlike(image, variance, mask, x, y).all()
 
 
-def test_neighbours_are_not_judged():
+def test_neighbors_are_not_judged():
     """Two hot pixels closer than the isolation spoil each other's fit, and neither is called anything."""
     image, variance, mask = noise_image(np.random.default_rng(4), (100, 100), SIGMA)
     x, y = np.array([30.0, 38.0, 70.0]), np.array([50.0, 50.0, 50.0])
@@ -89,7 +89,7 @@ def test_aperture_flux_is_the_flux():
 
 
 def test_a_peak_that_a_brighter_source_explains_is_dropped():
-    """A second peak on the flank of a bright source goes; a real neighbour stays."""
+    """A second peak on the flank of a bright source goes; a real neighbor stays."""
     image, variance, mask = noise_image(np.random.default_rng(3), (100, 100), SIGMA)
     for x, snr in ((30, 300), (70, 100), (78, 30)):
         add_source(image, x, 50, flux_of_snr(snr, SIGMA, FWHM), FWHM)

@@ -9,7 +9,7 @@ from dbpipe.imaging.stack.coadd import (
     background_offset,
     find_deviant,
     fixed_halos,
-    keep_artefacts,
+    keep_artifacts,
     median_image,
     pack_used,
     unpack_used,
@@ -35,7 +35,7 @@ def rejected(stack, usable, mjd=NIGHTS, limits=LIMITS):
         deviant[k], trail[k] = find_deviant(
             image, np.full(SHAPE, SIGMA**2), usable[k], median=median, count=count, fwhm_pix=FWHM, limits=limits
         )
-    keep_artefacts(deviant, trail, usable, mjd=mjd, limits=limits)
+    keep_artifacts(deviant, trail, usable, mjd=mjd, limits=limits)
     return deviant
 
 

@@ -43,7 +43,7 @@ def test_every_shipped_description_can_be_loaded():
 
 
 def test_lsst_sensors_have_their_camera_numbers():
-    """R22_S11, the centre of the LSST camera, is detector 94, and no sensor is named twice."""
+    """R22_S11, the center of the LSST camera, is detector 94, and no sensor is named twice."""
     names = load_instrument("phosim-eimage").detector.names
     assert names.index("R22_S11") == 94
     assert len(names) == len(set(names)) == 189

@@ -1,4 +1,4 @@
-"""Reference catalogues of any make."""
+"""Reference catalogs of any make."""
 
 import gzip
 
@@ -49,7 +49,7 @@ def test_same_stars_from_every_format(tmp_path, kind):
 
 
 def test_columns_are_those_of_the_schema(tmp_path):
-    """Names and types are what the tables of the catalogue want."""
+    """Names and types are what the tables of the catalog want."""
     stars, magnitudes = read_refcat(write_csv(tmp_path, "RA,Dec,V\n1,2,3\n"))
     assert stars.column_names == ["reference_id", "original_id", "ra", "dec", "epoch_mjd_tai", "pm_ra_mas_per_yr",
                                   "pm_dec_mas_per_yr", "hpx29"]  # fmt: skip
@@ -122,7 +122,7 @@ def test_epoch_is_a_year_or_an_mjd(tmp_path, epoch):
         ("RA_ICRS DE_ICRS pmRA pmDE Epoch RPmag", {"pm_ra": "pmRA", "pm_dec": "pmDE", "epoch": "Epoch"}),
     ],
 )  # fmt: skip
-def test_usual_names_are_recognised(names, expected):
+def test_usual_names_are_recognized(names, expected):
     """Common spellings need no mapping; r and R are two filters; x and y are pixels."""
     found = find_columns(names.split())
     assert {key: getattr(found, key) for key in expected} == expected
@@ -138,11 +138,11 @@ def test_mapping_takes_precedence():
 @pytest.mark.parametrize(
     ("names", "mapping", "message"),
     [
-        ("alpha dec r", {}, r"no column for ra was recognised.*columns: alpha, dec, r.*ra = \"NAME\""),
+        ("alpha dec r", {}, r"no column for ra was recognized.*columns: alpha, dec, r.*ra = \"NAME\""),
         ("ra raj2000 dec r", {}, "several columns could be ra: ra, raj2000"),
         ("ra dec r rmag", {}, "several columns could be the magnitude in r: r, rmag"),
-        ("ra dec mag_instr", {}, "no magnitude column was recognised .columns: ra, dec, mag_instr"),
-        ("ra dec x y mag", {}, "no magnitude column was recognised"),
+        ("ra dec mag_instr", {}, "no magnitude column was recognized .columns: ra, dec, mag_instr"),
+        ("ra dec x y mag", {}, "no magnitude column was recognized"),
         ("ra dec rmag", {"magnitudes": {"r": "r_mag"}}, "no column 'r_mag'; did you mean rmag"),
         ("ra dec r", {"decc": "dec"}, "unknown key 'decc'; did you mean dec"),
         ("ra dec r", {"magnitude_errors": {"g": "r"}}, "band g, which has no magnitude"),
@@ -169,7 +169,7 @@ def test_what_is_missing_or_ambiguous_is_named(names, mapping, message):
         ("a\0b", "cannot be read as a table"),
     ],
 )
-def test_bad_catalogues_are_refused(tmp_path, text, message):
+def test_bad_catalogs_are_refused(tmp_path, text, message):
     """An empty or damaged table is an error of the settings with its reason."""
     with pytest.raises(ConfigError, match=message):
         read_refcat(write_csv(tmp_path, text))
@@ -212,7 +212,7 @@ def test_ids_are_text_as_they_stand(tmp_path):
 
 
 def test_ids_that_have_lost_digits_are_refused(tmp_path):
-    """An id in floating point beyond 2^53 is not that of the star; without ids the catalogue is taken."""
+    """An id in floating point beyond 2^53 is not that of the star; without ids the catalog is taken."""
     path = tmp_path / "a.parquet"
     stars = {"id": [5.853498713190525e18, None], "ra": [10.0, 11.0], "dec": [20.0, 21.0], "r": [15.0, 16.0]}
     pyarrow.parquet.write_table(pa.table(stars), path)
@@ -263,7 +263,7 @@ def test_angles_are_understood(tmp_path, ra, dec, units):
 
 
 def radians(tmp_path, n=30):
-    """A catalogue in radians that does not say so, around RA 53, Dec -27."""
+    """A catalog in radians that does not say so, around RA 53, Dec -27."""
     k = np.arange(n)
     return Table({"coord_ra": np.radians(53 + 0.1 * k), "coord_dec": np.radians(-27 - 0.1 * k), "r": np.full(n, 18.0)})
 
@@ -284,7 +284,7 @@ def test_positions_that_may_be_radians_are_not_guessed(tmp_path):
 @given(ra=st.floats(0.5, 359.0), dec=st.floats(-80, 80), unit=st.sampled_from(["deg", "rad", "hourangle"]))
 @example(ra=3.0, dec=1.0, unit="deg")
 def test_exposures_tell_the_unit(tmp_path, ra, dec, unit):
-    """A catalogue of the field of an exposure is taken in degrees, near (3, 1) too; in another unit it never is."""
+    """A catalog of the field of an exposure is taken in degrees, near (3, 1) too; in another unit it never is."""
     factor = {"deg": (1, 1), "rad": (np.pi / 180, np.pi / 180), "hourangle": (1 / 15, 1)}[unit]
     path = write_csv(tmp_path, f"ra,dec,r\n{ra * factor[0]!r},{dec * factor[1]!r},18\n")
     try:
@@ -297,7 +297,7 @@ def test_exposures_tell_the_unit(tmp_path, ra, dec, unit):
 
 
 def test_missing_file_is_refused(tmp_path):
-    """A catalogue that is not there is named."""
+    """A catalog that is not there is named."""
     with pytest.raises(ConfigError, match="nothing.csv cannot be read"):
         read_refcat(tmp_path / "nothing.csv")
 
@@ -311,8 +311,8 @@ def test_missing_file_is_refused(tmp_path):
         ("lco_template_gaia/sky_image_1_GaiaCat.ecsv", {"magnitudes": {"rp": "mag"}, "epoch": 2016.0}, 597, {"rp"}),
     ],
 )
-def test_real_catalogues_are_understood(shared_data, name, mapping, n_star, bands):
-    """Every catalogue at hand gives its stars."""
+def test_real_catalogs_are_understood(shared_data, name, mapping, n_star, bands):
+    """Every catalog at hand gives its stars."""
     stars, magnitudes = read_refcat(shared_data / name, mapping)
     assert stars.num_rows == n_star
     assert set(magnitudes["band"].to_pylist()) == bands

@@ -27,7 +27,7 @@ def test_bleeding_keeps_charge_and_runs_along_rows():
 
 
 def test_cosmic_rays_are_sharp():
-    """Tracks are about a pixel wide: most hit pixels have an unhit neighbour above or below."""
+    """Tracks are about a pixel wide: most hit pixels have an unhit neighbor above or below."""
     hit = detector.cosmic_rays((600, 600), np.random.default_rng(5)) > 0
     assert 20 < hit.sum() < 2000
     inside = hit[1:-1] & hit[:-2] & hit[2:]

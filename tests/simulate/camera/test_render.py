@@ -7,7 +7,7 @@ from dbpipe.simulate.camera.psf import Psf, shear_covariance
 from dbpipe.simulate.camera.render import add_sources
 
 SHAPE = (121, 131)
-CENTRE = 60.3, 59.6
+CENTER = 60.3, 59.6
 PIXEL_ARCSEC = 0.2
 
 
@@ -17,7 +17,7 @@ def _psf(fwhm_pix, beta=4.2):
 
 def _drawn(psf, flux_e=1e5):
     image = np.zeros(SHAPE)
-    add_sources(image, [CENTRE[0]], [CENTRE[1]], [flux_e], psf)
+    add_sources(image, [CENTER[0]], [CENTER[1]], [flux_e], psf)
     return image
 
 
@@ -28,8 +28,8 @@ def test_a_star_keeps_its_flux_and_place(fwhm_pix):
     y, x = np.indices(SHAPE)
     total = image.sum()
     assert total == pytest.approx(1e5, rel=1e-3)
-    assert abs((image * x).sum() / total - CENTRE[0]) * PIXEL_ARCSEC < 0.002
-    assert abs((image * y).sum() / total - CENTRE[1]) * PIXEL_ARCSEC < 0.002
+    assert abs((image * x).sum() / total - CENTER[0]) * PIXEL_ARCSEC < 0.002
+    assert abs((image * y).sum() / total - CENTER[1]) * PIXEL_ARCSEC < 0.002
 
 
 @pytest.mark.parametrize("fwhm_pix", [3.25, 4.5])
@@ -46,7 +46,7 @@ def test_the_profile_is_a_moffat_integrated_over_square_pixels(fwhm_pix):
     expected = np.zeros(SHAPE)
     for node_y, weight_y in zip(node / 2, weight / 2, strict=True):
         for node_x, weight_x in zip(node / 2, weight / 2, strict=True):
-            dx, dy = x + node_x - CENTRE[0], y + node_y - CENTRE[1]
+            dx, dy = x + node_x - CENTER[0], y + node_y - CENTER[1]
             radius2 = yy * dx**2 - 2.0 * xy * dx * dy + xx * dy**2
             expected += weight_x * weight_y * (1.0 + radius2 / alpha**2) ** -psf.beta
     expected *= 1e5 * (psf.beta - 1.0) / (np.pi * alpha**2)
@@ -72,7 +72,7 @@ def test_photutils_measures_the_flux_that_was_put_in():
     """An independent aperture code finds the light of a star inside a wide aperture."""
     aperture = pytest.importorskip("photutils.aperture")
     image = _drawn(_psf(3.6))
-    table = aperture.aperture_photometry(image, aperture.CircularAperture([CENTRE], r=50.0))
+    table = aperture.aperture_photometry(image, aperture.CircularAperture([CENTER], r=50.0))
     assert table["aperture_sum"][0] == pytest.approx(1e5, rel=1e-3)
 
 
@@ -80,12 +80,12 @@ def test_an_extended_source_is_wider_by_its_own_size_squared():
     """Second moments add: PSF and source in quadrature."""
     psf = Psf(3.5, 4.8, g1=(0.0, 0.0, 0.0), g2=(0.0, 0.0, 0.0), fwhm_slope=(0.0, 0.0))
     images = np.zeros((2, *SHAPE))
-    add_sources(images[0], [CENTRE[0]], [CENTRE[1]], [1e6], psf)
+    add_sources(images[0], [CENTER[0]], [CENTER[1]], [1e6], psf)
     own = np.array([[[6.0, 1.5, 3.0]]])
-    add_sources(images[1], [CENTRE[0]], [CENTRE[1]], [1e6], psf, shape_weight=np.ones((1, 1)), shape_covariance=own)
+    add_sources(images[1], [CENTER[0]], [CENTER[1]], [1e6], psf, shape_weight=np.ones((1, 1)), shape_covariance=own)
     y, x = np.indices(SHAPE)
-    near = (x - CENTRE[0]) ** 2 + (y - CENTRE[1]) ** 2 < 55.0**2
-    xx = [(np.where(near, image, 0) * (x - CENTRE[0]) ** 2).sum() / image.sum() for image in images]
-    yy = [(np.where(near, image, 0) * (y - CENTRE[1]) ** 2).sum() / image.sum() for image in images]
+    near = (x - CENTER[0]) ** 2 + (y - CENTER[1]) ** 2 < 55.0**2
+    xx = [(np.where(near, image, 0) * (x - CENTER[0]) ** 2).sum() / image.sum() for image in images]
+    yy = [(np.where(near, image, 0) * (y - CENTER[1]) ** 2).sum() / image.sum() for image in images]
     assert xx[1] - xx[0] == pytest.approx(6.0, rel=0.01)
     assert yy[1] - yy[0] == pytest.approx(3.0, rel=0.01)

@@ -33,14 +33,14 @@ def test_the_distortion_is_a_fraction_of_a_pixel(visits):
 
 
 def test_the_header_is_wrong_by_what_the_truth_says(visits):
-    """The header's WCS is off by up to 2" at the centre, and its scale is 0.2" a pixel."""
+    """The header's WCS is off by up to 2" at the center, and its scale is 0.2" a pixel."""
     for visit in visits:
         header = make_header(visit, utc=False, name="x")
         del header["MJD-OBS"]  # astropy would warn that it derives DATE-OBS
         wcs = WCS(header)
-        centre = (visit.nx / 2 - 1, visit.ny / 2 - 1)
-        x, y = sky_to_pixel(visit, *wcs.all_pix2world(*centre, 0))
-        off = np.hypot(x - centre[0], y - centre[1]) * PIXEL_SCALE_ARCSEC
+        center = (visit.nx / 2 - 1, visit.ny / 2 - 1)
+        x, y = sky_to_pixel(visit, *wcs.all_pix2world(*center, 0))
+        off = np.hypot(x - center[0], y - center[1]) * PIXEL_SCALE_ARCSEC
         assert off == pytest.approx(np.hypot(*visit.header_offset_arcsec), abs=0.01)
         assert off < 2.0
         assert np.sqrt(abs(np.linalg.det(wcs.wcs.cd))) * 3600.0 == pytest.approx(PIXEL_SCALE_ARCSEC, rel=1e-6)

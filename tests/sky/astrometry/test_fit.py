@@ -17,7 +17,7 @@ from dbpipe.sky.sphere import deproject, separation_deg
 from dbpipe.sky.wcs import pixel_to_sky, tan_wcs
 
 SHAPE = (1024, 1024)
-CENTRE = (511.5, 511.5)
+CENTER = (511.5, 511.5)
 SCALE = 0.2 / 3600.0
 PLACES = [(53.0, -27.4), (0.001, 10.0), (120.0, 89.5)]
 
@@ -37,7 +37,7 @@ def true_wcs(ra, dec, *, angle_deg=30.0, distortion_pix=0.0, mirror=-1.0):
     pixels[0, [6, 8]] = pixels[1, [9, 7]] = radial
     pixels[0, 3], pixels[1, 4] = 0.3 * radial, -0.2 * radial
     degree_terms = 10 if distortion_pix else 3
-    return wcs_from_plate(Plate(ra, dec, CENTRE, 512.0, (linear @ pixels)[:, :degree_terms]), SHAPE)
+    return wcs_from_plate(Plate(ra, dec, CENTER, 512.0, (linear @ pixels)[:, :degree_terms]), SHAPE)
 
 
 def observe(wcs, n_star, *, seed=1, noise_pix=0.02, n_false=0, n_missing=0):
@@ -64,10 +64,10 @@ def observe(wcs, n_star, *, seed=1, noise_pix=0.02, n_false=0, n_missing=0):
 
 def header_wcs(wcs, *, offset_arcsec=(0.0, 0.0), turn_deg=0.0, angle_deg=30.0, scale=1.0, mirror=-1.0):
     """Return the linear WCS that a telescope would write: off by an offset, a rotation and a scale."""
-    ra, dec = pixel_to_sky(wcs, *CENTRE)
+    ra, dec = pixel_to_sky(wcs, *CENTER)
     ra, dec = deproject(*(np.array(offset_arcsec) / 3600.0), ra0=float(ra), dec0=float(dec))
     return tan_wcs(
-        float(ra), float(dec), crpix=CENTRE, cd=camera(angle_deg + turn_deg, scale=SCALE * scale, mirror=mirror)
+        float(ra), float(dec), crpix=CENTER, cd=camera(angle_deg + turn_deg, scale=SCALE * scale, mirror=mirror)
     )
 
 
@@ -126,7 +126,7 @@ def test_agrees_with_astropy_fit():
     (x, y, flux), (ra, dec, mag) = observe(truth, 60)
     solution = solve_astrometry(x, y, flux, ra, dec, mag, wcs=header_wcs(truth), shape=SHAPE, sip_order_max=1)
     i, j = solution.source_index, solution.reference_index
-    proj_point = SkyCoord(*(p * u.deg for p in pixel_to_sky(truth, *CENTRE)))
+    proj_point = SkyCoord(*(p * u.deg for p in pixel_to_sky(truth, *CENTER)))
     other = fit_wcs_from_points((x[i], y[i]), SkyCoord(ra[j] * u.deg, dec[j] * u.deg), proj_point=proj_point)
     assert error_mas(solution, other) < 0.1
 
@@ -215,10 +215,10 @@ def test_what_cannot_be_solved_is_refused():
 
 
 def test_real_frames_through_a_wrong_header(shared_data):
-    """Frames of a 1-m telescope whose header is off by 36 arcsec are tied to the catalogue within 0.05 arcsec."""
+    """Frames of a 1-m telescope whose header is off by 36 arcsec are tied to the catalog within 0.05 arcsec."""
     folder = shared_data / "nickel_kalliope"
-    catalogue = np.genfromtxt(folder / "derived" / "refcat_derived_kalliope_abs.csv", delimiter=",", names=True)
-    reference = (catalogue["ra_deg"], catalogue["dec_deg"], catalogue["mag_instr"])
+    catalog = np.genfromtxt(folder / "derived" / "refcat_derived_kalliope_abs.csv", delimiter=",", names=True)
+    reference = (catalog["ra_deg"], catalog["dec_deg"], catalog["mag_instr"])
     for path in sorted((folder / "reduced").iterdir())[:3]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)

@@ -20,8 +20,8 @@ def star_field(seed, n_star, shape, *, fraction_lost, matrix, offset):
         xy = np.concatenate([place[seen], rng.uniform(0.0, 1.0, (n_lost, 2)) * size])
         lists.append((xy, np.concatenate([mag[seen], rng.choice(mag, n_lost)])))
     (source, source_mag), (true_reference, reference_mag) = lists
-    centre = (size - 1.0) / 2.0
-    reference = (true_reference - centre) @ matrix.T + centre + offset + rng.normal(0.0, 0.3, true_reference.shape)
+    center = (size - 1.0) / 2.0
+    reference = (true_reference - center) @ matrix.T + center + offset + rng.normal(0.0, 0.3, true_reference.shape)
     flux = 10.0 ** (-0.4 * (source_mag + rng.normal(0.0, 0.3, n_star)))
     return source, reference, flux, reference_mag
 
@@ -54,8 +54,8 @@ def test_the_true_map_is_found(n_star, size, fraction_lost, matrix):
     field = star_field(n_star, n_star, shape, fraction_lost=fraction_lost, matrix=matrix, offset=offset)
     source, reference, flux, mag = field
     found = match_pattern(source, reference, shape, flux=flux, mag=mag, max_offset_pix=100.0)
-    centre = (np.array(shape[::-1]) - 1.0) / 2.0
-    expected = (source - centre) @ matrix.T + centre + offset
+    center = (np.array(shape[::-1]) - 1.0) / 2.0
+    expected = (source - center) @ matrix.T + center + offset
     assert np.abs(source @ found.matrix.T + found.shift - expected).max() < 2.0
     assert found.n_match > 0.6 * n_star * (1.0 - fraction_lost) ** 2
     distance = np.hypot(*(expected[found.source_index] - reference[found.reference_index]).T)

@@ -62,8 +62,8 @@ def test_plate_from_wcs_finds_the_degree(degree):
     np.testing.assert_allclose(found.coefficients, plate.coefficients, atol=1e-10)
 
 
-def test_plate_of_an_outer_detector_recentres():
-    """A detector half a degree off the tangent point gets a plate about its own centre, good to 0.002 px."""
+def test_plate_of_an_outer_detector_recenters():
+    """A detector half a degree off the tangent point gets a plate about its own center, good to 0.002 px."""
     wcs = tan_wcs(10.0, 89.0, crpix=(9000.0, -3000.0), cd=CD)
     plate = plate_from_wcs(wcs, SHAPE)
     x, y = grid()

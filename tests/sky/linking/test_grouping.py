@@ -23,7 +23,7 @@ def detections(x, y, err, image, *, ra0=40.0, dec0=-70.0):
 
 @pytest.mark.parametrize(("ra0", "dec0"), [(0.0, 0.0), (359.9999, 60.0), (10.0, 89.9998), (200.0, -90.0)])
 def test_connected_groups_are_those_of_every_pair_compared(ra0, dec0):
-    """Chains of neighbours make the groups that comparing all pairs makes, at RA 0 and at the poles too."""
+    """Chains of neighbors make the groups that comparing all pairs makes, at RA 0 and at the poles too."""
     rng = np.random.default_rng(1)
     ra, dec = deproject(*(rng.uniform(-15, 15, (2, 300)) * ARCSEC), ra0=ra0, dec0=dec0)
     group = connect(ra, dec, radius_arcsec=1.0)

@@ -8,7 +8,7 @@ from dbpipe.association.sources import join, join_in_time, no_sources, query, ta
 from dbpipe.catalog.sky_shards import TILE_SHIFT
 from dbpipe.catalog.store.lent import fetch_with
 from dbpipe.constants import ARCSEC_PER_DEG
-from dbpipe.sky.healpix import ORDER, cell_order, with_neighbours
+from dbpipe.sky.healpix import ORDER, cell_order, with_neighbors
 from dbpipe.sky.linking.grouping import connect
 
 _VAGUE_ARCSEC = 0.3
@@ -32,7 +32,7 @@ def fetch_new(connection, images):
     return to_columns(rows.append_column("dia_object_id", nothing).append_column("tracklet_id", nothing))
 
 
-def find_neighbourhood(tiles, batch, removed, new, *, radius_arcsec):
+def find_neighborhood(tiles, batch, removed, new, *, radius_arcsec):
     """Return all detections of the groups that something joins or leaves.
 
     Parameters
@@ -53,12 +53,12 @@ def find_neighbourhood(tiles, batch, removed, new, *, radius_arcsec):
     shift = 2 * (ORDER - order)
     old = no_sources(tiles.connection)
     changed = np.concatenate([removed["hpx29"], new["hpx29"]]) >> shift
-    loaded, wanted = np.zeros(0, np.int64), with_neighbours(changed, order)
+    loaded, wanted = np.zeros(0, np.int64), with_neighbors(changed, order)
     while True:
         old = join(old, _fetch_in_cells(tiles, batch, np.setdiff1d(wanted, loaded), shift))
         loaded = np.union1d(loaded, wanted)
         touched = _touched(radius_arcsec, removed, new, old)
-        wanted = with_neighbours(old["hpx29"][touched] >> shift, order)
+        wanted = with_neighbors(old["hpx29"][touched] >> shift, order)
         if np.isin(wanted, loaded).all():
             break
     old = take(old, touched) | {"is_old": np.ones(touched.sum(), bool)}

@@ -1,13 +1,13 @@
-"""What questions cost, and what a new visit costs, in catalogues of 1, 10 and 100 million DIASources.
+"""What questions cost, and what a new visit costs, in catalogs of 1, 10 and 100 million DIASources.
 
-    PYTHONPATH=.:tests/helpers python tests/benchmarks/catalogue.py --work /tmp/catalogues --n-source 1e6 1e7 1e8
+    PYTHONPATH=.:tests/helpers python tests/benchmarks/catalog.py --work /tmp/catalogs --n-source 1e6 1e7 1e8
 
-Makes the catalogues that are not there (`dbpipe simulate --catalog`; 100 million take 13 GB) and asks each question in
+Makes the catalogs that are not there (`dbpipe simulate --catalog`; 100 million take 13 GB) and asks each question in
 a process of its own, of several objects or nights, twice in a row. Printed and written are wall clock and CPU time of
 the first answer of the process, the median at the other places, the median of asking again (warm), and the peak memory.
 
 A new visit is 10,000 sources, inserted and committed as the runner does it for `detect`, then `associate`: the first
-and the median of the others of the next night, put into a copy (`--in-place`: into the catalogue itself).
+and the median of the others of the next night, put into a copy (`--in-place`: into the catalog itself).
 
 The first answer is that of a process that has just opened the survey, not of a cold disk.
 """
@@ -37,22 +37,22 @@ GOAL_MS = {"cone 1'": 100, "light curve": 50, "night S/N > 10": 150}
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, required=True, help="folder for the catalogues and the results")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the catalogs and the results")
     parser.add_argument("--n-source", type=float, nargs="+", default=[1e6, 1e7])
     parser.add_argument("--n-visit", type=int, default=8, help="new visits")
-    parser.add_argument("--in-place", action="store_true", help="put the new visits into the catalogue, not a copy")
-    parser.add_argument("--published", action="store_true", help="ask the published snapshot, not the catalogue")
+    parser.add_argument("--in-place", action="store_true", help="put the new visits into the catalog, not a copy")
+    parser.add_argument("--published", action="store_true", help="ask the published snapshot, not the catalog")
     options = parser.parse_args()
     rows = []
     for n_source in options.n_source:
-        root = options.work / f"catalogue_{n_source:.0e}"
+        root = options.work / f"catalog_{n_source:.0e}"
         if not root.is_dir():
             rows.append(alone(make, root, n_source))
         places = alone(find_places, root)["places"]
         rows += [alone(ask, root, name, places, options.published) | {"n_source": n_source} for name in QUESTIONS]
         if options.n_visit:
             rows += add_night(root, n_source, options)
-        (options.work / "catalogue.json").write_text(json.dumps(rows, indent=1))
+        (options.work / "catalog.json").write_text(json.dumps(rows, indent=1))
     show(pd.DataFrame(rows))
 
 
@@ -146,7 +146,7 @@ def find_places(root):
 
 
 def add_night(root, n_source, options):
-    """Put the first visits of the next night into a catalogue, and say what the first and the others cost."""
+    """Put the first visits of the next night into a catalog, and say what the first and the others cost."""
     folder = root
     if not options.in_place:
         folder = root.with_name(f"{root.name}_grown")

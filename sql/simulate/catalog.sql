@@ -1,4 +1,4 @@
--- The rows of a made-up catalogue: everything that the commands look at, with one empty file in the place of all images.
+-- The rows of a made-up catalog: everything that the commands look at, with one empty file in the place of all images.
 -- `planned` holds the visits: visit, night, midpoint_mjd_tai, band, ra, dec.
 
 -- name: bands
@@ -9,7 +9,7 @@ INSERT INTO detector VALUES ($detector, 'whole focal plane')
 
 -- name: visits
 INSERT INTO visit BY NAME
-SELECT visit, band, 'simulated catalogue' AS instrument, midpoint_mjd_tai, 30.0 AS exposure_s, night
+SELECT visit, band, 'simulated catalog' AS instrument, midpoint_mjd_tai, 30.0 AS exposure_s, night
 FROM planned
 ORDER BY visit
 
@@ -88,8 +88,8 @@ SELECT
     $detector AS detector,
     0.02 AS astrom_held_out_rms_arcsec,
     0 AS n_total_flux_star,
-    false AS colour_term_is_applied,
-    0 AS n_colour_star,
+    false AS color_term_is_applied,
+    0 AS n_color_star,
     0 AS n_refraction_star,
     0 AS n_aperture_star
 FROM planned
