@@ -1,5 +1,7 @@
 """The DIASources of one object, read from the few places where they can be: a table of billions is left alone."""
 
+from duckdb import ColumnExpression, ConstantExpression
+
 from dbpipe.catalog.sky_shards import TILE_ORDER, Tiles
 from dbpipe.catalog.sql.queries import fetch_table, load_named
 from dbpipe.catalog.store.arrow import for_pandas
@@ -24,9 +26,10 @@ def find_detections(connection, dia_object_id):
     numbers = linked["dia_source_id"].to_pylist()
     if not numbers:
         raise ConfigError(f"there is no object {dia_object_id} (a former id? resolve_object says what became of it)")
-    # numbers in the text: of a list that comes otherwise, DuckDB looks at smallest and largest only
-    listed = f"({', '.join(map(str, numbers))})"
-    return for_pandas(connection.sql(_query("detections").replace("(SELECT NULL)", listed)).to_arrow_table())
+    # each as a constant of its own: of a list, or a table, DuckDB looks at smallest and largest only
+    wanted = ColumnExpression("dia_source_id").isin(*map(ConstantExpression, numbers))
+    found = connection.sql(_query("detections")).filter(wanted)
+    return for_pandas(found.order("midpoint_mjd_tai, dia_source_id").to_arrow_table())
 
 
 def tiles_around(connection, dia_object_id):

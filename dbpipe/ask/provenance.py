@@ -44,8 +44,7 @@ def _unknown(connection, dia_source_id):
     """Say that there is no such source, and what its id would mean."""
     visit, detector, _ = unpack_source_id(dia_source_id)
     ((n_row,),) = connection.execute(
-        "SELECT count(*) FROM dia_source WHERE visit = $visit AND detector = $detector",
-        {"visit": visit, "detector": detector},
+        load_named("catalog", "lookup")["count_of_image"], {"visit": visit, "detector": detector}
     ).fetchall()
     if n_row:
         return f"there is no DIASource {dia_source_id}; visit {visit}, detector {detector} has {n_row} others"

@@ -31,7 +31,7 @@ def query(name):
 
 def no_sources(connection):
     """Return the columns of no detection."""
-    return to_columns(connection.sql("FROM association.source LIMIT 0").to_arrow_table())
+    return to_columns(connection.table("association.source").limit(0).to_arrow_table())
 
 
 def to_columns(table):

@@ -18,9 +18,9 @@ def write_sources(tiles, change):
     is_old = members["is_old"]
     changed = is_old & np.any([members[name] != after[name] for name in LINKED], axis=0)
     tiles.add(np.unique(tile_of(after["hpx29"])).tolist())
-    tiles.execute(query("delete_sources"), to_rows(removed, slice(None)), tile_of(removed["hpx29"]), kind="source")
+    tiles.execute(query("delete_sources"), to_rows(removed, slice(None)), tile_of(removed["hpx29"]))
     for name, rows in (("relink", changed), ("insert_sources", ~is_old)):
-        tiles.execute(query(name), to_rows(after, rows), tile_of(after["hpx29"][rows]), kind="source")
+        tiles.execute(query(name), to_rows(after, rows), tile_of(after["hpx29"][rows]))
 
 
 def write_objects(tiles, change):
@@ -31,10 +31,10 @@ def write_objects(tiles, change):
     # the first source of an object is among its sources, and says in which tile the object is kept
     gone = np.flatnonzero(before["dia_source_id"] == before["dia_object_id"])
     table = pa.table({"dia_object_id": before["dia_object_id"][gone]})
-    tiles.execute(query("delete_objects"), table, tile_of(before["hpx29"][gone]), kind="object")
+    tiles.execute(query("delete_objects"), table, tile_of(before["hpx29"][gone]))
     linked = take(after, after["dia_object_id"] != NONE)
     rows, origin = object_rows(linked, linked["dia_object_id"])
-    tiles.execute(query("insert_objects"), to_table(rows), tile_of(linked["hpx29"][origin]), kind="object")
+    tiles.execute(query("insert_objects"), to_table(rows), tile_of(linked["hpx29"][origin]))
 
 
 def write_tracklets(connection, nights, rows):

@@ -8,6 +8,7 @@ may come from anywhere.
 import re
 from pathlib import Path
 
+from dbpipe.catalog.sql.queries import load_named
 from dbpipe.disk.beside import TEMPORARY_PREFIX, hash_file
 from dbpipe.disk.places import find_below, find_files, is_regular
 from dbpipe.errors import CatalogError
@@ -18,10 +19,6 @@ _NAME = re.compile(
     rf"((?P=product)-[\w.+-]*-[0-9a-f]{{8}}|{re.escape(TEMPORARY_PREFIX)}[0-9]+-([0-9]+-)?(?P=product)[\w.+-]*)\.fits"
 )
 """A product, or one that a worker was writing when it was killed."""
-_NAMED = """
-SELECT CAST(path AS VARCHAR), CAST(sha256 AS VARCHAR), TRY_CAST(size_byte AS BIGINT) FROM {table} ORDER BY path
-"""
-"""What a table names, also in a catalog from elsewhere whose columns are of other types."""
 
 
 def product_path(root, path):
@@ -50,11 +47,7 @@ def product_path(root, path):
 
 def check_names(connection, root):
     """Raise CatalogError if the catalog names a file that cannot be its own: nothing may be done with it then."""
-    rows = connection.execute(
-        "SELECT path FROM file WHERE NOT starts_with(path, $folder || '/') "
-        "OR list_has_any(string_split(path, '/'), ['', '.', '..']) ORDER BY path LIMIT 1",
-        {"folder": FOLDER},
-    ).fetchall()
+    rows = connection.execute(_query("strangers"), {"folder": FOLDER}).fetchall()
     for (path,) in rows:
         product_path(root, path)
 
@@ -88,7 +81,7 @@ def find_strangers(connection, root):
 
 def _unnamed(connection, root):
     """Yield path, and whether it is that of a product, of what the catalog does not name under ``files/``."""
-    named = {path for (path,) in connection.execute("SELECT CAST(path AS VARCHAR) FROM file").fetchall()}
+    named = {path for (path,) in connection.execute(_query("paths")).fetchall()}
     for path, entry in find_files(Path(root) / FOLDER, f"{FOLDER}/"):
         if path not in named:
             yield path, entry.is_file(follow_symlinks=False) and _NAME.fullmatch(path) is not None
@@ -96,7 +89,7 @@ def _unnamed(connection, root):
 
 def find_missing(connection, root, *, check_hash=False):
     """Return (path, what is wrong) of files that the catalog names and that are absent or have changed."""
-    rows = connection.execute(_NAMED.format(table="file")).fetchall()
+    rows = connection.execute(_query("products")).fetchall()
     found = ((path, _what_is_wrong_below(root, path, sha256, size, check_hash)) for path, sha256, size in rows)
     return [(path, wrong) for path, wrong in found if wrong]
 
@@ -120,6 +113,10 @@ def _what_is_wrong(path, sha256, size, check_hash):
 
 def find_missing_raw(connection):
     """Return (path, what is wrong) of raw files that are no longer where they were ingested."""
-    rows = connection.execute(_NAMED.format(table="raw")).fetchall()
+    rows = connection.execute(_query("raws")).fetchall()
     found = ((path, _what_is_wrong(Path(path), sha256, size, False)) for path, sha256, size in rows)
     return [(path, wrong) for path, wrong in found if wrong]
+
+
+def _query(name):
+    return load_named("catalog", "files")[name]

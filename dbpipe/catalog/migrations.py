@@ -14,25 +14,9 @@ import duckdb
 
 import dbpipe
 from dbpipe.catalog.sky_shards import check_tiles, spread
-from dbpipe.catalog.sql.queries import directory
+from dbpipe.catalog.sql.queries import directory, load_named
 from dbpipe.catalog.store.connection import transaction
 from dbpipe.errors import CatalogError
-
-_LEDGER = """
-CREATE TABLE IF NOT EXISTS schema_migration (
-    version INTEGER PRIMARY KEY,
-    name VARCHAR NOT NULL,
-    sha256 VARCHAR NOT NULL,
-    applied_at TIMESTAMP NOT NULL,
-    dbpipe_version VARCHAR NOT NULL
-);
-COMMENT ON TABLE schema_migration IS 'Which schema files were applied to this catalog';
-COMMENT ON COLUMN schema_migration.version IS '[] number of the file';
-COMMENT ON COLUMN schema_migration.name IS '[] its name';
-COMMENT ON COLUMN schema_migration.sha256 IS '[] hash of its text';
-COMMENT ON COLUMN schema_migration.applied_at IS '[UTC] when it was applied';
-COMMENT ON COLUMN schema_migration.dbpipe_version IS '[] version of dbpipe that applied it';
-"""
 
 
 @dataclass(frozen=True)
@@ -109,31 +93,31 @@ def migrate(connection, migrations=None):
     for migration in pending:
         try:
             with transaction(connection):
-                connection.execute(_LEDGER)
+                connection.execute(_query("make_ledger"))
                 for statement in spread(connection, migration.text):
                     connection.execute(statement)
                 check_tiles(connection)
-                connection.execute(
-                    "INSERT INTO schema_migration VALUES (?, ?, ?, ?, ?)",
-                    [
-                        migration.version,
-                        migration.name,
-                        migration.sha256,
-                        datetime.now(UTC).replace(tzinfo=None),
-                        dbpipe.__version__,
-                    ],
-                )
+                connection.execute(_query("record"), _record(migration))
         except duckdb.Error as error:
             raise CatalogError(f"migration {migration.version:04d} ({migration.name}) failed: {error}") from error
     return [migration.name for migration in pending]
 
 
+def _record(migration):
+    return {
+        "version": migration.version,
+        "name": migration.name,
+        "sha256": migration.sha256,
+        "applied_at": datetime.now(UTC).replace(tzinfo=None),
+        "dbpipe_version": dbpipe.__version__,
+    }
+
+
 def _applied(connection):
-    ledger = connection.execute(
-        "SELECT 1 FROM duckdb_tables() WHERE table_name = 'schema_migration' AND database_name = current_database()"
-    ).fetchall()
-    if not ledger:
+    if not connection.execute(_query("has_ledger")).fetchall():
         return []
-    return connection.execute(
-        "SELECT version, name, sha256, dbpipe_version FROM schema_migration ORDER BY version"
-    ).fetchall()
+    return connection.execute(_query("applied")).fetchall()
+
+
+def _query(name):
+    return load_named("catalog", "migrations")[name]

@@ -1,8 +1,9 @@
 """Storing the reference catalog."""
 
+from dbpipe.catalog.sql.queries import load_named
 from dbpipe.catalog.store.arrow import check_columns, to_table
 from dbpipe.catalog.store.connection import transaction
-from dbpipe.catalog.store.lent import execute_with
+from dbpipe.catalog.store.lent import insert
 
 
 def replace_reference_catalog(connection, stars, magnitudes):
@@ -14,8 +15,9 @@ def replace_reference_catalog(connection, stars, magnitudes):
         Rows of reference_star and reference_magnitude.
     """
     tables = {"reference_star": to_table(stars), "reference_magnitude": to_table(magnitudes)}
+    queries = load_named("catalog", "refcat")
     with transaction(connection):
         for name, table in tables.items():
             check_columns(connection, name, table)
-            connection.execute(f"DELETE FROM {name}")
-            execute_with(connection, f"INSERT INTO {name} BY NAME SELECT * FROM rows_lent", {"rows_lent": table})
+            connection.execute(queries[f"forget_{name}"])
+            insert(connection, name, table)

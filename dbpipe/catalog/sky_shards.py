@@ -10,6 +10,8 @@ import re
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dbpipe.catalog.sql.queries import load_named
+from dbpipe.catalog.store.connection import quote_name, quote_text
 from dbpipe.catalog.store.lent import execute_with, fetch_with
 from dbpipe.errors import CatalogError
 
@@ -27,7 +29,10 @@ _STATEMENT = re.compile(r"""(?:--[^\n]*|/\*.*?\*/|'[^']*'|"[^"]*"|[^;])+""", re.
 """Up to a semicolon that is in no comment and no quotes."""
 _COMMENT = re.compile(r"""('[^']*'|"[^"]*")|--[^\n]*|/\*.*?\*/""", re.DOTALL)
 """Or what is quoted, and then is none."""
-_CHANGE = re.compile(r"\s*(ALTER|UPDATE|INSERT|DELETE)\b", re.IGNORECASE)
+_CHANGE = re.compile(rf"\s*(?:ALTER\s+TABLE|UPDATE|DELETE\s+FROM)\s+{_PATTERN.pattern}", re.IGNORECASE)
+"""What is done to every tile."""
+_OF_PATTERN = re.compile(rf"\s*(?:COMMENT\s+ON|(?:CREATE|DROP)\s+TABLE\s+{_PATTERN.pattern})", re.IGNORECASE)
+"""What concerns the pattern alone; `check_tiles` looks at what has become of it."""
 
 
 class Tiles:
@@ -43,32 +48,30 @@ class Tiles:
         Parameters
         ----------
         query : str
-            SQL whose ``association.<kind>`` stands for the rows of the tiles.
+            SQL in which ``query_table($tables)`` stands for the rows of the tiles.
         tiles : sequence of int
             Those that have no table are left out.
         registered, parameters : dict, optional
             See `dbpipe.catalog.store.lent.fetch_with`.
         """
-        text = query.replace(f"FROM association.{kind}", f"FROM ({_union(kind, set(self.numbers) & set(tiles))})")
-        return fetch_with(self.connection, text, registered or {}, parameters)
+        tables = {"tables": _names(kind, set(self.numbers) & set(tiles))}
+        return fetch_with(self.connection, query, registered or {}, tables | (parameters or {}))
 
-    def execute(self, query, table, tile, *, kind):
+    def execute(self, query, table, tile):
         """Run a statement on the table of every tile that rows are in.
 
         Parameters
         ----------
         query : str
-            SQL whose ``association.<kind>`` stands for the table of a tile, and ``changed`` for the rows in it.
+            SQL whose pattern stands for the table of a tile, and ``changed`` for the rows in it.
         table : pyarrow.Table
         tile : integer array
             One per row.
-        kind : str
         """
         numbers = pa.array(tile)
         for number in sorted(set(tile.tolist())):
             rows = table.filter(pc.equal(numbers, number))
-            text = query.replace(f"association.{kind}", f"association.{kind}_{number}")
-            execute_with(self.connection, text, {"changed": rows})
+            execute_with(self.connection, _of_tile(query, number), {"changed": rows})
 
     def add(self, tiles):
         """Make the tables of tiles that have none, and the views over all; part of the caller's transaction."""
@@ -88,11 +91,7 @@ def tile_of(hpx29):
 
 def find_tiles(connection):
     """Return the numbers of the tiles that have tables, sorted; in a snapshot those are views of files."""
-    rows = connection.execute(
-        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'association' "
-        "AND regexp_full_match(table_name, 'source_[0-9]+') AND table_catalog = current_database()"
-    ).fetchall()
-    return sorted(int(name.removeprefix("source_")) for (name,) in rows)
+    return [number for (number,) in connection.execute(_query("tiles")).fetchall()]
 
 
 def spread(connection, text):
@@ -100,14 +99,31 @@ def spread(connection, text):
 
     What changes the pattern ``association.source`` or ``association.object`` is done to the tables of all tiles too:
     the rows are there, and the next tile is made like the pattern.
+
+    Raises
+    ------
+    CatalogError
+        If a statement does with the pattern what would not reach the tiles.
     """
     for statement in _STATEMENT.findall(text):
         bare = _COMMENT.sub(lambda found: found[1] or " ", statement)
-        if bare.strip():
-            yield statement
-        if _CHANGE.match(bare) and _PATTERN.search(bare):
-            for tile in find_tiles(connection):
-                yield _PATTERN.sub(rf"association.\1_{tile}", bare)
+        if not bare.strip():
+            continue
+        tiles = find_tiles(connection) if _PATTERN.search(bare) else []
+        if tiles and not (_CHANGE.match(bare) or _OF_PATTERN.match(bare)):
+            raise CatalogError(
+                f"{' '.join(bare.split())} does not reach the tables of {len(tiles)} tiles, as ALTER TABLE, UPDATE and "
+                f"DELETE FROM would; their rows are those of {' and '.join(_KINDS.values())}"
+            )
+        yield statement
+        if _CHANGE.match(bare):
+            for tile in tiles:
+                yield _of_tile(bare, tile)
+
+
+def _of_tile(statement, tile):
+    """A statement on a pattern as one on the table of a tile: no parameter can be the table that is changed."""
+    return _PATTERN.sub(rf"association.\1_{tile}", statement)
 
 
 def check_tiles(connection):
@@ -118,13 +134,7 @@ def check_tiles(connection):
     CatalogError
         If one has not.
     """
-    rows = connection.execute(
-        "WITH found AS (SELECT table_name, split_part(table_name, '_', 1) AS kind, "
-        "list((column_name, data_type, is_nullable) ORDER BY column_index) AS columns FROM duckdb_columns() "
-        "WHERE schema_name = 'association' AND database_name = current_database() GROUP BY ALL) "
-        "SELECT found.table_name FROM found JOIN found AS pattern ON pattern.table_name = found.kind "
-        "WHERE found.columns <> pattern.columns ORDER BY 1"
-    ).fetchall()
+    rows = connection.execute(_query("unlike")).fetchall()
     if rows:
         raise CatalogError(f"{len(rows)} tables of tiles are not like their pattern, association.{rows[0][0]} for one")
 
@@ -136,30 +146,33 @@ def make_views(connection):
 
 def _make_views(connection, tiles):
     for kind, view in _KINDS.items():
-        connection.execute(f"CREATE OR REPLACE VIEW {view} AS {_union(kind, tiles)}")
-        rows = connection.execute(
-            "SELECT column_name, comment FROM duckdb_columns() WHERE schema_name = 'association' "
-            "AND table_name = $kind AND database_name = current_database() AND comment IS NOT NULL "
-            "ORDER BY column_index",
-            {"kind": kind},
-        ).fetchall()
-        connection.execute(f"COMMENT ON VIEW {view} IS '{_MEANING[kind]}'")
-        for column, comment in rows:
-            text = comment.replace("'", "''")
-            connection.execute(f"COMMENT ON COLUMN {view}.{column} IS '{text}'")
+        connection.execute(f"CREATE OR REPLACE VIEW {quote_name(view)} AS {_union(kind, tiles)}")
+        connection.execute(f"COMMENT ON VIEW {quote_name(view)} IS {quote_text(_MEANING[kind])}")
+        for column, comment in connection.execute(_query("comments"), {"kind": kind}).fetchall():
+            target = f"{quote_name(view)}.{quote_name(column)}"
+            connection.execute(f"COMMENT ON COLUMN {target} IS {quote_text(comment)}")
 
 
 def _definition(connection, kind, tile):
     """The pattern's own text, for CREATE TABLE AS copies neither NOT NULL nor CHECK."""
-    query = (
-        "SELECT sql FROM duckdb_tables() WHERE schema_name = 'association' AND table_name = $kind "
-        "AND database_name = current_database()"
-    )
-    text = connection.execute(query, {"kind": kind}).fetchall()[0][0]
-    return f"CREATE TABLE association.{kind}_{tile}" + text[text.index("(") :]
+    ((text,),) = connection.execute(_query("definition"), {"kind": kind}).fetchall()
+    return f"CREATE TABLE {_table(kind, tile)}" + text[text.index("(") :]
+
+
+def _names(kind, tiles):
+    """The tables of some tiles, after the pattern, which has no rows and says the columns where there is no tile."""
+    return [_table(kind), *(_table(kind, tile) for tile in sorted(tiles))]
+
+
+def _table(kind, tile=None):
+    """The table of a tile, or the pattern, as SQL names it."""
+    return f"association.{quote_name(kind if tile is None else f'{kind}_{tile}')}"
 
 
 def _union(kind, tiles):
-    """The rows of some tiles; the pattern, which has none, says the columns where there is no tile."""
-    names = [kind, *(f"{kind}_{tile}" for tile in sorted(tiles))]
-    return " UNION ALL ".join(f"SELECT * FROM association.{name}" for name in names)
+    """The rows of some tiles."""
+    return " UNION ALL ".join(f"SELECT * FROM {name}" for name in _names(kind, tiles))
+
+
+def _query(name):
+    return load_named("catalog", "tiles")[name]

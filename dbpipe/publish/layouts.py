@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
+from duckdb import ColumnExpression, ConstantExpression, FunctionExpression, StarExpression
 
 from dbpipe.catalog.sql.dictionary import query_metadata
 from dbpipe.catalog.sql.queries import load_named
@@ -31,7 +32,7 @@ ORDER_ON_SKY = {
     "dia_forced_source": "_healpix_29, dia_object_id, midpoint_mjd_tai, detector",
 }
 NAMES = ("night", "hats")
-_ON_SKY = "hpx29 AS _healpix_29, * EXCLUDE (hpx29)"
+_ON_SKY = (ColumnExpression("hpx29").alias("_healpix_29"), StarExpression(exclude=["hpx29"]))
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,7 @@ class Files:
 
 def plan(connection, name, *, margin_arcsec):
     """Return the list of `Files` of a layout, of every table that is there and has rows."""
-    known = {
-        table
-        for (table,) in connection.execute("SELECT table_name FROM duckdb_columns() WHERE NOT internal").fetchall()
-    }
+    known = {table for _, table in connection.execute(load_named("catalog", "schema")["relations"]).fetchall()}
     if name == "night":
         return [_by_night(connection, table) for table in ORDER_IN_TIME if table in known]
     planned = (_on_sky(connection, table, margin_arcsec) for table in ORDER_ON_SKY if table in known)
@@ -62,11 +60,11 @@ def plan(connection, name, *, margin_arcsec):
 def _by_night(connection, table):
     queries = load_named("export", "tables")
     layout = Layout(
-        rows=queries[table],
+        rows=connection.sql(queries[table]),
         content=queries[f"{table}_content"],
-        cell="visit",
+        cell=ColumnExpression("visit"),
         cells=connection.sql(queries["nights"]).to_arrow_table(),
-        columns="* EXCLUDE (night)",
+        columns=(StarExpression(exclude=["night"]),),
         order_by=ORDER_IN_TIME[table],
         **_description(connection, queries[table]),
     )
@@ -75,16 +73,16 @@ def _by_night(connection, table):
 
 def _on_sky(connection, table, margin_arcsec):
     """The table itself and its margin; nothing if it has no rows."""
-    shift = 2 * (hats_tiles.INDEX_ORDER - hats_tiles.MAX_ORDER)
-    counts = connection.sql(f"SELECT hpx29 >> {shift} AS cell, count(*) AS n FROM {table} GROUP BY cell ORDER BY cell")
-    counts = counts.to_arrow_table()
+    cell = _pixel(hats_tiles.MAX_ORDER)
+    rows = connection.table_function("query_table", [table]).select(cell.alias("cell"))
+    counts = rows.aggregate("cell, count(*) AS n", "cell").order("cell").to_arrow_table()
     cells = counts["cell"].to_numpy()
     order, pixel = hats_tiles.split_sky(cells, counts["n"].to_numpy())
     if not len(cells):
         return
     queries = load_named("export", "tables")
     common = {
-        "rows": queries[table],
+        "rows": connection.sql(queries[table]),
         "content": queries[f"{table}_content"],
         "columns": _ON_SKY,
         "order_by": ORDER_ON_SKY[table],
@@ -92,21 +90,26 @@ def _on_sky(connection, table, margin_arcsec):
     }
     parts = [hats.part_name(*tile) for tile in zip(order.tolist(), pixel.tolist(), strict=True)]
     finish = partial(hats.write_catalog, name=table, margin_arcsec=None)
-    layout = Layout(cell=f"hpx29 >> {shift}", cells=pa.table({"cell": cells, "part": parts}), **common)
+    layout = Layout(cell=cell, cells=pa.table({"cell": cells, "part": parts}), **common)
     yield Files(layout, f"{table}/hats/{table}", hats.part_path, finish)
-    shift, rims = _rims(np.unique(np.stack([order, pixel], axis=1), axis=0), margin_arcsec)
+    order_of_rims, rims = _rims(np.unique(np.stack([order, pixel], axis=1), axis=0), margin_arcsec)
     finish = partial(hats.write_catalog, name=table, margin_arcsec=margin_arcsec)
-    layout = Layout(cell=f"hpx29 >> {shift}", cells=rims, **common)
+    layout = Layout(cell=_pixel(order_of_rims), cells=rims, **common)
     yield Files(layout, f"{table}/hats/{hats.margin_name(table, margin_arcsec)}", hats.part_path, finish)
 
 
+def _pixel(order):
+    """The pixel of an order that a row is in."""
+    return FunctionExpression(">>", ColumnExpression("hpx29"), ConstantExpression(2 * (hats_tiles.INDEX_ORDER - order)))
+
+
 def _rims(found, margin_arcsec):
-    """Return by how many bits to shift an index to get a pixel of the rims, and which are around which tile."""
+    """Return the order of the pixels of the rims, and which are around which tile."""
     order = hats_tiles.rim_order(margin_arcsec)
     rims = [hats_tiles.find_rim(*tile, at_order=order) for tile in found.tolist()]
     names = [hats.part_name(*tile) for tile in found.tolist()]
     part = [name for name, rim in zip(names, rims, strict=True) for _ in range(len(rim))]
-    return 2 * (hats_tiles.INDEX_ORDER - order), pa.table({"cell": np.concatenate(rims), "part": part})
+    return order, pa.table({"cell": np.concatenate(rims), "part": part})
 
 
 def _description(connection, query):

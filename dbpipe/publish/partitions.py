@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
+from duckdb import StarExpression
 
 from dbpipe.catalog.sql.queries import load_named
-from dbpipe.catalog.store.connection import quote_text
+from dbpipe.catalog.store.connection import quote_name, quote_text
 from dbpipe.disk.trees import SCRATCH
 from dbpipe.publish.write import ROW_GROUP_ROWS, describe_schema, to_schema, write_parquet
 
@@ -22,17 +23,19 @@ _PASS_SETTINGS = {"partitioned_write_flush_threshold": 50_000, "preserve_inserti
 class Layout:
     """Which rows of a table go into which file."""
 
-    rows: str
-    """Query of the rows that leave."""
+    rows: object
+    """Relation of the rows that leave."""
     content: str
     """Query of one row per row: what ``cell`` needs, and ``content``, which changes if the row does."""
-    cell: str
-    """SQL expression of a whole number, on rows and content alike."""
+    cell: object
+    """Expression of a whole number, on rows and content alike."""
     cells: pa.Table
     """cell, part: a cell may be in several parts, and rows of other cells are in none."""
-    columns: str
-    """What is written of the rows."""
+    columns: tuple
+    """Expressions: what is written of the rows."""
     order_by: str
+    parameters: dict = field(default_factory=dict)
+    """$parameters of ``content``."""
     metadata: dict = field(default_factory=dict)
     """Column -> unit, description, ucd."""
     format: str = ""
@@ -44,16 +47,11 @@ class Layout:
 def fingerprint(connection, layout):
     """Return part -> (number of rows, text that changes if they do) of every part that has rows."""
     connection.execute(load_named("export", "tables")["mix"])
-    connection.register("cells", layout.cells)
-    try:
-        rows = connection.execute(
-            "SELECT cells.part, count(*), CAST(sum(content) AS VARCHAR) "
-            f"FROM (SELECT content, {layout.cell} AS cell FROM ({layout.content})) JOIN cells USING (cell) "
-            "GROUP BY cells.part ORDER BY cells.part"
-        ).fetchall()
-    finally:
-        connection.unregister("cells")
-    return {part: (n_row, f"{layout.format}:{n_row}:{content}") for part, n_row, content in rows}
+    cells = connection.from_arrow(layout.cells)
+    content = connection.sql(layout.content, params=layout.parameters or None)
+    found = content.select("content", layout.cell.alias("cell")).join(cells, "cell")
+    rows = found.aggregate("part, count(*) AS n_row, CAST(sum(content) AS VARCHAR) AS content", "part").order("part")
+    return {part: (n_row, f"{layout.format}:{n_row}:{content}") for part, n_row, content in rows.fetchall()}
 
 
 def write_parts(connection, layout, sizes, *, paths, scratch):
@@ -86,35 +84,36 @@ def _write_batch(connection, layout, parts, *, paths, scratch):
     chosen = [k for k, part in enumerate(layout.cells["part"].to_pylist()) if part in number]
     cells = layout.cells.take(pa.array(chosen, pa.int64()))
     numbers = pa.array([number[part] for part in cells["part"].to_pylist()], pa.int64())
-    connection.register("chosen", cells.append_column("part_number", numbers))
-    before = {name: connection.sql(f"SELECT current_setting('{name}')").fetchall()[0][0] for name in _PASS_SETTINGS}
+    chosen = connection.from_arrow(cells.append_column("part_number", numbers)).set_alias("chosen")
+    rows = layout.rows.select(StarExpression(), layout.cell.alias("cell")).set_alias("selected")
+    numbered = rows.join(chosen, "chosen.cell = selected.cell").project("part_number, selected.* EXCLUDE (cell)")
+    before = {name: _setting(connection, name) for name in _PASS_SETTINGS}
     try:
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=scratch) as folder:
             _configure(connection, _PASS_SETTINGS)
-            connection.execute(
-                f"COPY (SELECT part_number, selected.* EXCLUDE (cell) "
-                f"FROM (SELECT *, {layout.cell} AS cell FROM ({layout.rows})) AS selected "
-                "JOIN chosen ON chosen.cell = selected.cell) "
-                f"TO {quote_text(folder)} (FORMAT parquet, PARTITION_BY (part_number), OVERWRITE_OR_IGNORE, "
-                "FILENAME_PATTERN '{uuid}')"  # no name twice: a reader of a snapshot remembers what is in a file
-            )
+            # no name twice: a reader of a snapshot remembers what is in a file
+            named = {"overwrite": True, "filename_pattern": "{uuid}"}
+            numbered.write_parquet(folder, partition_by=["part_number"], **named)
             _configure(connection, before)
             for part, k in number.items():
                 _write_part(connection, layout, Path(folder) / f"part_number={k}", paths[part])
     finally:
         _configure(connection, before)
-        connection.unregister("chosen")
+
+
+def _setting(connection, name):
+    return connection.execute(load_named("catalog", "schema")["setting"], {"name": name}).fetchall()[0][0]
 
 
 def _configure(connection, settings):
     for name, value in settings.items():
-        connection.execute(f"SET {name} = {quote_text(value)}")
+        connection.execute(f"SET {quote_name(name)} = {quote_text(value)}")
 
 
 def _write_part(connection, layout, folder, path):
-    pattern = quote_text(f"{glob.escape(str(folder))}/*.parquet")  # the user's folder may be called "lake [1]"
-    files = f"read_parquet({pattern}, hive_partitioning = false)"
-    relation = connection.sql(f"SELECT {layout.columns} FROM {files} ORDER BY {layout.order_by}")
+    pattern = f"{glob.escape(str(folder))}/*.parquet"  # the user's folder may be called "lake [1]"
+    found = connection.from_parquet(pattern, hive_partitioning=False)
+    relation = found.select(*layout.columns).order(layout.order_by)
     reader = relation.to_arrow_reader(ROW_GROUP_ROWS)
     schema = describe_schema(reader.schema, {name: layout.metadata.get(name, {}) for name in reader.schema.names})
     path.parent.mkdir(parents=True, exist_ok=True)

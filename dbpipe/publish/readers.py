@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
+from duckdb import ColumnExpression, ConstantExpression, StarExpression
 
 from dbpipe.catalog.sql.dictionary import column_metadata
 from dbpipe.catalog.sql.queries import load_named
@@ -67,10 +68,7 @@ def _long_tables(connection):
     """Yield (schema, table), layout of the tables with many rows."""
     n_row = {
         (schema, table): n
-        for schema, table, n in connection.execute(
-            "SELECT schema_name, table_name, estimated_size FROM duckdb_tables() "
-            "WHERE database_name = current_database()"
-        ).fetchall()
+        for schema, table, n in connection.execute(load_named("catalog", "schema")["sizes"]).fetchall()
     }
     for table in _CONTENT:
         if n_row.get(("main", table), 0) > MAX_COPIED_ROWS:
@@ -85,11 +83,11 @@ def _long_tables(connection):
 def _by_night(connection, table):
     queries = load_named("export", "tables")
     return Layout(
-        rows=f"SELECT * FROM {table}",
+        rows=connection.table(table),
         content=queries[_CONTENT[table]],
-        cell="visit",
+        cell=ColumnExpression("visit"),
         cells=connection.sql(queries["nights"]).to_arrow_table(),
-        columns="*",
+        columns=(StarExpression(),),
         order_by=ORDER_IN_TIME[table],
         metadata=column_metadata(connection, table),
         format=_format(connection, table),
@@ -99,28 +97,26 @@ def _by_night(connection, table):
 
 def _format(connection, table):
     """What every file of a table depends on besides its rows: its columns, and what migrations did to the rows."""
-    relation = connection.sql(f"SELECT * FROM {table}")
+    relation = connection.table(table)
     columns = list(zip(relation.columns, map(str, relation.types), strict=True))
-    ((n_migration,),) = connection.execute("SELECT count(*) FROM schema_migration").fetchall()
+    ((n_migration,),) = connection.execute(load_named("catalog", "migrations")["count"]).fetchall()
     return f"{ROW_GROUP_ROWS}{columns}{n_migration}"
 
 
 def _whole(connection, table):
     """One file for a tile: what makes a row another one is what association may change."""
-    kind = table.split("_")[0]
-    content = load_named("export", "tables")[f"tile_{kind}_content"].replace(
-        f"association.{kind}", f"association.{table}"
-    )
+    name, kind = f"association.{table}", table.split("_")[0]
     cells = pa.table({"cell": pa.array([0], pa.int32()), "part": ["all"]})
     return Layout(
-        rows=f"SELECT * FROM association.{table}",
-        content=content,
-        cell="0",
+        rows=connection.table(name),
+        content=load_named("export", "tables")[f"tile_{kind}_content"],
+        parameters={"table": name},
+        cell=ConstantExpression(0),
         cells=cells,
-        columns="*",
+        columns=(StarExpression(),),
         order_by="hpx29",
         metadata={},
-        format=_format(connection, f"association.{table}"),
+        format=_format(connection, name),
         row_group_rows=ROW_GROUP_ROWS,
     )
 

@@ -5,77 +5,29 @@ text under ``dbpipe.columns`` and as VOParquet 1.0. ECSV and VOTable keep them i
 """
 
 import csv
-import hashlib
 import json
 import re
-from functools import cache
-from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
+from duckdb import ColumnExpression
 
-from dbpipe.catalog.sky_shards import make_views
 from dbpipe.catalog.sql.dictionary import column_metadata
-from dbpipe.catalog.sql.queries import directory
-from dbpipe.catalog.sql.questions import asking, check_condition, find_relation
+from dbpipe.catalog.sql.questions import check_condition, find_relation, refusals
 from dbpipe.catalog.store.arrow import is_nested, pandas_keys, plain_type, to_text, unique_names
-from dbpipe.catalog.store.connection import quote_name, transaction
+from dbpipe.catalog.store.connection import only_reading
 from dbpipe.disk.ledger import adopt, check_output, write_output
 from dbpipe.errors import ConfigError
 from dbpipe.publish import votable
 
 ROW_GROUP_ROWS = 100_000
 """Rows per group: some 10 MB, read as a whole or skipped as a whole by its minimum and maximum."""
-_LABEL = """
-CREATE OR REPLACE TABLE schema_view (sha256 VARCHAR NOT NULL);
-COMMENT ON TABLE schema_view IS 'Which views and macros stand in this catalog: one row';
-COMMENT ON COLUMN schema_view.sha256 IS '[] hash of their texts';
-"""
 FOOTER_VERSION = 2
 """Of what `describe_schema` writes into Parquet files: an export in parts writes files with an older one anew."""
 _ECSV_TYPE = {"halffloat": "float16", "float": "float32", "double": "float64", "bool": "bool"}
-
-
-def apply_views(connection):
-    """Create or replace every view of ``sql/views/`` and macro of ``sql/macros/``; all or, on an error, none.
-
-    A view that mentions another file's name comes after it.
-    """
-    texts, macros = _texts("views"), _texts("macros")
-    mentions = {
-        name: [other for other in texts if other != name and re.search(rf"\b{other}\b", text)]
-        for name, text in texts.items()
-    }
-    with transaction(connection):
-        make_views(connection)
-        for name in TopologicalSorter(mentions).static_order():
-            connection.execute(texts[name])
-        for text in macros.values():
-            connection.execute(text)
-        if not has_current_views(connection):
-            connection.execute(_LABEL)
-            connection.execute("INSERT INTO schema_view VALUES (?)", [_fingerprint()])
-
-
-def has_current_views(connection):
-    """Return whether a catalog has the views and macros of this dbpipe, as `apply_views` left them."""
-    tables = "SELECT 1 FROM duckdb_tables() WHERE table_name = 'schema_view' AND database_name = current_database()"
-    if not connection.execute(tables).fetchall():
-        return False
-    return connection.execute("SELECT sha256 FROM schema_view").fetchall() == [(_fingerprint(),)]
-
-
-@cache
-def _texts(folder):
-    """Name -> text of the files of ``sql/<folder>/``."""
-    return {path.stem: path.read_text(encoding="utf-8") for path in sorted((directory("sql") / folder).glob("*.sql"))}
-
-
-def _fingerprint():
-    return hashlib.sha256(json.dumps([_texts("views"), _texts("macros")]).encode()).hexdigest()
 
 
 def export(connection, out, *, table, where=None, columns=None, order_by=None):
@@ -108,13 +60,15 @@ def export(connection, out, *, table, where=None, columns=None, order_by=None):
     metadata = column_metadata(connection, table)
     selected = list(metadata) if columns is None else [_known_column(name, metadata, table) for name in columns]
     path = export_path(out, table)
-    query = f"SELECT {', '.join(map(quote_name, selected))} FROM {find_relation(connection, table)}"
     if where is not None:
         check_condition(connection, where)
-        query += f" WHERE (\n{where}\n)"
-    query += f" ORDER BY {order_by}" if order_by else ""
-    with asking(connection, query) as relation, relation.to_arrow_reader(ROW_GROUP_ROWS) as reader:
-        return path, write_rows(path, reader, {name: metadata[name] for name in selected})
+    with refusals(connection, f"{table} {where}"), only_reading(connection):
+        relation = connection.table_function("query_table", [find_relation(connection, table)])
+        relation = relation.set_alias(table)  # a condition may name it
+        relation = relation if where is None else relation.filter(where)
+        relation = (relation.order(order_by) if order_by else relation).select(*map(ColumnExpression, selected))
+        with relation.to_arrow_reader(ROW_GROUP_ROWS) as reader:
+            return path, write_rows(path, reader, {name: metadata[name] for name in selected})
 
 
 def export_path(out, table):

@@ -28,6 +28,7 @@ from dbpipe.catalog import migrations
 from dbpipe.catalog.store import connection as catalog_connection
 from dbpipe.catalog.store import rekey, snapshot
 from dbpipe.catalog.store.lock import Lock
+from dbpipe.catalog.views import apply_views, has_current_views
 from dbpipe.disk.beside import TEMPORARY_PREFIX, replace_file
 from dbpipe.disk.ledger import is_own, plain_errors, write_output
 from dbpipe.errors import CatalogError, ConfigError, DbpipeError, DiskError, SurveyBusy
@@ -175,8 +176,6 @@ def _require_room(root):
 
 def empty_catalog():
     """Return a connection to a catalog in memory, as a new survey has it."""
-    from dbpipe.publish.write import apply_views
-
     connection = catalog_connection.memory()
     migrations.migrate(connection)
     apply_views(connection)
@@ -211,8 +210,6 @@ def bring_up_to_date(connection):
 
     It may be killed at any moment, and the next one who writes goes on. Until the end `is_outdated`.
     """
-    from dbpipe.publish.write import apply_views
-
     outdated = is_outdated(connection)
     if outdated:
         rekey.restore(connection)
@@ -223,8 +220,6 @@ def bring_up_to_date(connection):
 
 def is_outdated(connection):
     """Return whether a catalog or snapshot lacks tables, views or macros of this dbpipe."""
-    from dbpipe.publish.write import has_current_views
-
     return (
         bool(migrations.pending_migrations(connection))
         or rekey.is_interrupted(connection)
@@ -346,6 +341,8 @@ def _open_copy(root, scratch):
             raise CatalogError(
                 f"the schema of {root} is older and cannot be brought up to date: it cannot be written to"
             )
+        if not has_current_views(connection):
+            apply_views(connection)  # of the copy: nobody else sees it
         snapshot.shut_in(connection, folder.name, scratch=scratch)
         on_error.pop_all()
     return Opened(connection, folder=folder)

@@ -176,9 +176,8 @@ class Survey:
 
     def count(self, table):
         """Return how many rows a table or view has; a name that is not known is a ConfigError."""
-        ((n_row,),) = self.connection.execute(
-            f"SELECT count(*) FROM {find_relation(self.connection, table)}"
-        ).fetchall()
+        query = load_named("catalog", "schema")["count"]
+        ((n_row,),) = self.connection.execute(query, {"table": find_relation(self.connection, table)}).fetchall()
         return n_row
 
     def find_settled(self, names, *, settle_s):

@@ -23,8 +23,6 @@ NO_IMAGE = "files/no_image"
 _EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 _BATCH_VISITS = 50
 """Visits whose detections are inserted at a time."""
-_MEMORY = "1GB"
-"""What DuckDB may use: sorted inserts of half a million rows need no more."""
 _ONCE = ("bands", "detectors", "tracts", "patches", "templates", "coadds", "files")
 _OF_VISITS = ("visits", "raws", "calexps", "residuals", "overlaps", "diffims")
 _MADE_BY = ("calibrate", "skymap", "difference", "detect")
@@ -49,7 +47,7 @@ def make_survey(root, *, n_source, seed=1, say=lambda text: None):
     with Survey.init(root) as survey:
         (survey.root / NO_IMAGE).parent.mkdir(exist_ok=True)
         (survey.root / NO_IMAGE).touch()
-        survey.connection.execute(f"SET memory_limit = '{_MEMORY}'")
+        survey.connection.execute("SET memory_limit = '1GB'")  # sorted inserts of half a million rows need no more
         command = f"dbpipe simulate --catalog {n_source:g} --seed {seed}"
         run_id = units.start_run(survey.connection, command, outlook.versions(), survey.settings.as_dict())
         with transaction(survey.connection):
@@ -80,9 +78,10 @@ def commit_detections(survey, visit, *, seed, run_id):
     rows = fetch_with(survey.connection, query, {"made": _made(seed, [visit])}, _values(query))
     key = {"visit": visit.visit, "detector": detections.DETECTOR}
     stage = order.load_stages()["detect"]
-    query = "SELECT fingerprint FROM unit WHERE stage = 'detect' AND unit_key = $unit_key"
     unit_key = units.format_key(key)
-    ((fingerprint,),) = survey.connection.execute(query, {"unit_key": unit_key}).fetchall()
+    ((fingerprint,),) = survey.connection.execute(
+        load_named("catalog", "unit")["fingerprint"], {"stage": stage.name, "unit_key": unit_key}
+    ).fetchall()
     verdict = _done(stage.name, unit_key, fingerprint, stage.version, run_id)
     place = units.Place(key, ("dia_source",))
     units.commit_unit(survey.connection, verdict, units.Result({"dia_source": rows}), place)

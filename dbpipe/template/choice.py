@@ -13,13 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from dbpipe.catalog.sql.queries import fetch_table, load_named
 from dbpipe.catalog.sql.questions import asking, check_select
 from dbpipe.catalog.store.arrow import to_table
 from dbpipe.catalog.store.connection import is_disk_failure, transaction
-from dbpipe.catalog.store.lent import execute_with
+from dbpipe.catalog.store.lent import insert
 from dbpipe.catalog.store.undisturbed import undisturbed
 from dbpipe.catalog.work import units
 from dbpipe.declared import flatten
@@ -342,9 +341,9 @@ def _predict_one(connection, config, target, _run_id=None):
     rows = _predict_rows(candidates, np.array([_identity(row) in chosen for row in candidates], bool))
     rows = [{"template_id": target["template_id"]} | row for row in rows]
     with transaction(connection):
-        connection.execute("DELETE FROM template_prediction WHERE template_id = ?", [target["template_id"]])
+        connection.execute(_query("forget_prediction"), {"template_id": target["template_id"]})
         if rows:
-            _insert(connection, "template_prediction", to_table(rows))
+            insert(connection, "template_prediction", to_table(rows))
 
 
 def _predict_rows(candidates, selected):
@@ -383,8 +382,4 @@ def _record(connection, decision, run_id):
     with transaction(connection):
         for name, rows in tables.items():
             if rows:
-                _insert(connection, name, to_table(rows))
-
-
-def _insert(connection, name, table: pa.Table):
-    execute_with(connection, f"INSERT INTO {name} BY NAME SELECT * FROM decision_rows", {"decision_rows": table})
+                insert(connection, name, to_table(rows))

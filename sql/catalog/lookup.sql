@@ -6,10 +6,10 @@ SELECT hpx29 FROM dia_source WHERE dia_source_id = $dia_source_id AND visit = $v
 
 -- name: linked
 -- The sources of an object in some tiles.
-SELECT dia_source_id FROM association.source WHERE dia_object_id = $dia_object_id
+SELECT dia_source_id FROM query_table($tables) WHERE dia_object_id = $dia_object_id
 
 -- name: detections
--- What a light curve needs of some sources, in time.
+-- What a light curve needs of a source.
 SELECT
     dia_source_id,
     visit,
@@ -29,5 +29,7 @@ SELECT
     template_flux_njy,
     template_flux_err_njy
 FROM dia_source
-WHERE dia_source_id IN (SELECT NULL)
-ORDER BY midpoint_mjd_tai, dia_source_id
+
+-- name: count_of_image
+-- How many sources one image has.
+SELECT count(*) FROM dia_source WHERE visit = $visit AND detector = $detector

@@ -25,3 +25,11 @@ FROM field;
 SELECT DISTINCT ra, dec, radius_deg
 FROM raw
 ORDER BY ra, dec, radius_deg
+
+-- name: forget_reference_star
+-- Make room for other stars.
+DELETE FROM reference_star
+
+-- name: forget_reference_magnitude
+-- And for their magnitudes.
+DELETE FROM reference_magnitude

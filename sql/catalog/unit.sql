@@ -85,3 +85,7 @@ RETURNING run_id
 -- name: finish_run
 -- Close the record of a command.
 UPDATE run SET finished_at = $finished_at WHERE run_id = $run_id
+
+-- name: fingerprint
+-- What a unit was made from when it was done last.
+SELECT fingerprint FROM unit WHERE stage = $stage AND unit_key = $unit_key

@@ -6,7 +6,7 @@ WITH current AS (  -- an image that was measured anew since then waits for the n
     SELECT image.visit, image.detector
     FROM association.image AS image
     JOIN unit ON unit.stage = 'detect'
-        AND unit.unit_key = 'visit=' || image.visit || ',detector=' || image.detector
+        AND unit.unit_key = image_key(image.visit, image.detector)
         AND unit.fingerprint = image.detect_fingerprint
 ),
 clean AS (

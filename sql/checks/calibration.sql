@@ -50,7 +50,7 @@ SELECT visit, detector
 FROM calexp
 FULL JOIN calexp_residual USING (visit, detector)
 ANTI JOIN unit ON unit.stage = 'calibrate' AND unit.stage_version < 7
-    AND unit.unit_key = concat('visit=', visit, ',detector=', detector)
+    AND unit.unit_key = image_key(visit, detector)
 WHERE calexp.nx IS NULL OR calexp_residual.n_color_star IS NULL
 
 -- name: total_flux_is_near_psf_flux

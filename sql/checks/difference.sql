@@ -49,7 +49,7 @@ WITH image AS (
     SELECT diffim.visit, diffim.detector, CAST(run.settings ->> '$.detect.primary_score' AS DOUBLE) AS primary_score
     FROM diffim
     JOIN unit ON unit.stage = 'detect'
-        AND unit.unit_key = concat('visit=', diffim.visit, ',detector=', diffim.detector)
+        AND unit.unit_key = image_key(diffim.visit, diffim.detector)
     JOIN run USING (run_id)
 )
 SELECT dia_source_id, score, is_primary, primary_score

@@ -4,29 +4,29 @@
 -- Every calexp row comes from a unit that is done.
 SELECT visit, detector FROM calexp
 ANTI JOIN unit ON unit.stage = 'calibrate' AND unit.status = 'done'
-    AND unit.unit_key = concat('visit=', visit, ',detector=', detector)
+    AND unit.unit_key = image_key(visit, detector)
 
 -- name: diffim_has_unit
 -- Every diffim row comes from a unit that is done.
 SELECT visit, detector FROM diffim
 ANTI JOIN unit ON unit.stage = 'difference' AND unit.status = 'done'
-    AND unit.unit_key = concat('visit=', visit, ',detector=', detector)
+    AND unit.unit_key = image_key(visit, detector)
 
 -- name: raw_has_unit
 -- Every raw row comes from a unit that is done.
 SELECT path FROM raw
-ANTI JOIN unit ON unit.stage = 'ingest' AND unit.status = 'done' AND unit.unit_key = concat('path=', raw.path)
+ANTI JOIN unit ON unit.stage = 'ingest' AND unit.status = 'done' AND unit.unit_key = raw_key(raw.path)
 
 -- name: unit_has_raw
 -- Every ingest unit that is done has its raw row.
 SELECT unit_key FROM unit
-ANTI JOIN raw ON unit.unit_key = concat('path=', raw.path)
+ANTI JOIN raw ON unit.unit_key = raw_key(raw.path)
 WHERE unit.stage = 'ingest' AND unit.status = 'done'
 
 -- name: unit_has_calexp
 -- Every calibrate unit that is done has its calexp row.
 SELECT unit_key FROM unit
-ANTI JOIN calexp ON unit.unit_key = concat('visit=', calexp.visit, ',detector=', calexp.detector)
+ANTI JOIN calexp ON unit.unit_key = image_key(calexp.visit, calexp.detector)
 WHERE unit.stage = 'calibrate' AND unit.status = 'done'
 
 -- name: product_has_file

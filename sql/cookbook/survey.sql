@@ -76,7 +76,7 @@ FROM raw
 JOIN visit USING (visit)
 ANTI JOIN diffim ON diffim.visit = raw.visit AND diffim.detector = raw.detector
 LEFT JOIN unit
-    ON unit.unit_key = concat('visit=', raw.visit, ',detector=', raw.detector)
+    ON unit.unit_key = image_key(raw.visit, raw.detector)
     AND unit.status <> 'done'
 ORDER BY raw.visit, raw.detector
 

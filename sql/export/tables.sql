@@ -23,7 +23,7 @@ WITH stamp AS (
     SELECT diffim.visit, diffim.detector, unit.run_id
     FROM diffim
     JOIN unit ON unit.stage = 'detect'
-        AND unit.unit_key = concat('visit=', diffim.visit, ',detector=', diffim.detector)
+        AND unit.unit_key = image_key(diffim.visit, diffim.detector)
 )
 SELECT
     dia_source.visit,
@@ -42,7 +42,7 @@ WITH stamp AS (
     SELECT diffim.visit, diffim.detector, unit.run_id
     FROM diffim
     JOIN unit ON unit.stage = 'detect'
-        AND unit.unit_key = concat('visit=', diffim.visit, ',detector=', diffim.detector)
+        AND unit.unit_key = image_key(diffim.visit, diffim.detector)
 )
 SELECT
     dia_source.visit,
@@ -70,7 +70,7 @@ SELECT
     mix(mix(mix(mix(mix(
         0, dia_source_id), dia_source_id // 1500450271), coalesce(dia_object_id, -1)),
         coalesce(tracklet_id, -1)), hpx29) AS content
-FROM association.source
+FROM query_table($table)
 
 -- name: tile_object_content
 -- One row per object of a tile: what it is.
@@ -78,7 +78,7 @@ SELECT
     md5_number_lower(concat_ws(
         '|', dia_object_id, ra, dec, position_chi2, n_dia_source, n_night, last_mjd_tai, max_score, min_score
     )) AS content
-FROM association.object
+FROM query_table($table)
 
 -- name: dia_forced_source
 -- Forced photometry.
@@ -94,7 +94,7 @@ WITH stamp AS (
     SELECT forced_image.visit, forced_image.detector, unit.run_id
     FROM forced_image
     JOIN unit ON unit.stage = 'forced'
-        AND unit.unit_key = concat('visit=', forced_image.visit, ',detector=', forced_image.detector)
+        AND unit.unit_key = image_key(forced_image.visit, forced_image.detector)
 )
 SELECT
     dia_forced_source.visit,

@@ -36,3 +36,9 @@ FROM diffim;
 SELECT path
 FROM diffim
 WHERE visit = $visit AND detector = $detector;
+
+-- name: object
+-- The object that a detection belongs to; none if it is part of a track.
+SELECT dia_object_id
+FROM dia_association
+WHERE dia_source_id = $source AND dia_object_id IS NOT NULL;

@@ -61,7 +61,7 @@ WITH latest AS (
 )
 SELECT raw_note.note, count(*) AS n_file, min(raw_note.path) AS example
 FROM raw_note
-JOIN latest ON latest.unit_key = concat('path=', raw_note.path)
+JOIN latest ON latest.unit_key = raw_key(raw_note.path)
 GROUP BY raw_note.note
 ORDER BY n_file DESC, raw_note.note
 
@@ -106,3 +106,10 @@ ORDER BY band
 SELECT visit, detector, band, reason, value, lowest, highest, meaning
 FROM diffim_distrust
 ORDER BY count(*) OVER (PARTITION BY visit, detector) DESC, visit, detector, reason
+
+-- name: other_description
+-- How many images were read by another description of the instrument than that of now, if any.
+SELECT count(*) AS n_raw
+FROM raw
+WHERE instrument_sha256 NOT IN ('', $now)
+HAVING n_raw > 0

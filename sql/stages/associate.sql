@@ -15,7 +15,7 @@ WITH detected AS (
     JOIN visit USING (visit)
     JOIN unit ON unit.stage = 'detect'
         AND unit.status = 'done'
-        AND unit.unit_key = 'visit=' || diffim.visit || ',detector=' || diffim.detector
+        AND unit.unit_key = image_key(diffim.visit, diffim.detector)
 )
 SELECT detected.*
 FROM detected
@@ -26,7 +26,7 @@ ORDER BY visit, detector
 
 -- name: stale
 -- Detector images that were linked and are no more.
-SELECT image.visit, image.detector, 'visit=' || visit || ',detector=' || detector AS unit_key
+SELECT image.visit, image.detector, image_key(visit, detector) AS unit_key
 FROM association.image AS image
 ANTI JOIN diffim ON diffim.visit = image.visit AND diffim.detector = image.detector
 ORDER BY visit, detector
@@ -77,23 +77,23 @@ WHERE night IN (SELECT night FROM affected)
 
 -- name: of_images
 -- The linked sources of some images.
-SELECT source.* FROM association.source AS source SEMI JOIN batch USING (visit, detector)
+SELECT source.* FROM query_table($tables) AS source SEMI JOIN batch USING (visit, detector)
 
 -- name: in_cells
 -- The linked sources in some cells of the sky, without those of some images.
 SELECT source.*
-FROM association.source AS source
+FROM query_table($tables) AS source
 SEMI JOIN near ON near.cell = source.hpx29 >> $shift
 ANTI JOIN batch ON batch.visit = source.visit AND batch.detector = source.detector
 
 -- name: in_nights
 -- The linked sources of some nights.
-SELECT source.* FROM association.source AS source SEMI JOIN affected USING (night)
+SELECT source.* FROM query_table($tables) AS source SEMI JOIN affected USING (night)
 
 -- name: lone
 -- Those of some objects that have one source.
 SELECT dia_object_id
-FROM association.object AS object
+FROM query_table($tables) AS object
 SEMI JOIN asked USING (dia_object_id)
 WHERE n_dia_source = 1
 

@@ -50,7 +50,7 @@ WITH related AS MATERIALIZED (
     JOIN visit ON visit.visit = raw.visit
     LEFT JOIN raw_content ON raw_content.path = raw.path AND raw_content.visit = raw.visit
         AND raw_content.detector = raw.detector
-    LEFT JOIN unit ON unit.stage = 'ingest' AND unit.unit_key = concat('path=', raw.path)
+    LEFT JOIN unit ON unit.stage = 'ingest' AND unit.unit_key = raw_key(raw.path)
     LEFT JOIN offered ON offered.unit_key = unit.unit_key
 )
 SELECT
@@ -189,7 +189,7 @@ UPDATE unit
 SET fingerprint = ''
 WHERE stage = 'calibrate'
     AND status = 'failed'
-    AND unit_key IN (SELECT concat('visit=', visit, ',detector=', detector) FROM new_raw);
+    AND unit_key IN (SELECT image_key(visit, detector) FROM new_raw);
 
 -- name: retry_refused
 -- So is a file that was refused, or left out, because of what this one was.
@@ -213,7 +213,7 @@ ORDER BY path;
 
 -- name: retry
 -- Have a file that was refused looked at again.
-UPDATE unit SET fingerprint = '' WHERE stage = 'ingest' AND unit_key = concat('path=', $path);
+UPDATE unit SET fingerprint = '' WHERE stage = 'ingest' AND unit_key = raw_key($path);
 
 -- name: remember_images
 -- The images in use, to tell afterward what is new.
@@ -234,7 +234,7 @@ SELECT
     unit.numbers
 FROM raw
 FULL JOIN raw_before USING (visit, detector)
-LEFT JOIN unit ON unit.stage = 'ingest' AND unit.unit_key = concat('path=', coalesce(raw.path, raw_before.path))
+LEFT JOIN unit ON unit.stage = 'ingest' AND unit.unit_key = raw_key(coalesce(raw.path, raw_before.path))
 WHERE raw.path IS NULL OR raw_before.path IS NULL OR unit.run_id = $run_id
 ORDER BY path;
 
@@ -264,3 +264,7 @@ DELETE FROM visit_zenith WHERE visit = $visit;
 
 -- name: forget_visit
 DELETE FROM visit WHERE visit = $visit;
+
+-- name: request
+-- What the work query reads.
+CREATE OR REPLACE TEMP TABLE ingest_request AS SELECT * FROM requested

@@ -19,7 +19,7 @@ FROM diffim
 JOIN visit USING (visit)
 JOIN unit AS made
     ON made.stage = 'difference'
-    AND made.unit_key = 'visit=' || diffim.visit || ',detector=' || diffim.detector
+    AND made.unit_key = image_key(diffim.visit, diffim.detector)
 JOIN run AS made_run ON made_run.run_id = made.run_id
 JOIN unit AS measured
     ON measured.stage = 'detect'

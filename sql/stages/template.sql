@@ -33,12 +33,12 @@ SELECT
         (
             SELECT n_attempt
             FROM unit_failure
-            WHERE stage = 'template' AND kind = 'transient' AND unit_key = concat('tract=', $tract, ',band=', $band)
+            WHERE stage = 'template' AND kind = 'transient' AND unit_key = template_key($tract, $band)
         ),
         0
     ) AS n_run
 FROM unit_failure AS failure
-JOIN raw ON failure.unit_key = concat('visit=', raw.visit, ',detector=', raw.detector)
+JOIN raw ON failure.unit_key = image_key(raw.visit, raw.detector)
 JOIN visit ON visit.visit = raw.visit
 WHERE failure.stage = 'calibrate'
     AND failure.kind IN ('transient', 'died', 'time_limit', 'memory_limit')
@@ -199,3 +199,7 @@ SELECT
 SELECT pixel_scale_arcsec
 FROM tract
 WHERE tract = $tract
+
+-- name: forget_prediction
+-- Forget what was predicted of a template.
+DELETE FROM template_prediction WHERE template_id = $template_id

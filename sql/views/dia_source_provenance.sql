@@ -99,13 +99,13 @@ LEFT JOIN template_image
     AND template_image.detector = s.detector
 LEFT JOIN calexp ON calexp.visit = s.visit AND calexp.detector = s.detector
 LEFT JOIN raw ON raw.visit = s.visit AND raw.detector = s.detector
-LEFT JOIN unit AS ingested ON ingested.stage = 'ingest' AND ingested.unit_key = concat('path=', raw.path)
+LEFT JOIN unit AS ingested ON ingested.stage = 'ingest' AND ingested.unit_key = raw_key(raw.path)
 LEFT JOIN unit AS calibrated
-    ON calibrated.stage = 'calibrate' AND calibrated.unit_key = concat('visit=', s.visit, ',detector=', s.detector)
+    ON calibrated.stage = 'calibrate' AND calibrated.unit_key = image_key(s.visit, s.detector)
 LEFT JOIN unit AS differenced
-    ON differenced.stage = 'difference' AND differenced.unit_key = concat('visit=', s.visit, ',detector=', s.detector)
+    ON differenced.stage = 'difference' AND differenced.unit_key = image_key(s.visit, s.detector)
 LEFT JOIN unit AS detected
-    ON detected.stage = 'detect' AND detected.unit_key = concat('visit=', s.visit, ',detector=', s.detector)
+    ON detected.stage = 'detect' AND detected.unit_key = image_key(s.visit, s.detector)
 LEFT JOIN run ON run.run_id = detected.run_id;
 COMMENT ON VIEW dia_source_provenance IS 'From each DIASource to its images, kernel, template, PSF, WCS, raw file, settings and code';
 COMMENT ON COLUMN dia_source_provenance.dia_source_id IS '[] packed from visit, detector and running number';

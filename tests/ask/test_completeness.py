@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 
 from dbpipe.ask import completeness
+from dbpipe.catalog.sql.dictionary import column_metadata
 from dbpipe.catalog.sql.queries import directory, load, load_named
+from dbpipe.catalog.views import apply_views
 from dbpipe.pictures import charts
-from dbpipe.publish.write import apply_views, column_metadata
 
 
 def insert(database, table, **values):

@@ -11,8 +11,8 @@ from dbpipe.ask import light_curves
 from dbpipe.ask.light_curves import choose_epochs, find_object
 from dbpipe.catalog import migrations
 from dbpipe.catalog.store import connection
+from dbpipe.catalog.views import apply_views
 from dbpipe.errors import ConfigError
-from dbpipe.publish.write import apply_views
 from dbpipe.sky.wcs import tan_wcs
 
 OBJECTS = [(101, 359.99999, -30.0), (205, 0.0001, -30.0), (300, 53.0, -27.4), (777, 10.0, 90.0)]

@@ -4,8 +4,8 @@ import pytest
 
 from dbpipe.catalog import checks, migrations
 from dbpipe.catalog.store import connection
+from dbpipe.catalog.views import apply_views
 from dbpipe.errors import ConfigError
-from dbpipe.publish.write import apply_views
 
 
 @pytest.fixture

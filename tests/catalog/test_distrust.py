@@ -4,7 +4,7 @@ import pytest
 
 from dbpipe.catalog import migrations
 from dbpipe.catalog.store import connection
-from dbpipe.publish.write import apply_views
+from dbpipe.catalog.views import apply_views
 
 HEALTHY = {
     "score_std": 1.0,

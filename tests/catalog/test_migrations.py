@@ -7,8 +7,8 @@ import pytest
 from dbpipe.catalog import migrations
 from dbpipe.catalog.sky_shards import Tiles, check_tiles
 from dbpipe.catalog.store import connection
+from dbpipe.catalog.views import apply_views
 from dbpipe.errors import CatalogError
-from dbpipe.publish.write import apply_views
 
 FIRST = migrations.Migration(1, "first", "CREATE TABLE a (x INTEGER); INSERT INTO a VALUES (1)")
 SECOND = migrations.Migration(2, "second", "ALTER TABLE a ADD COLUMN y INTEGER")

@@ -15,8 +15,8 @@ import pytest
 import synthetic_sources
 
 from dbpipe.catalog import migrations
+from dbpipe.catalog.views import apply_views
 from dbpipe.publish.tree import export_tree
-from dbpipe.publish.write import apply_views
 
 HELPERS = Path(synthetic_sources.__file__).parent
 N_VISIT = 6

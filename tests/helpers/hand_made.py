@@ -2,7 +2,7 @@
 
 from dbpipe.catalog import migrations
 from dbpipe.catalog.store.connection import transaction
-from dbpipe.publish.write import apply_views
+from dbpipe.catalog.views import apply_views
 
 RA, DEC = 10.0, -30.0
 NIGHTS = (20260101, 20260102, 20260103, 20260104)

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 import dbpipe
+from dbpipe.catalog import views
 from dbpipe.catalog.sql import queries
 from dbpipe.catalog.work.offer import stage_queries
 from dbpipe.runner.order import load_stages
@@ -114,17 +115,12 @@ def digests(stage):
 def _statements(stage):
     """Return name -> text of a stage's queries, and of the views and macros that these mention."""
     named = stage_queries(stage) if isinstance(stage, Stage) else queries.load_named("stages", stage.name)
-    others = {
-        path.stem: path.read_text(encoding="utf-8")
-        for folder in ("views", "macros")
-        for path in (queries.directory("sql") / folder).glob("*.sql")
-    }
+    texts, makers = views.in_order(), views.find_makers()
     found, waiting = dict(named), list(named.values())
     while waiting:
-        text = waiting.pop()
-        new = [name for name in others if name not in found and re.search(rf"\b{name}\b", text)]
-        found |= {name: others[name] for name in new}
-        waiting += [others[name] for name in new]
+        new = {makers[word] for word in views.words(waiting.pop()) & makers.keys()} - found.keys()
+        found |= {name: texts[name] for name in new}
+        waiting += [texts[name] for name in new]
     return {name: " ".join(re.sub(r"--[^\n]*", "", text).split()) for name, text in found.items()}
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from dbpipe.catalog import migrations
 from dbpipe.catalog.store import connection
-from dbpipe.publish.write import apply_views
+from dbpipe.catalog.views import apply_views
 from dbpipe.sky.healpix import hpx29
 
 DETECTION = {

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dbpipe.catalog import migrations
+from dbpipe.catalog.views import apply_views
 from dbpipe.errors import ConfigError, DbpipeError
 from dbpipe.publish import tree as module
 from dbpipe.publish.tree import export_tree
-from dbpipe.publish.write import apply_views
 
 
 @pytest.fixture(scope="module")

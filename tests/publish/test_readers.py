@@ -14,10 +14,10 @@ import synthetic_sources
 
 import dbpipe
 from dbpipe.catalog.sky_shards import Tiles
+from dbpipe.catalog.sql.dictionary import column_metadata
 from dbpipe.catalog.store import connection
 from dbpipe.errors import CatalogError
 from dbpipe.publish import readers as published
-from dbpipe.publish.write import column_metadata
 from dbpipe.survey import CATALOG, SNAPSHOT, Survey
 
 N_PUBLISH = 15

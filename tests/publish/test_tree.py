@@ -12,10 +12,10 @@ from astropy.io.registry import get_formats
 from astropy.table import Table
 
 from dbpipe.catalog import migrations
+from dbpipe.catalog.views import apply_views
 from dbpipe.errors import ConfigError
 from dbpipe.publish import tree as module
 from dbpipe.publish.tree import export_tree
-from dbpipe.publish.write import apply_views
 from dbpipe.sky import hats_tiles
 
 PER_VISIT = 200
@@ -203,6 +203,6 @@ def test_an_empty_catalog_is_exported(tmp_path):
     """Before the first source there is a tree without tables."""
     with duckdb.connect() as catalog:
         migrations.migrate(catalog)
-        synthetic_sources.prepare(catalog)
+        apply_views(catalog)
         report = export_tree(catalog, tmp_path, ["night", "hats"])
     assert report.n_written == 0 and json.loads((tmp_path / "current/manifest.json").read_text())["parts"] == {}

@@ -10,11 +10,13 @@ import pytest
 from astropy.io import registry
 from astropy.table import Table
 
+from dbpipe.catalog.sql.dictionary import column_metadata
 from dbpipe.catalog.sql.queries import directory
+from dbpipe.catalog.views import apply_views
 from dbpipe.disk.ledger import LEDGER
 from dbpipe.errors import ConfigError
 from dbpipe.publish.votable import vo_unit
-from dbpipe.publish.write import apply_views, column_metadata, export
+from dbpipe.publish.write import export
 
 
 @pytest.fixture
@@ -114,6 +116,15 @@ def test_parquet_carries_units_and_meanings(connection, tmp_path):
     assert table.schema.field("ra").metadata[b"ucd"] == b"pos.eq.ra"
     assert b"dbpipe.columns" in table.schema.metadata
     assert sorted(p.name for p in tmp_path.iterdir()) == [LEDGER, "DiaSource.parquet"]
+
+
+@pytest.mark.parametrize(
+    "where", ["snr > 5", "DiaSource.snr > 5 -- bright", "EXISTS (FROM visit AS v WHERE v.visit = DiaSource.visit)"]
+)
+def test_a_condition_may_name_the_table(connection, tmp_path, where):
+    """A condition is on columns, bare or with the name of their table, and may hold a query of another table."""
+    asked = f"SELECT count(*) FROM DiaSource WHERE {where}"
+    assert export(connection, tmp_path, table="DiaSource", where=where)[1] == connection.sql(asked).fetchall()[0][0]
 
 
 def test_a_view_passes_the_comments_of_its_table_on(connection, tmp_path):

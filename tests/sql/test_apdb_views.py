@@ -6,7 +6,7 @@ import hand_made
 import numpy as np
 import pytest
 
-from dbpipe.publish.write import column_metadata
+from dbpipe.catalog.sql.dictionary import column_metadata
 
 TYPES = {"long": "BIGINT", "short": "SMALLINT", "int": "INTEGER", "float": "FLOAT", "double": "DOUBLE"}
 TYPES |= {"boolean": "BOOLEAN", "char": "VARCHAR"}

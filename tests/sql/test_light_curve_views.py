@@ -7,8 +7,9 @@ from astropy.stats import median_absolute_deviation
 from scipy import stats
 
 from dbpipe.catalog import migrations
+from dbpipe.catalog.sql.dictionary import column_metadata
 from dbpipe.catalog.store import connection
-from dbpipe.publish.write import apply_views, column_metadata
+from dbpipe.catalog.views import apply_views
 
 N_VISIT = 25
 FLAGS = [

@@ -1,5 +1,7 @@
 """The macros that analysts use, against independent implementations."""
 
+import re
+
 import hand_made
 import hpgeom
 import numpy as np
@@ -9,10 +11,12 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 
 from dbpipe.catalog import migrations
+from dbpipe.catalog.sql.queries import directory
 from dbpipe.catalog.store import connection
+from dbpipe.catalog.views import apply_views
+from dbpipe.catalog.work.units import format_key
 from dbpipe.constants import ab_magnitude
 from dbpipe.io.raw.header import local_night
-from dbpipe.publish.write import apply_views
 from dbpipe.sky.healpix import hpx29
 
 
@@ -144,6 +148,19 @@ def test_objects_are_found_by_place(survey):
 def test_every_macro_is_explained(catalog):
     """Each macro has a comment; a scalar one begins with the unit of its value."""
     macros = ask(catalog, "SELECT function_name, function_type, comment FROM duckdb_functions() WHERE NOT internal")
-    assert len(macros) == 12
+    assert len(macros) == 16
     for name, kind, comment in macros:
         assert comment and (kind == "table_macro" or comment.startswith("[")), name
+
+
+def test_units_are_named_alike_in_sql_and_python(catalog):
+    """The macros write the key of a unit as Python does, and nothing else in sql/ writes one by itself."""
+    keys = {
+        "image_key($visit, $detector)": {"visit": 4_000_000_001, "detector": 0},
+        "raw_key($path)": {"path": "/data/it's, here=1.fits"},
+        "template_key($tract, $band)": {"tract": 0, "band": "r"},
+    }
+    for call, key in keys.items():
+        assert catalog.execute(f"SELECT {call}", key).fetchall() == [(format_key(key),)]
+    own = [path.name for path in directory("sql").glob("*/*.sql") if re.search(r"'[a-z, ]*\w+='", path.read_text())]
+    assert own == ["unit.sql"]

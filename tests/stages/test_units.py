@@ -8,9 +8,9 @@ import pytest
 from dbpipe.catalog import migrations
 from dbpipe.catalog.sql import queries
 from dbpipe.catalog.store import connection
+from dbpipe.catalog.views import apply_views
 from dbpipe.catalog.work import request
 from dbpipe.catalog.work.offer import stage_queries
-from dbpipe.publish.write import apply_views
 from dbpipe.runner.order import load_stages
 from dbpipe.stage import Stage
 

@@ -25,7 +25,7 @@ CHANGED = {
     "min_tracklet_sources": 4,
     "snr": [2.5, 30.0],
     "min_input": 5,
-    "colour_terms": {"r": 0.1},
+    "color_terms": {"r": 0.1},
 }
 MOVED = [
     (section, flat, way) for section, cls in sections().items() for flat, way in flat_paths(cls).items() if len(way) > 1

@@ -6,8 +6,8 @@ import pytest
 from dbpipe.catalog.migrations import migrate
 from dbpipe.catalog.store import connection as catalog
 from dbpipe.catalog.store.rekey import put_back, rekeying
+from dbpipe.catalog.views import apply_views
 from dbpipe.errors import ConfigError
-from dbpipe.publish.write import apply_views
 from dbpipe.template import choice as templates
 from dbpipe.template.decision import AutoCut, TemplateConfig, Veto
 

@@ -8,7 +8,7 @@ import csv
 import re
 from functools import cache
 
-from dbpipe.catalog.sql.lineage import Untraceable, column_names, find_table, trace, view_query
+from dbpipe.catalog.sql.lineage import Untraceable, column_comments, column_names, find_table, trace, view_query
 from dbpipe.catalog.sql.queries import directory
 from dbpipe.catalog.sql.questions import find_relation
 
@@ -92,13 +92,7 @@ class _Dictionary:
         return [(c.name, _common([self.of_table(place).get(name, {}) for place, name in c.origins])) for c in columns]
 
     def _look_up(self, place):
-        comments = dict(
-            self.connection.execute(
-                "SELECT column_name, comment FROM duckdb_columns() "
-                "WHERE database_name = $1 AND schema_name = $2 AND table_name = $3 ORDER BY column_index",
-                list(place),
-            ).fetchall()
-        )
+        comments = column_comments(self.connection, place)
         passed_on = [{}] * len(comments)
         query = None if all(comments.values()) else view_query(self.connection, place)
         if query and self._depth < _DEPTH:

@@ -4,7 +4,7 @@ import re
 
 import duckdb
 
-from dbpipe.catalog.sql.queries import parameters
+from dbpipe.catalog.sql.queries import load_named, parameters
 from dbpipe.names import did_you_mean
 
 LEND = "lend the file with --with NAME=FILE and ask FROM NAME"
@@ -15,8 +15,6 @@ _LACKING = re.compile(r"(?:column|table) .* not found|does not have a column", r
 _FILE = re.compile(r"Cannot access (?:file|directory) \"(.*)\" - file system operations are disabled")
 _FUNCTION = re.compile(r"Function with name \"?(\w+)\"?")
 _PARAMETER = re.compile(r"not provided for the following.*parameters: (.+)$")
-_RELATIONS = "SELECT table_name FROM duckdb_columns() WHERE NOT internal AND schema_name = 'main'"
-_COLUMNS = "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal AND schema_name = 'main'"
 _LINE = re.compile(r"^LINE (\d+): (.*)$", re.MULTILINE)
 
 
@@ -53,9 +51,9 @@ def lacks_column(error):
 
 def _suggest(connection, query, text):
     if found := _FUNCTION.search(text):
-        return did_you_mean(found[1], _names(connection, "SELECT function_name FROM duckdb_functions()"))
+        return did_you_mean(found[1], _names(connection, "functions"))
     if found := _RELATION.search(text):
-        return did_you_mean(found[1], _names(connection, _RELATIONS))
+        return did_you_mean(found[1], _names(connection, "relations"))
     if found := _COLUMN.search(text):
         return _suggest_column(connection, query, found[1])
     return ""
@@ -63,7 +61,7 @@ def _suggest(connection, query, text):
 
 def _suggest_column(connection, query, name):
     """Name the nearest column of the tables in the query, or the tables that have a column of this name."""
-    rows = connection.execute(_COLUMNS).fetchall()
+    rows = connection.execute(_query("columns")).fetchall()
     words = set(re.findall(r"\w+", query.lower()))
     mentioned = {column for table, column in rows if table.lower() in words}
     owners = sorted({table for table, column in rows if column.lower() == name.lower()})
@@ -71,4 +69,8 @@ def _suggest_column(connection, query, name):
 
 
 def _names(connection, query):
-    return {name for (name,) in connection.execute(query).fetchall() if re.match(r"\w", name)}
+    return {name for *_, name in connection.execute(_query(query)).fetchall() if re.match(r"\w", name)}
+
+
+def _query(name):
+    return load_named("catalog", "schema")[name]

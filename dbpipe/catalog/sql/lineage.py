@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 
 import duckdb
 
+from dbpipe.catalog.sql.queries import load_named
+
 
 class Untraceable(Exception):
     """The number or the order of the columns of a query cannot be told from its text."""
@@ -63,31 +65,24 @@ def trace(connection, query):
 
 def find_table(connection, table, schema=None):
     """Return (database, schema, table) of the table or view that a name means; None if there is none, or several."""
-    rows = connection.execute(
-        "SELECT DISTINCT database_name, schema_name, table_name FROM duckdb_columns() WHERE NOT internal "
-        "AND lower(table_name) = lower($table) AND ($schema IS NULL OR lower(schema_name) = lower($schema)) "
-        "AND (database_name IN (current_database(), 'temp'))",
-        {"table": table, "schema": schema},
-    ).fetchall()
+    rows = connection.execute(_query("places"), {"table": table, "schema": schema}).fetchall()
     preferred = [row for row in rows if row[0] == "temp"] or [row for row in rows if row[1] == "main"] or rows
     return preferred[0] if len(preferred) == 1 else None
 
 
 def column_names(connection, place):
     """Return the names of the columns of a table or view, given as `find_table` does."""
-    rows = connection.execute(
-        "SELECT column_name FROM duckdb_columns() WHERE database_name = $1 AND schema_name = $2 AND table_name = $3 "
-        "ORDER BY column_index",
-        list(place),
-    ).fetchall()
-    return [name for (name,) in rows]
+    return list(column_comments(connection, place))
+
+
+def column_comments(connection, place):
+    """Return column -> comment or None of a table or view, given as `find_table` does."""
+    return dict(connection.execute(_query("comments"), _named(place)).fetchall())
 
 
 def view_query(connection, place):
     """Return the query of a view, None for a table."""
-    found = connection.execute(
-        "SELECT sql FROM duckdb_views() WHERE database_name = $1 AND schema_name = $2 AND view_name = $3", list(place)
-    ).fetchone()
+    found = connection.execute(_query("view_text"), _named(place)).fetchone()
     parts = found[0].split(" AS ") if found else []
     for k in range(1, len(parts)):  # a name may hold the word: the first rest that is a query is the query
         query = " AS ".join(parts[k:])
@@ -96,10 +91,18 @@ def view_query(connection, place):
     return None
 
 
+def _named(place):
+    return dict(zip(("database", "schema", "table"), place, strict=True))
+
+
+def _query(name):
+    return load_named("catalog", "schema")[name]
+
+
 def _parse(connection, query):
     """Return the tree of a single SELECT, or None."""
     try:
-        ((text,),) = connection.execute("SELECT json_serialize_sql($query)", {"query": query}).fetchall()
+        ((text,),) = connection.execute(_query("tree"), {"text": query}).fetchall()
         tree = json.loads(text)
     except (duckdb.Error, RecursionError):
         return None
@@ -213,11 +216,7 @@ def _base_table(scope, table):
 
 def _macro(scope, name):
     """Columns of a table macro; None if it is none, or has several texts."""
-    rows = scope.connection.execute(
-        "SELECT macro_definition, parameters FROM duckdb_functions() "
-        "WHERE NOT internal AND function_type = 'table_macro' AND lower(function_name) = lower($name)",
-        {"name": name},
-    ).fetchall()
+    rows = scope.connection.execute(_query("table_macro"), {"name": name}).fetchall()
     if len(rows) != 1:
         return None
     ((text, parameters),) = rows

@@ -1,15 +1,13 @@
 """Named queries: every SQL statement of some size stands in a file under ``sql/``, where analysts can try it."""
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 
 from dbpipe.catalog.store.arrow import for_pandas
+from dbpipe.catalog.store.connection import memory
 from dbpipe.errors import CatalogError
-
-_PARAMETER = re.compile(r"(?<![\w$])\$([A-Za-z_]\w*)")
-_COMMENT_OR_TEXT = re.compile(r"--[^\n]*|'(?:[^']|'')*'")
 
 
 def directory(name):
@@ -33,9 +31,21 @@ def load_named(group, stem):
     return load(directory("sql") / group / f"{stem}.sql")
 
 
+@lru_cache(maxsize=1024)
 def parameters(query):
-    """Return the names of the $parameters that a query mentions, outside comments and quoted text."""
-    return set(_PARAMETER.findall(_COMMENT_OR_TEXT.sub(" ", query)))
+    """Return the names of the $parameters that a query has, as DuckDB's parser finds them."""
+    with parser() as cursor:
+        return frozenset(name for statement in cursor.extract_statements(query) for name in statement.named_parameters)
+
+
+def parser():
+    """Return a cursor on nothing, for what only parses; to be closed."""
+    return _nothing().cursor()
+
+
+@cache
+def _nothing():
+    return memory()
 
 
 def select_parameters(query, values):

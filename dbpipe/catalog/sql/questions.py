@@ -7,13 +7,13 @@ fences: the connection that a question runs on is confined as well (`dbpipe.cata
 import json
 import re
 from contextlib import contextmanager
-from functools import cache
 
 import duckdb
 import pyarrow as pa
 
 from dbpipe.catalog.sql.errors import LEND, explain_refusal
-from dbpipe.catalog.store.connection import first_line, memory, only_reading, quote_name
+from dbpipe.catalog.sql.queries import load_named, parser
+from dbpipe.catalog.store.connection import first_line, only_reading, quote_name
 from dbpipe.errors import ConfigError
 from dbpipe.names import did_you_mean, did_you_mean_or_all
 
@@ -126,11 +126,7 @@ def check_new_name(connection, name):
     """Refuse a name for a table that is lent if it is none, or the catalog has it already."""
     if not name.isidentifier():
         raise ConfigError(f"{name!r} cannot be the name of a table: letters, digits and _ make one")
-    (reserved,) = connection.execute(
-        "SELECT count(*) FROM duckdb_keywords() WHERE keyword_name = lower($name) AND keyword_category <> 'unreserved'",
-        {"name": name},
-    ).fetchone()
-    if reserved:
+    if connection.execute(_query("reserved_words"), {"name": name}).fetchall():
         raise ConfigError(f"{name} cannot be the name of a table: it is a word of SQL")
     if name.lower() in {table.lower() for _, table in _relations(connection)}:
         raise ConfigError(f"the catalog has a table {name} itself: give the file another name")
@@ -138,30 +134,25 @@ def check_new_name(connection, name):
 
 def _relations(connection):
     """Schema and name of what can be asked by its bare name."""
-    return connection.execute(
-        "SELECT DISTINCT schema_name, table_name FROM duckdb_columns() WHERE NOT internal AND schema_name = 'main' "
-        "AND database_name IN (current_database(), 'temp') ORDER BY ALL"
-    ).fetchall()
+    return connection.execute(_query("relations")).fetchall()
 
 
-@cache
-def _parser():
-    """A connection with nothing in it, whose parser is used."""
-    return memory()
+def _query(name):
+    return load_named("catalog", "schema")[name]
 
 
 def _parse(text):
     text.encode()  # DuckDB has a TypeError for what cannot be
     if "\0" in text:
         raise ValueError("it has a zero byte in it")
-    with _parser().cursor() as parser:
-        return parser.extract_statements(text)
+    with parser() as cursor:
+        return cursor.extract_statements(text)
 
 
 def _tree(text):
     """Return the parsed statement as DuckDB writes it in JSON; None if it is not one SELECT."""
-    with _parser().cursor() as parser:
-        ((answer,),) = parser.execute("SELECT json_serialize_sql($text::VARCHAR)", {"text": text}).fetchall()
+    with parser() as cursor:
+        ((answer,),) = cursor.execute(_query("tree"), {"text": text}).fetchall()
     tree = json.loads(answer)
     statements = tree.get("statements", ())
     return statements[0] if not tree["error"] and len(statements) == 1 else None
@@ -195,10 +186,7 @@ def _check_table_function(connection, name):
         return
     if _OF_FILES.match(name):
         raise ConfigError(f"{name} cannot be used: a query reads no files; {LEND}")
-    macros = connection.execute(
-        "SELECT lower(function_name) FROM duckdb_functions() WHERE NOT internal AND function_type = 'table_macro'"
-    ).fetchall()
-    known = {macro for (macro,) in macros}
+    known = {macro for (macro,) in connection.execute(_query("table_macros")).fetchall()}
     if name not in known:
         hint = did_you_mean(name, known | _TABLE_FUNCTIONS)
         raise ConfigError(f"there is no table function {name} to ask here{hint}")

@@ -3,6 +3,7 @@
 import json
 import math
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -63,15 +64,11 @@ def check_columns(connection, table_name, table):
     CatalogError
         Names the column, the nearest one that exists, or the type; an id beyond 2^53 does not survive a float.
     """
-    types = dict(
-        connection.execute(
-            "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = $table_name "
-            "AND database_name = current_database()",
-            {"table_name": table_name},
-        ).fetchall()
-    )
-    if not types:
-        raise CatalogError(f"the catalog has no table {table_name}")
+    try:
+        found = connection.table(table_name)
+    except duckdb.CatalogException as error:
+        raise CatalogError(f"the catalog has no table {table_name}") from error
+    types = dict(zip(found.columns, map(str, found.types), strict=True))
     for column in table.schema:
         if column.name not in types:
             raise CatalogError(f"table {table_name} has no column {column.name}{did_you_mean(column.name, types)}")

@@ -5,6 +5,7 @@ from contextlib import contextmanager, suppress
 import duckdb
 
 from dbpipe.catalog.store.arrow import for_pandas
+from dbpipe.catalog.store.connection import quote_name
 from dbpipe.catalog.store.undisturbed import undisturbed
 
 
@@ -18,6 +19,11 @@ def execute_with(connection, query, tables, parameters=None):
     """Run a statement that mentions pyarrow.Tables."""
     with undisturbed(), lent(connection, tables):
         connection.execute(query, parameters or None)
+
+
+def insert(connection, table, rows):
+    """Put the rows of a pyarrow.Table into a table of the catalog, column by column of the same name."""
+    execute_with(connection, f"INSERT INTO {quote_name(table)} BY NAME FROM rows_lent", {"rows_lent": rows})
 
 
 @contextmanager

@@ -6,7 +6,7 @@ killed in between leaves it aside: whoever opens the catalog for writing puts it
 
 from contextlib import contextmanager
 
-from dbpipe.catalog.store.connection import transaction
+from dbpipe.catalog.store.connection import quote_name, transaction
 
 _SCHEMA = "aside"
 
@@ -23,9 +23,10 @@ def rekeying(connection, table, keys):
     with transaction(connection):
         connection.execute(f"CREATE SCHEMA {_SCHEMA}")
         for child, columns in _children(connection, table).items():
-            condition = " OR ".join(f"list_contains($keys, {column})" for column in columns)
-            connection.execute(f"CREATE TABLE {_SCHEMA}.{child} AS FROM {child} WHERE {condition}", {"keys": keys})
-            connection.execute(f"DELETE FROM {child} WHERE {condition}", {"keys": keys})
+            name = quote_name(child)
+            condition = " OR ".join(f"list_contains($keys, {quote_name(column)})" for column in columns)
+            connection.execute(f"CREATE TABLE {_SCHEMA}.{name} AS FROM {name} WHERE {condition}", {"keys": keys})
+            connection.execute(f"DELETE FROM {name} WHERE {condition}", {"keys": keys})
     try:
         yield
     finally:
@@ -47,7 +48,7 @@ def restore(connection):
 def put_back(connection):
     """Put back what is aside, part of the caller's transaction."""
     names = _aside(connection)
-    for name in names:
+    for name in map(quote_name, names):
         connection.execute(f"INSERT INTO main.{name} BY NAME FROM {_SCHEMA}.{name}")
     if names:
         connection.execute(f"DROP SCHEMA {_SCHEMA} CASCADE")

@@ -103,7 +103,8 @@ def _copy_rows(connection, name, in_files, folder):
     ).fetchall()  # in the order of their making: a foreign key points back
     for schema, table in tables:
         if (schema, table) not in in_files:
-            source, target = (".".join(map(quote_name, (place, schema, table))) for place in (name, "next_snapshot"))
+            source = ".".join(map(quote_name, (name, schema, table)))
+            target = ".".join(map(quote_name, ("next_snapshot", schema, table)))
             connection.execute(f"INSERT INTO {target} SELECT * FROM {source}")
     with chdir(folder):  # the views name their files from here, so that a survey can be moved
         for (schema, table), paths in in_files.items():

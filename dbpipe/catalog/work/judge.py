@@ -32,7 +32,7 @@ def new_rows(connection, rows, place):
             check_columns(connection, table, rows[table])
             tables[f"new_{table}"] = rows[table]
         elif place.statements:
-            tables[f"new_{table}"] = connection.sql(f"SELECT * FROM {table} LIMIT 0").to_arrow_table()
+            tables[f"new_{table}"] = connection.table(table).limit(0).to_arrow_table()
     with lent(connection, tables):
         yield
 

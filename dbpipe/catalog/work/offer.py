@@ -12,8 +12,7 @@ import pyarrow as pa
 from dbpipe.catalog.sql import queries
 from dbpipe.catalog.sql.errors import explain_refusal, lacks_column
 from dbpipe.catalog.sql.questions import check_condition
-from dbpipe.catalog.store.connection import only_reading
-from dbpipe.catalog.store.lent import lent
+from dbpipe.catalog.store.connection import only_reading, quote_name
 from dbpipe.catalog.work import units
 from dbpipe.declared import flatten
 from dbpipe.errors import CatalogError, ConfigError
@@ -97,7 +96,7 @@ def stage_queries(stage):
 
 def _one_row(work, key):
     """Narrow a work query to the unit of a key."""
-    return f"SELECT * FROM (\n{work}\n) WHERE " + " AND ".join(f"{name} = ${name}" for name in key)
+    return f"SELECT * FROM (\n{work}\n) WHERE " + " AND ".join(f"{quote_name(name)} = ${name}" for name in key)
 
 
 def fetch_work(connection, query, parameters):
@@ -131,11 +130,11 @@ def find_where(connection, rows, condition):
     """Return the numbers of the work rows that meet the condition; None if they lack its columns."""
     check_condition(connection, condition)
     numbered = rows.append_column("work_order", pa.array(range(rows.num_rows), pa.int64()))
-    query = f"SELECT work_order FROM work_row WHERE (\n{condition}\n)"
     try:
-        with lent(connection, {"work_row": numbered}), only_reading(connection):
-            return {n for (n,) in connection.execute(query).fetchall()}
+        with only_reading(connection):
+            found = connection.from_arrow(numbered).set_alias("work_row").filter(condition)
+            return {n for (n,) in found.select("work_order").fetchall()}
     except duckdb.Error as error:
         if lacks_column(error):
             return None
-        raise ConfigError(f"the condition {condition!r}: {explain_refusal(connection, query, error)}") from error
+        raise ConfigError(f"the condition {condition!r}: {explain_refusal(connection, condition, error)}") from error

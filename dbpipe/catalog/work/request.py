@@ -32,8 +32,7 @@ def request_ingest(connection, paths):
             "mtime_ns": pa.array([mtime_ns for _, mtime_ns in states], pa.int64()),
         }
     )
-    query = "CREATE OR REPLACE TEMP TABLE ingest_request AS SELECT * FROM requested"
-    execute_with(connection, query, {"requested": request})
+    execute_with(connection, _query("request"), {"requested": request})
 
 
 def _state(path):
@@ -48,8 +47,8 @@ def _state(path):
 @contextmanager
 def seeing_files(connection):
     """Let queries in the block ask ``real_path(path)``: `place_of` a file, NULL if it is not there."""
-    known = connection.execute("SELECT 1 FROM duckdb_functions() WHERE function_name = ?", [_FUNCTION]).fetchall()
-    if not known:
+    known = load_named("catalog", "schema")["has_function"]
+    if not connection.execute(known, {"name": _FUNCTION}).fetchall():
         connection.create_function(_FUNCTION, _find, ["VARCHAR"], "VARCHAR", null_handling="special", side_effects=True)
     try:
         yield

@@ -9,8 +9,8 @@ import duckdb
 import pyarrow as pa
 
 from dbpipe.catalog.sql.queries import load_named
-from dbpipe.catalog.store.connection import first_line, is_disk_failure, is_of_rows, transaction
-from dbpipe.catalog.store.lent import execute_with, lent
+from dbpipe.catalog.store.connection import first_line, is_disk_failure, is_of_rows, quote_name, transaction
+from dbpipe.catalog.store.lent import execute_with, insert, lent
 from dbpipe.catalog.store.rekey import put_back, rekeying
 from dbpipe.catalog.store.undisturbed import undisturbed
 from dbpipe.catalog.work.judge import apply, ask, judge, new_rows
@@ -205,19 +205,20 @@ def finish_run(connection, run_id):
 
 
 def _delete_rows(connection, table, key):
-    """Delete the rows of a key and return their number; with no key there are none."""
-    condition = " AND ".join(f"{name} = cast_to_type(${name}, {name})" for name in key)  # a key read back is text
-    ((n_row,),) = connection.execute(f"DELETE FROM {table} WHERE {condition}", key).fetchall()
+    """Delete the rows of a key, also one read back as text, and return their number; with no key there are none."""
+    condition = " AND ".join(f"{quote_name(name)} = cast_to_type(${name}, {quote_name(name)})" for name in key)
+    ((n_row,),) = connection.execute(f"DELETE FROM {quote_name(table)} WHERE {condition}", key).fetchall()
     return n_row
 
 
 def _insert(connection, result, place, verdict):
     for table in place.inserts:
         if table in result.rows and result.rows[table].num_rows:
-            connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM new_{table} ON CONFLICT DO NOTHING")
+            new = quote_name(f"new_{table}")
+            connection.execute(f"INSERT INTO {quote_name(table)} BY NAME FROM {new} ON CONFLICT DO NOTHING")
     for table in place.writes:
         if table in result.rows and result.rows[table].num_rows:
-            connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM new_{table}")
+            insert(connection, table, result.rows[table])
     if result.files:
         identity = {"stage": verdict.stage, "unit_key": verdict.unit_key}
         rows = pa.Table.from_pylist([{**file, **identity} for file in result.files])

@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from dbpipe.catalog import migrations
+from dbpipe.catalog.sql.queries import load_named
 from dbpipe.catalog.store import connection
+from dbpipe.catalog.views import apply_views
 from dbpipe.cli.commands.work import Overwrite, SurveyArgument
 from dbpipe.cli.terminal.console import console, finite, print_table, reading
 from dbpipe.declared import value_at
@@ -23,25 +25,13 @@ def schema(
 
     dbpipe schema dia_source
     """
-    from dbpipe.publish.write import apply_views
-
     with connection.memory() as catalog:
         migrations.migrate(catalog)
         apply_views(catalog)
-        rows = catalog.execute(
-            "SELECT table_name, column_name, data_type, is_nullable, comment FROM duckdb_columns() "
-            "WHERE NOT internal AND schema_name = 'main' AND database_name = current_database() "
-            "ORDER BY table_name, column_index"
-        ).fetchall()
-        about = dict(
-            catalog.execute(
-                "SELECT table_name, comment FROM duckdb_tables() UNION ALL "
-                "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal"
-            ).fetchall()
-        )
-        macros = catalog.execute(
-            "SELECT function_name, parameters, comment FROM duckdb_functions() WHERE NOT internal ORDER BY ALL"
-        ).fetchall()
+        queries = load_named("reports", "schema")
+        rows = catalog.execute(queries["columns"]).fetchall()
+        about = dict(catalog.execute(queries["relations"]).fetchall())
+        macros = catalog.execute(queries["macros"]).fetchall()
     names = list(dict.fromkeys(row[0] for row in rows))
     macro_names = [row[0] for row in macros]
     wanted = _known_names(table, names, macro_names)

@@ -67,7 +67,7 @@ def status(
         reasons = opened.fetch(load_named("reports", "status")["reasons"]).to_pylist()
         distrusted = len({(r["visit"], r["detector"]) for r in _distrusted(opened)})
         notes = opened.fetch(load_named("reports", "status")["notes"])
-        (n_diffim,) = opened.fetch("SELECT count(*) AS n FROM diffim").column("n").to_pylist()
+        n_diffim = opened.count("diffim")
     if distrusted:
         console().print(f"{distrusted} of {n_diffim} difference images are to be distrusted: dbpipe check {survey}")
     if notes.num_rows:

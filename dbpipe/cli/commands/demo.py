@@ -196,8 +196,8 @@ def _window(shape, x, y):
 
 def _draw_object(survey, best, path):
     """Draw the page of the object that a detection belongs to, a list of one file; of none if it is part of a track."""
-    query = "SELECT dia_object_id FROM dia_association WHERE dia_source_id = $source"
-    found = [row[0] for row in survey.sql(query, source=int(best.dia_source_id)).fetchall() if row[0] is not None]
+    query = load_named("reports", "demo")["object"]
+    found = [row[0] for row in survey.sql(query, source=int(best.dia_source_id)).fetchall()]
     return [survey.draw_light_curve(path, dia_object_id) for dia_object_id in found]
 
 

@@ -135,15 +135,11 @@ def refcat(
 
 def print_refcat(out, opened, n_star, n_magnitude):
     """Print what the reference catalog has."""
-    bands = opened.fetch("SELECT band, count(*) AS n_star FROM reference_magnitude GROUP BY band ORDER BY band")
-    (motion,) = opened.fetch(
-        "SELECT count(pm_ra_mas_per_yr + pm_dec_mas_per_yr) AS n_known, count(epoch_mjd_tai) FILTER ("
-        "pm_ra_mas_per_yr + pm_dec_mas_per_yr IS NOT NULL) AS n_moved FROM reference_star"
-    ).to_pylist()
+    queries = load_named("reports", "reference")
+    bands = opened.fetch(queries["bands"])
+    (motion,) = opened.fetch(queries["motion"]).to_pylist()
     text = ", ".join(f"{row['band']} {row['n_star']}" for row in bands.to_pylist())
-    (sky,) = opened.fetch(
-        "SELECT min(ra) AS ra_min, max(ra) AS ra_max, min(dec) AS dec_min, max(dec) AS dec_max FROM reference_star"
-    ).to_pylist()
+    (sky,) = opened.fetch(queries["sky"]).to_pylist()
     out.print(f"{n_star} reference stars with {n_magnitude} magnitudes ({text}),")
     out.print("RA {ra_min:.4f} to {ra_max:.4f}, Dec {dec_min:.4f} to {dec_max:.4f} degrees.".format(**sky))
     (fields,) = opened.fetch(load_named("catalog", "refcat")["uncovered"]).to_pylist()

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from dbpipe.catalog.migrations import is_older
+from dbpipe.catalog.sql.queries import load_named
 from dbpipe.catalog.store.connection import first_line, refuse_link
 from dbpipe.cli.terminal.text import printable, printable_lines
 from dbpipe.errors import CatalogError, SurveyBusy
@@ -283,10 +284,11 @@ def print_stale_description(out, opened):
     """Print how many images were read by another description of the instrument than the survey has now."""
     path = opened.root / INSTRUMENT
     now = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-    query = "SELECT count(*) AS n FROM raw WHERE instrument_sha256 NOT IN ('', $now)"
-    (found,) = opened.fetch(query, now=now).to_pylist()
-    if now and found["n"]:
-        out.print(f"{INSTRUMENT} has changed since {found['n']} raw images were read: `dbpipe ingest` them again")
+    found = opened.fetch(load_named("reports", "status")["other_description"], now=now).to_pylist()
+    if now and found:
+        out.print(
+            f"{INSTRUMENT} has changed since {found[0]['n_raw']} raw images were read: `dbpipe ingest` them again"
+        )
 
 
 def print_summary(out, summary, wall_s):

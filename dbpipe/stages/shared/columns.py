@@ -230,7 +230,7 @@ def mask_columns(mask, x, y, *, radius_pix, fwhm_pix):
 
 
 def is_clean(columns):
-    """Return which sources nothing speaks against, (n,) bool: the rows of the view dia_source_clean.
+    """Return which sources nothing speaks against, (n,) bool: what the macro is_clean_detection says in SQL.
 
     Parameters
     ----------

@@ -5,8 +5,8 @@ import pytest
 from dbpipe.catalog import migrations
 from dbpipe.catalog.sql import queries
 from dbpipe.catalog.store import connection
+from dbpipe.catalog.views import apply_views
 from dbpipe.errors import CatalogError
-from dbpipe.publish.write import apply_views
 
 
 def test_a_file_gives_its_queries_by_name(tmp_path):
