@@ -5,6 +5,7 @@ name is garbage if it has such a name, and somebody else's if not. A name in a t
 may come from anywhere.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -19,6 +20,8 @@ _NAME = re.compile(
     rf"((?P=product)-[\w.+-]*-[0-9a-f]{{8}}|{re.escape(TEMPORARY_PREFIX)}[0-9]+-([0-9]+-)?(?P=product)[\w.+-]*)\.fits"
 )
 """A product, or one that a worker was writing when it was killed."""
+_UNFINISHED = re.compile(rf"\w+/{re.escape(TEMPORARY_PREFIX)}(\d+)-")
+"""Of a product that is being written, with the process that does it."""
 
 
 def product_path(root, path):
@@ -58,12 +61,24 @@ def delete(root, paths):
         path.unlink(missing_ok=True)
 
 
-def delete_unfinished(root, pid):
-    """Delete the products that a process of the survey, which has died, was writing."""
-    unfinished = re.compile(rf"\w+/{re.escape(TEMPORARY_PREFIX)}{pid}-")
+def delete_unfinished(root, pid=None):
+    """Delete the products that a process of the survey was writing when it died; without ``pid`` those of all such."""
     for relative, entry in list(find_files(Path(root) / FOLDER)):
-        if unfinished.match(relative) and _NAME.fullmatch(f"{FOLDER}/{relative}") and is_regular(entry.path):
-            Path(entry.path).unlink(missing_ok=True)
+        writer = _UNFINISHED.match(relative)
+        if writer and _NAME.fullmatch(f"{FOLDER}/{relative}") and is_regular(entry.path):
+            if int(writer[1]) == pid or (pid is None and _is_gone(int(writer[1]))):
+                Path(entry.path).unlink(missing_ok=True)
+
+
+def _is_gone(pid):
+    """Return whether there is no such process, of this user or another one."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 def find_orphans(connection, root):

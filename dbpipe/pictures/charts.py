@@ -10,6 +10,9 @@ import numpy as np
 from dbpipe.disk.ledger import adopt, check_output, write_output
 from dbpipe.errors import ConfigError
 
+SOFTENING = 3.0
+"""Linear up to so many standard deviations."""
+
 BAND_COLOR = {"u": "#56B4E9", "g": "#009E73", "r": "#D55E00", "i": "#CC79A7", "z": "#0072B2", "y": "#000000"}
 BAND_MARK = {"u": "v", "g": "s", "r": "o", "i": "^", "z": "D", "y": "P"}
 OTHER_COLOR, OTHER_MARK = "#E69F00", "h"
@@ -55,7 +58,7 @@ def save(figure, path):
     return path
 
 
-def asinh_stretch(image, noise, *, softening=3.0):
+def asinh_stretch(image, noise):
     """Scale an image so that noise is visible and bright stars are not burned out.
 
     Parameters
@@ -63,14 +66,12 @@ def asinh_stretch(image, noise, *, softening=3.0):
     image : (ny, nx) array, zero on blank sky
     noise : float
         Standard deviation of blank sky, in the unit of the image.
-    softening : float
-        Linear below this many standard deviations (Lupton et al. 2004 PASP 116 133).
 
     Returns
     -------
     (ny, nx) array, 0 on blank sky.
     """
-    return np.arcsinh(np.asarray(image, float) / (softening * noise))
+    return np.arcsinh(np.asarray(image, float) / (SOFTENING * noise))
 
 
 def draw_triplet(path, images, *, noise, pixel_scale_arcsec, center=None, title=""):

@@ -134,6 +134,8 @@ class WorkerPool:
                 if mine.is_alive():
                     return mine
                 self._workers.discard(mine)
+        if not self._workers:
+            delete_unfinished(self._survey)  # of a run that was killed together with its workers
         for n_start in range(1, _MAX_START + 1):
             mine = _Worker(self._survey)
             self._workers.add(mine)

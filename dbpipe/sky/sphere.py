@@ -8,6 +8,9 @@ import numpy as np
 
 from dbpipe.constants import ARCSEC_PER_DEG, JULIAN_YEAR_DAY
 
+N_STEP = 4000
+"""Steps of the search, each to the farthest point."""
+
 MAS_PER_DEG = 1000.0 * ARCSEC_PER_DEG
 
 
@@ -61,7 +64,7 @@ def deproject(xi, eta, *, ra0, dec0):
     return directions(unit_vectors(ra0, dec0) + xi[..., None] * east + eta[..., None] * north)
 
 
-def bounding_cap(ra, dec, *, n_step=4000):
+def bounding_cap(ra, dec):
     """Find the center and radius of the smallest circle on the sky that holds all directions.
 
     The smallest ball around the unit vectors has its center along the axis of the smallest cap. It is found by walking
@@ -73,7 +76,7 @@ def bounding_cap(ra, dec, *, n_step=4000):
     """
     points = np.unique(unit_vectors(ra, dec), axis=0)
     center = 0.5 * (points.min(axis=0) + points.max(axis=0))
-    for k in range(1, n_step + 1):
+    for k in range(1, N_STEP + 1):
         farthest = np.argmax(np.sum((points - center) ** 2, axis=-1))
         center = center + (points[farthest] - center) / (k + 1)
     ra0, dec0 = directions(center)

@@ -1,5 +1,9 @@
 """Files and the catalog tell the same story."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from dbpipe.catalog import files, migrations
@@ -85,3 +89,22 @@ def test_names_of_dbpipe_are_fine(survey, catalog):
     name_file(catalog, "files/calexp/calexp-840-0-0123abcd.fits", "0", 0)
     name_file(catalog, "files/coadd/coadd-1-0-r_-2-0123abcd.fits", "0", 0)
     files.check_names(catalog, survey)
+
+
+def test_what_dead_processes_were_writing_goes(tmp_path):
+    """Products of processes that are no more go; those of living ones, and what is nobody's product, stay."""
+    folder = tmp_path / "files" / "coadd"
+    folder.mkdir(parents=True)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    names = [f".tmp-{pid}-coadd-1-0-5-0ff0fd78.fits" for pid in (gone.pid, os.getpid())]
+    for name in (*names, f".tmp-{gone.pid}-notes.txt", "coadd-1-0-5-0ff0fd78.fits"):
+        (folder / name).touch()
+    files.delete_unfinished(tmp_path)
+    assert {path.name for path in folder.iterdir()} == {
+        names[1],
+        f".tmp-{gone.pid}-notes.txt",
+        "coadd-1-0-5-0ff0fd78.fits",
+    }
+    files.delete_unfinished(tmp_path, os.getpid())
+    assert not (folder / names[1]).exists()

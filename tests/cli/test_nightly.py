@@ -158,7 +158,7 @@ def test_a_second_run_can_wait(root, raw):
 
 def nightly_process(root, raw, if_busy):
     arguments = ["run", str(root), "--ingest", str(raw), "--to", "calibrate", "--if-busy", if_busy, "--quiet"]
-    return [sys.executable, "-c", "from dbpipe.cli import main; main()", *arguments]
+    return [sys.executable, "-m", "dbpipe", *arguments]
 
 
 def environment():

@@ -35,9 +35,11 @@ from dbpipe.catalog.store import connection
 from dbpipe.simulate import write_survey
 from dbpipe.survey import CATALOG, Survey
 
-MAIN = "from dbpipe.cli import main\nif __name__ == '__main__': main()"
+MAIN = "from dbpipe.__main__ import main\nif __name__ == '__main__': main()"
 DBPIPE = [sys.executable, "-c", MAIN]
 LATER_MAIN = """
+import signal
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 import sys
 from dbpipe.cli import main
 from dbpipe.cli.terminal.stop import Stopped, listening

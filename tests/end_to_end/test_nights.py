@@ -35,7 +35,7 @@ def nightly(root, incoming):
     """Start the command that cron starts."""
     arguments = ["run", str(root), "--ingest", str(incoming), "--settle", "0", "--workers", "2", "--quiet"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", "from dbpipe.cli import main; main()", *arguments]
+    command = [sys.executable, "-m", "dbpipe", *arguments]
     return subprocess.Popen(command, env=environment, start_new_session=True)
 
 

@@ -104,7 +104,7 @@ def folder(tmp_path):
     (here / "my_list.csv").write_text("name,ra,dec\nhost,53.0091,-27.4389\n")
     program = tmp_path / "bin" / "dbpipe"
     program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\nexec {sys.executable} -c 'from dbpipe.cli import main; main()' \"$@\"\n")
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m dbpipe "$@"\n')
     program.chmod(0o755)
     return here
 

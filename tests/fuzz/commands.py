@@ -26,7 +26,7 @@ N_FILE = 12
 def dbpipe(*words, cwd):
     """Run a command and return its exit code and what it printed; a traceback is a fault."""
     done = subprocess.run(
-        [sys.executable, "-c", "from dbpipe.cli import main; main()", *map(str, words)],
+        [sys.executable, "-m", "dbpipe", *map(str, words)],
         cwd=cwd, capture_output=True, timeout=PATIENCE_S, env=os.environ | {"COLUMNS": "200"},
     )  # fmt: skip
     text = (done.stdout + done.stderr).decode("utf-8", "replace")

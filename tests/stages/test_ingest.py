@@ -12,6 +12,7 @@ import pytest
 from astropy.coordinates import SkyCoord
 from make_fits import sky_image, write_eimage
 
+from dbpipe.catalog.views import apply_views
 from dbpipe.catalog.work.request import seeing_files
 from dbpipe.errors import DataError
 from dbpipe.io.raw.image import read_raw
@@ -48,6 +49,7 @@ def catalog():
     connection = duckdb.connect()
     for path in sorted((ROOT / "migrations").glob("*.sql")):
         connection.execute(path.read_text())
+    apply_views(connection)
     connection.execute("CREATE TEMP TABLE offered (unit_key VARCHAR, fingerprint VARCHAR)")
     with seeing_files(connection):
         yield connection

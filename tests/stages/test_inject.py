@@ -169,5 +169,5 @@ def test_inputs_of_other_stages_are_their_queries():
     """The stage is given what difference and detect are given, and of their work the row of its own unit."""
     queries = stage_queries(INJECT)
     assert queries["difference.coadds"] == stage_queries(DIFFERENCE)["coadds"]
-    assert queries["detect.work"].endswith("WHERE visit = $visit AND detector = $detector")
+    assert queries["detect.work"].endswith('WHERE "visit" = $visit AND "detector" = $detector')
     assert set(INJECT.inputs) <= set(queries)

@@ -205,9 +205,11 @@ def test_a_busy_survey_exits_75(tmp_path):
     """While one process works on a survey, another is told so in one line, with the exit code for trying later."""
     with Survey.init(tmp_path / "s"):
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-        code = "from dbpipe.cli import main; main()"
         done = subprocess.run(
-            [sys.executable, "-c", code, "run", str(tmp_path / "s")], env=environment, capture_output=True, text=True
+            [sys.executable, "-m", "dbpipe", "run", str(tmp_path / "s")],
+            env=environment,
+            capture_output=True,
+            text=True,
         )
     assert done.returncode == 75
     assert f"process {os.getpid()}" in done.stderr and done.stderr.count("\n") == 1

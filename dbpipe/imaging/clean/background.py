@@ -11,6 +11,11 @@ from dbpipe.compiled import njit
 from dbpipe.constants import robust_sigma
 from dbpipe.errors import DataError
 
+GROW_PIX = 6
+"""Sources are grown by so much, because their wings would lift the level."""
+SOURCE_SIGMA = 3.0
+"""A pixel of the smoothed image above so many sky deviations belongs to a source."""
+
 _CLIP_SIGMA = 4.0
 """Pixels further than this from the median of blank sky are left out of the mean; symmetric and wide, so that the
 Poisson skewness of the sky moves the mean by less than 0.05 e (median and mode are off by 1/6 and 0.4 e)."""
@@ -28,7 +33,7 @@ class Background:
     """Robust standard deviation of blank pixels about the level [electron]."""
 
 
-def fit_background(image, unusable, *, bin_pix=128, source_sigma=3.0, grow_pix=6):
+def fit_background(image, unusable, *, bin_pix=128):
     """Fit the sky level in bins, with the sources found in a first pass left out of the second.
 
     Parameters
@@ -36,8 +41,6 @@ def fit_background(image, unusable, *, bin_pix=128, source_sigma=3.0, grow_pix=6
     image : (ny, nx) float32 array [electron]
     unusable : (ny, nx) bool array, pixels whose value means nothing
     bin_pix : int, side of the bins; larger than the stars, smaller than the sky's own structure
-    source_sigma : float, a pixel of the smoothed image above this many sky deviations belongs to a source
-    grow_pix : int, sources are grown by this, because their wings would lift the level
 
     Raises
     ------
@@ -48,7 +51,7 @@ def fit_background(image, unusable, *, bin_pix=128, source_sigma=3.0, grow_pix=6
     image = np.ascontiguousarray(image, np.float32)
     first = sep.Background(image, mask=unusable, bw=min(bin_pix, nx), bh=min(bin_pix, ny)).back(dtype=np.float32)
     residual = image - first
-    blank = ~(_find_sources(residual, unusable, source_sigma, grow_pix) | unusable)
+    blank = ~(_find_sources(residual, unusable, SOURCE_SIGMA, GROW_PIX) | unusable)
     if blank.mean() < 0.01:
         raise DataError("no blank sky", fraction_blank=float(blank.mean()), fraction_required=0.01)
     correction = smooth_level(residual, blank, bin_pix)

@@ -4,11 +4,15 @@ import astroscrappy
 import numpy as np
 from scipy import ndimage
 
+OBJECT_CONTRAST = 5.0
+"""Laplacian over fine structure, which stars have and cosmic rays lack; the usual value (van Dokkum 2001 PASP 113
+1420, section 3.2, for ground-based images)."""
+
 _BORDER_PIX = 5
 """The medians of the method reach this far: nearer to the edge a star cannot be told from a hit."""
 
 
-def find_cosmic_rays(image, unusable, *, sky_e, read_noise_e, sigma=5.0, object_contrast=5.0):
+def find_cosmic_rays(image, unusable, *, sky_e, read_noise_e, sigma=5.0):
     """Find cosmic rays.
 
     The noise model is the median-filtered image: a variance plane would hold the cosmic rays' own counts. Tried with
@@ -22,7 +26,6 @@ def find_cosmic_rays(image, unusable, *, sky_e, read_noise_e, sigma=5.0, object_
     sky_e : float or (ny, nx) array [electron], the background that was subtracted
     read_noise_e : float [electron]
     sigma : float, threshold in standard deviations
-    object_contrast : float, smallest contrast between the Laplacian and the fine structure of stars
 
     Returns
     -------
@@ -35,7 +38,7 @@ def find_cosmic_rays(image, unusable, *, sky_e, read_noise_e, sigma=5.0, object_
         inmask=np.ascontiguousarray(unusable),
         sigclip=sigma,
         sigfrac=0.3,
-        objlim=object_contrast,
+        objlim=OBJECT_CONTRAST,
         gain=1.0,
         readnoise=read_noise_e,
         satlevel=1e30,

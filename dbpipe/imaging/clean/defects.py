@@ -5,16 +5,21 @@ import math
 import numpy as np
 from scipy import ndimage
 
+MIN_LENGTH_PIX = 8
+"""Shorter runs of low pixels may be noise."""
+DEAD_SIGMA = 6.0
+"""Below the sky by so many of its standard deviations."""
+
 DARK_CELL_PIX = 16
 """Side of the squares in which half of the pixels are dark only if the sky level is wrong there."""
 HALO_LIMIT_PIX = 120
 """Largest halo: beyond it the light is background."""
 
 
-def find_dead_pixels(image, sky_e, noise_e, *, sigma=6.0, min_length_pix=8):
+def find_dead_pixels(image, sky_e, noise_e):
     """Find pixels far below the sky, and lines of them along rows or columns.
 
-    A single pixel counts if it is ``sigma`` below the sky; on a line of at least ``min_length_pix`` already
+    A single pixel counts if it is `DEAD_SIGMA` below the sky; on a line of at least `MIN_LENGTH_PIX` already
     half of that is enough, because noise does not line up.
 
     Parameters
@@ -22,18 +27,16 @@ def find_dead_pixels(image, sky_e, noise_e, *, sigma=6.0, min_length_pix=8):
     image : (ny, nx) float array [electron], sky included
     sky_e : (ny, nx) float array [electron]
     noise_e : float [electron], standard deviation of the sky
-    sigma : float
-    min_length_pix : int
 
     Returns
     -------
     dead : (ny, nx) bool array
     """
     residual = image - _level_beneath(image, sky_e, noise_e)
-    dead = residual < -sigma * noise_e
-    low = residual < -0.5 * sigma * noise_e
+    dead = residual < -DEAD_SIGMA * noise_e
+    low = residual < -0.5 * DEAD_SIGMA * noise_e
     for axis in (0, 1):
-        dead |= _long_runs(low, axis, min_length_pix)
+        dead |= _long_runs(low, axis, MIN_LENGTH_PIX)
     return dead
 
 

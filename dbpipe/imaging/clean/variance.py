@@ -5,6 +5,9 @@ from scipy import ndimage
 
 from dbpipe.constants import robust_sigma
 
+SIGNIFICANCE = 3.0
+"""Smoothed counts below so many of their own deviations are taken as none."""
+
 _COEFFICIENTS = (-3.0 / 35.0, 12.0 / 35.0, 17.0 / 35.0, 12.0 / 35.0, -3.0 / 35.0)
 """Quadratic smoothing over five points (Savitzky & Golay 1964 Anal. Chem. 36 1627, table I): keeps peaks."""
 _NOISE_FACTOR = float(np.sum(np.square(_COEFFICIENTS)))
@@ -38,7 +41,7 @@ def measure_white_noise(image, unusable):
     return robust_sigma(bend[total <= np.median(total)], 0.0) / 6.0
 
 
-def model_variance(image, sky_e, read_noise_e, *, significance=3.0):
+def model_variance(image, sky_e, read_noise_e):
     """Model the variance of a background-subtracted image in electrons.
 
     V = read_noise^2 + sky + source counts (Poisson, gain 1). The pixel's own value would give low noise peaks
@@ -49,17 +52,16 @@ def model_variance(image, sky_e, read_noise_e, *, significance=3.0):
     image : (ny, nx) float array [electron], background subtracted, finite
     sky_e : float or (ny, nx) array [electron], the background that was subtracted
     read_noise_e : float [electron]
-    significance : float, smoothed counts below this many of their own deviations are taken as none
 
     Returns
     -------
     variance : (ny, nx) float32 array [electron2], everywhere >= read_noise_e^2
     """
     blank = np.maximum(np.asarray(sky_e, np.float32), np.float32(0)) + np.float32(read_noise_e**2)
-    return blank + _significant(_smooth_counts(image), blank, significance)
+    return blank + _significant(_smooth_counts(image), blank, SIGNIFICANCE)
 
 
-def model_variance_of_copy(variance, image, copy, *, significance=3.0):
+def model_variance_of_copy(variance, image, copy):
     """Model the variance of a copy of an image to which light was added, from the variance of the image.
 
     Without sky and read noise at hand, what `model_variance` gave the image tells what it would give the copy: exactly,
@@ -76,9 +78,9 @@ def model_variance_of_copy(variance, image, copy, *, significance=3.0):
     """
     before, after = _smooth_counts(image), _smooth_counts(copy)
     without = variance - before
-    threshold = (significance * _NOISE_FACTOR) * np.sqrt(np.maximum(without, np.float32(0)))
+    threshold = (SIGNIFICANCE * _NOISE_FACTOR) * np.sqrt(np.maximum(without, np.float32(0)))
     counted = np.where((before > threshold) & (without > 0), before, np.float32(0))
-    return variance + (_significant(after, variance - counted, significance) - counted)
+    return variance + (_significant(after, variance - counted, SIGNIFICANCE) - counted)
 
 
 def _smooth_counts(image):

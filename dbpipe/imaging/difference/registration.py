@@ -12,6 +12,9 @@ import numpy as np
 from dbpipe.constants import robust_sigma
 from dbpipe.imaging.psf.spline import cut_stamp, render, spline_coefficients
 
+MAX_ERR_PIX = 0.05
+"""Stars measured worse say nothing of the registration."""
+
 
 @dataclass(frozen=True)
 class Shifts:
@@ -92,10 +95,10 @@ def measure_shifts(difference, variance, mask, psf_field, *, x, y, flux, radius_
     return Shifts(*table)
 
 
-def register(shifts, *, max_err_pix=0.05):
-    """Summarize the displacements of an image, of stars measured to ``max_err_pix`` or better."""
+def register(shifts):
+    """Summarize the displacements of an image, of stars measured to `MAX_ERR_PIX` or better."""
     with np.errstate(invalid="ignore"):
-        good = (shifts.x_err_pix < max_err_pix) & (shifts.y_err_pix < max_err_pix)
+        good = (shifts.x_err_pix < MAX_ERR_PIX) & (shifts.y_err_pix < MAX_ERR_PIX)
     x, y = shifts.x_pix[good], shifts.y_pix[good]
     n = len(x)
     if n == 0:

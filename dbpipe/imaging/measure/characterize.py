@@ -21,6 +21,12 @@ from dbpipe.imaging.psf.stars import (
     tilt_locus,
 )
 
+N_ROUND = 3
+"""PSF and neighbors improve each other; after three rounds nothing changes any more."""
+
+N_STAR_MIN = 3
+"""Fewer sources of one size are no stellar locus."""
+
 
 @dataclass(frozen=True)
 class StarCandidates:
@@ -52,22 +58,22 @@ class Characterization:
     """(n, size, size) float32, the PSF at each source."""
 
 
-def find_star_candidates(image, variance, unusable, *, detections, noise_e, n_star_min=3):
+def find_star_candidates(image, variance, unusable, *, detections, noise_e):
     """Measure sizes and find the stellar locus.
 
     Raises
     ------
     DataError
-        If there are not ``n_star_min`` sources of one size.
+        If there are not `N_STAR_MIN` sources of one size.
     """
     signal_to_noise = detections.flux / np.sqrt(detections.n_pix * noise_e**2 + np.maximum(detections.flux, 0.0))
     bright = signal_to_noise > min(20.0, np.quantile(signal_to_noise, 0.5)) if len(detections) else np.zeros(0, bool)
-    if bright.sum() < n_star_min:
+    if bright.sum() < N_STAR_MIN:
         raise DataError(
             "too few bright sources to find the stars",
             n_bright=int(bright.sum()),
             n_source=len(detections),
-            n_required=n_star_min,
+            n_required=N_STAR_MIN,
         )
     sigma = float(np.clip(np.median(detections.sigma_pix[bright]), 0.8, 12.0))
     for _ in range(3):
@@ -78,7 +84,7 @@ def find_star_candidates(image, variance, unusable, *, detections, noise_e, n_st
         alone = clean & bright & np.isfinite(shapes.x_err)
         single = alone & ~detections.is_deblended
         locus = find_stellar_locus(
-            shapes.sigma, signal_to_noise, single if single.sum() >= 10 else alone, n_star_min=n_star_min
+            shapes.sigma, signal_to_noise, single if single.sum() >= 10 else alone, n_star_min=N_STAR_MIN
         )
         sigma = locus.sigma_pix
     locus = tilt_locus(locus, shapes.sigma, shapes.x, shapes.y, single if single.sum() >= 10 else alone)
@@ -87,7 +93,7 @@ def find_star_candidates(image, variance, unusable, *, detections, noise_e, n_st
     return StarCandidates(shapes, locus, signal_to_noise, share, clean, star)
 
 
-def characterize(image, variance, unusable, *, candidates, size, degree_max, n_star_max=200, n_round=3):
+def characterize(image, variance, unusable, *, candidates, size, degree_max, n_star_max=200):
     """Fit the PSF and the PSF fluxes of all sources.
 
     Each round fits the PSF to the stars with their neighbors subtracted, fits all fluxes together with that PSF, and
@@ -101,7 +107,6 @@ def characterize(image, variance, unusable, *, candidates, size, degree_max, n_s
     size : int, odd side of the PSF stamps [pix]
     degree_max : int, largest degree of the spatial polynomial
     n_star_max : int, most stars that make the PSF
-    n_round : int
 
     Raises
     ------
@@ -115,7 +120,7 @@ def characterize(image, variance, unusable, *, candidates, size, degree_max, n_s
     stars = _cut_stars(image, variance, unusable, shapes.x[index], shapes.y[index], size)
     moments = tuple(float(np.median(column[index])) for column in (shapes.ixx, shapes.iyy, shapes.ixy))
     level_sigma_e = 0.3 * float(np.sqrt(np.median(variance[::7, ::7])))  # before neighbors are known
-    for _ in range(n_round):
+    for _ in range(N_ROUND):
         degree = spatial_degree(len(index), degree_max)
         fit = fit_psf(stars, moments, shape=image.shape, degree=degree, level_sigma_e=level_sigma_e)
         stamps = fit.model.placed_at_many(shapes.x, shapes.y)

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import sep
 
+MIN_AREA_PIX = 3
+"""Pixels above the threshold that make a source."""
+
 _KERNEL = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]).astype(np.float32) / 256.0
 """Binomial smoothing, FWHM 2.4 pix: light, so that close pairs stay apart."""
 _DEBLEND_LEVELS, _DEBLEND_CONTRAST = 64, 1e-5
@@ -34,7 +37,7 @@ class Detections:
         return len(self.x)
 
 
-def detect_sources(image, variance, unusable, *, threshold_sigma=5.0, min_area_pix=3):
+def detect_sources(image, variance, unusable, *, threshold_sigma=5.0):
     """Detect and deblend sources above a threshold in signal to noise.
 
     The image is matched-filtered with a light kernel and the noise of each pixel (sep, after Bertin & Arnouts
@@ -45,7 +48,6 @@ def detect_sources(image, variance, unusable, *, threshold_sigma=5.0, min_area_p
     image, variance : (ny, nx) float arrays [electron, electron2], background subtracted
     unusable : (ny, nx) bool array
     threshold_sigma : float, in standard deviations of the filtered image
-    min_area_pix : int, smallest number of pixels above the threshold
     """
     sep.set_extract_pixstack(max(300_000, image.size))
     sep.set_sub_object_limit(65_536)
@@ -54,7 +56,7 @@ def detect_sources(image, variance, unusable, *, threshold_sigma=5.0, min_area_p
         threshold_sigma,
         var=np.ascontiguousarray(variance, np.float32),
         mask=unusable,
-        minarea=min_area_pix,
+        minarea=MIN_AREA_PIX,
         filter_kernel=_KERNEL,
         deblend_nthresh=_DEBLEND_LEVELS,
         deblend_cont=_DEBLEND_CONTRAST,

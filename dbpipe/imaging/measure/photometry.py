@@ -11,6 +11,16 @@ from dbpipe.constants import AB_ZERO_POINT_NJY_MAG, ab_magnitude, robust_sigma
 from dbpipe.errors import DataError
 from dbpipe.imaging.measure.trends import intrinsic_scatter
 
+CORE_FRACTION = 0.3
+"""A source with less than this part of its effective pixels usable has no flux."""
+N_SWEEP = 8
+"""Sweeps over all sources, at most: neighbors agree by then."""
+
+CLIP_SIGMA = 3.0
+"""Stars further off than so many standard deviations are variable, or blended."""
+N_STAR_MIN = 3
+"""Fewer stars give no scatter, and so no error."""
+
 _CONVERGED_SIGMA = 1e-3
 """Fluxes that move by less than this part of their errors in a sweep have converged."""
 
@@ -27,7 +37,7 @@ class PsfFluxes:
     """(ny, nx) float32 image with every source subtracted."""
 
 
-def fit_psf_fluxes(image, variance, unusable, *, x, y, stamps, n_sweep=8, core_fraction=0.3):
+def fit_psf_fluxes(image, variance, unusable, *, x, y, stamps):
     """Fit the amplitudes of PSFs at fixed positions, all sources at once, so that neighbors do not add.
 
     Gauss-Seidel sweeps over the sources solve the normal equations of least squares with equal weights: equal, because
@@ -39,8 +49,6 @@ def fit_psf_fluxes(image, variance, unusable, *, x, y, stamps, n_sweep=8, core_f
     unusable : (ny, nx) bool array
     x, y : (n,) float arrays [pix]
     stamps : (n, size, size) float32 array of `PsfModel.placed_at_many`
-    n_sweep : int, at most
-    core_fraction : float, a source with less than this of its effective pixels usable gets NaN
 
     Returns
     -------
@@ -50,9 +58,9 @@ def fit_psf_fluxes(image, variance, unusable, *, x, y, stamps, n_sweep=8, core_f
     left = np.floor(np.asarray(x) + 0.5).astype(np.int64) - stamps.shape[-1] // 2
     bottom = np.floor(np.asarray(y) + 0.5).astype(np.int64) - stamps.shape[-1] // 2
     usable = (~unusable).astype(np.float32)
-    square, flux_err = _power_and_error(usable, variance, left, bottom, stamps, core_fraction)
+    square, flux_err = _power_and_error(usable, variance, left, bottom, stamps, CORE_FRACTION)
     flux = np.where(np.isfinite(flux_err), 0.0, np.nan)
-    for _ in range(n_sweep):
+    for _ in range(N_SWEEP):
         if _sweep(residual, usable, left, bottom, stamps, square, flux_err, flux) < _CONVERGED_SIGMA:
             break
     return PsfFluxes(flux, flux_err, residual)
@@ -171,7 +179,7 @@ class ZeroPoint:
         return ab_magnitude(self.njy_per_e)
 
 
-def fit_zero_point(flux_e, flux_err_e, reference_mag, *, reference_mag_err=0.0, clip_sigma=3.0, n_star_min=3):
+def fit_zero_point(flux_e, flux_err_e, reference_mag, *, reference_mag_err=0.0):
     """Fit the factor that turns instrumental flux into nJy, by the weighted mean magnitude difference of stars.
 
     Weights take the photon noise, the catalog's error and an intrinsic scatter that is raised until the reduced
@@ -182,17 +190,15 @@ def fit_zero_point(flux_e, flux_err_e, reference_mag, *, reference_mag_err=0.0, 
     flux_e, flux_err_e : (n,) float arrays [electron]
     reference_mag : (n,) float array [mag AB]
     reference_mag_err : float or (n,) float array [mag], NaN where unknown
-    clip_sigma : float, reject stars further than this from the median, in robust standard deviations
-    n_star_min : int
 
     Raises
     ------
     DataError
-        If fewer than ``n_star_min`` stars survive.
+        If fewer than `N_STAR_MIN` stars survive.
     """
     usable = (flux_e > 0) & np.isfinite(flux_err_e) & np.isfinite(reference_mag)
-    if usable.sum() < n_star_min:
-        raise DataError("too few stars for a zero point", n_star=int(usable.sum()), n_required=n_star_min)
+    if usable.sum() < N_STAR_MIN:
+        raise DataError("too few stars for a zero point", n_star=int(usable.sum()), n_required=N_STAR_MIN)
     flux = np.where(usable, flux_e, 1.0)
     offset = reference_mag + 2.5 * np.log10(flux)
     error = np.hypot(2.5 / math.log(10.0) * flux_err_e / flux, np.nan_to_num(reference_mag_err))
@@ -203,9 +209,9 @@ def fit_zero_point(flux_e, flux_err_e, reference_mag, *, reference_mag_err=0.0, 
         scatter = robust_sigma(offset[used], median)
         intrinsic = intrinsic_scatter(offset[used] - median, error[used])
         sigma = np.sqrt(error**2 + intrinsic**2)
-        kept = usable & (np.abs(offset - median) < clip_sigma * np.maximum(sigma, 1e-4))
-        if kept.sum() < n_star_min:
-            raise DataError("too few stars agree on a zero point", n_star=int(kept.sum()), n_required=n_star_min)
+        kept = usable & (np.abs(offset - median) < CLIP_SIGMA * np.maximum(sigma, 1e-4))
+        if kept.sum() < N_STAR_MIN:
+            raise DataError("too few stars agree on a zero point", n_star=int(kept.sum()), n_required=N_STAR_MIN)
         if (kept == used).all():
             break
         used = kept

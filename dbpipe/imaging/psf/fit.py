@@ -22,6 +22,13 @@ from dbpipe.errors import DataError
 from dbpipe.imaging.polynomial import terms
 from dbpipe.imaging.psf.model import PsfModel
 
+CLIP = 4.0
+"""A star is dropped if ln(chi2) lies so many robust deviations above the median."""
+N_ITERATION = 4
+"""Rounds of fit, flux and clipping."""
+N_STAR_MIN = 3
+"""Fewer stars cannot be told from a star and two blends."""
+
 _KNOT_STEP = 0.5
 """Spacing of the radial splines in t."""
 _ORDER_MAX = 4
@@ -78,7 +85,7 @@ class PsfFit:
     """(n,) core residual of each star against its noise and the model floor."""
 
 
-def fit_psf(stars, moments, *, shape, degree, level_sigma_e=0.0, n_iteration=4, n_star_min=3, clip=4.0):
+def fit_psf(stars, moments, *, shape, degree, level_sigma_e=0.0):
     """Fit a spatially varying PSF to stars and drop the stars that do not look like it.
 
     Parameters
@@ -89,14 +96,11 @@ def fit_psf(stars, moments, *, shape, degree, level_sigma_e=0.0, n_iteration=4, 
     degree : int, of the spatial polynomial
     level_sigma_e : float [electron], how far the sky under one star may be off; each star has its own constant,
         marginalised with this prior, so that the light of faint neighbors does not become a wing of the PSF
-    n_iteration : int, rounds of fit, flux and clipping
-    n_star_min : int
-    clip : float, a star is dropped if ln(chi2) lies this many robust deviations above the median
 
     Raises
     ------
     DataError
-        If fewer than ``n_star_min`` stars are left.
+        If fewer than `N_STAR_MIN` stars are left.
     """
     size = stars.flux.shape[-1]
     envelope = _fit_envelope(stars, moments)
@@ -104,12 +108,12 @@ def fit_psf(stars, moments, *, shape, degree, level_sigma_e=0.0, n_iteration=4, 
     spatial = terms(stars.x, stars.y, shape, degree)
     coefficients = _envelope_coefficients(envelope, spatial.shape[1])
     used = np.ones(len(stars), bool)
-    for iteration in range(n_iteration):
+    for iteration in range(N_ITERATION):
         profiles = [f @ (c @ coefficients) for f, c in zip(design, spatial, strict=True)]
         flux, _, chi2 = _scale_to_stars(stars, profiles, level_sigma_e)
-        used = _clip_stars(chi2, flux, stars, clip=clip if iteration else 3.0 * clip)
-        if used.sum() < n_star_min:
-            raise DataError("too few stars fit the PSF", n_star=int(used.sum()), n_required=n_star_min)
+        used = _clip_stars(chi2, flux, stars, clip=CLIP if iteration else 3.0 * CLIP)
+        if used.sum() < N_STAR_MIN:
+            raise DataError("too few stars fit the PSF", n_star=int(used.sum()), n_required=N_STAR_MIN)
         coefficients = _solve(stars, design, spatial, flux, profiles, used, envelope, level_sigma_e)
     centered = _functions(0.0, 0.0, size, envelope)
     basis = (coefficients @ centered.T).reshape(-1, size, size)

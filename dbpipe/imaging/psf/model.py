@@ -9,6 +9,9 @@ from dbpipe.compiled import njit
 from dbpipe.constants import FWHM_PER_SIGMA
 from dbpipe.imaging.polynomial import terms
 
+N_ANGLE = 64
+"""Directions in which the half maximum is looked for."""
+
 
 @dataclass(frozen=True)
 class UniformPsf:
@@ -135,13 +138,13 @@ def adaptive_moments(stamp, *, n_iteration=100, tolerance=1e-8):
     return moments[0, 0], moments[1, 1], moments[0, 1]
 
 
-def _half_maximum_diameter(stamp, ixx, iyy, ixy, *, n_angle=64):
+def _half_maximum_diameter(stamp, ixx, iyy, ixy):
     """Find where the profile along similar ellipses falls to half the peak [pix]."""
     half = stamp.shape[0] // 2
     coefficients = ndimage.spline_filter(stamp, order=5)
     eigenvalue, axes = np.linalg.eigh(np.array([[ixx, ixy], [ixy, iyy]]))
     stretch = np.sqrt(eigenvalue / np.sqrt(eigenvalue.prod()))
-    angle = 2.0 * np.pi * (np.arange(n_angle) + 0.5) / n_angle
+    angle = 2.0 * np.pi * (np.arange(N_ANGLE) + 0.5) / N_ANGLE
     unit = axes @ (stretch[:, None] * np.array([np.cos(angle), np.sin(angle)]))
     radius = np.arange(0.0, half, 0.05)
     position = half + radius[:, None, None] * unit.T

@@ -8,6 +8,17 @@ from scipy.spatial import KDTree
 from dbpipe.constants import robust_sigma
 from dbpipe.errors import DataError
 
+HALF_WIDTH = 0.12
+"""Sources within this of the mode in ln(size) define center and scatter of the locus."""
+
+MIN_SIGNAL_TO_NOISE = 30.0
+"""Of a star that makes the PSF, as long as there are enough."""
+N_WANTED = 40
+"""So many stars are enough; with fewer, more crowded and fainter ones are taken."""
+
+N_SIGMA = 3.5
+"""Distance from the locus, in its scatter and the error of a size, up to which a source is a star."""
+
 
 @dataclass(frozen=True)
 class StellarLocus:
@@ -28,7 +39,7 @@ class StellarLocus:
         return self.sigma_pix * np.exp(start + along_x * x + along_y * y)
 
 
-def find_stellar_locus(sigma_pix, signal_to_noise, candidate, *, n_star_min=3, half_width=0.12):
+def find_stellar_locus(sigma_pix, signal_to_noise, candidate, *, n_star_min=3):
     """Find the size that most bright sources share.
 
     The mode of ln(size) is found by halving the sample on its densest part (Bickel & Fruehwirth 2006 CSDA 50
@@ -40,7 +51,6 @@ def find_stellar_locus(sigma_pix, signal_to_noise, candidate, *, n_star_min=3, h
     signal_to_noise : (n,) float array
     candidate : (n,) bool array, sources whose size can be trusted
     n_star_min : int
-    half_width : float, sources within this of the mode in ln(size) define center and scatter
 
     Raises
     ------
@@ -58,7 +68,7 @@ def find_stellar_locus(sigma_pix, signal_to_noise, candidate, *, n_star_min=3, h
     log_size = np.log(sigma_pix[bright])
     center = _half_sample_mode(log_size)
     for _ in range(5):
-        near = np.abs(log_size - center) < half_width
+        near = np.abs(log_size - center) < HALF_WIDTH
         center = np.median(log_size[near])
     if near.sum() < n_star_min:
         raise DataError(
@@ -71,7 +81,7 @@ def find_stellar_locus(sigma_pix, signal_to_noise, candidate, *, n_star_min=3, h
     return StellarLocus(float(np.exp(center)), float(max(scatter, 0.01)), int(near.sum()))
 
 
-def tilt_locus(locus, sigma_pix, x, y, candidate, *, half_width=0.12):
+def tilt_locus(locus, sigma_pix, x, y, candidate):
     """Let the size of a star change linearly over the image, where one size cannot hold all stars.
 
     From the stars of the common size the plane grows outward: it is fitted to the sources near it, and those near the
@@ -83,7 +93,6 @@ def tilt_locus(locus, sigma_pix, x, y, candidate, *, half_width=0.12):
     locus : StellarLocus
     sigma_pix, x, y : (n,) float arrays [pix], NaN where unmeasured
     candidate : (n,) bool array, bright sources whose size can be trusted
-    half_width : float, as in `find_stellar_locus`
 
     Returns
     -------
@@ -92,26 +101,26 @@ def tilt_locus(locus, sigma_pix, x, y, candidate, *, half_width=0.12):
     usable = candidate & (sigma_pix > 0.5)
     log_size = np.log(sigma_pix[usable] / locus.sigma_pix)
     design = np.column_stack([np.ones(usable.sum()), x[usable], y[usable]])
-    level = near = np.abs(log_size) < half_width
+    level = near = np.abs(log_size) < HALF_WIDTH
     if level.sum() < 10:
         return locus
     for _ in range(30):
         plane = np.linalg.lstsq(design[near], log_size[near], rcond=None)[0]
-        closer = np.abs(log_size - design @ plane) < half_width
+        closer = np.abs(log_size - design @ plane) < HALF_WIDTH
         if closer.sum() < 10 or np.array_equal(closer, near):
             break
         near = closer
-    if near.sum() < 1.2 * level.sum() or np.ptp(design @ plane) < 2.0 * half_width:
+    if near.sum() < 1.2 * level.sum() or np.ptp(design @ plane) < 2.0 * HALF_WIDTH:
         return locus
     residual = (log_size - design @ plane)[near]
     scatter = robust_sigma(residual)
     return replace(locus, scatter=max(scatter, 0.01), n_star=int(near.sum()), plane=tuple(plane.tolist()))
 
 
-def is_star_like(sigma_pix, signal_to_noise, locus, *, x, y, n_sigma=3.5):
+def is_star_like(sigma_pix, signal_to_noise, locus, *, x, y):
     """Return which sources have the size of a star there within its error, about 1.2 / SN in ln(size)."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        tolerance = n_sigma * np.hypot(locus.scatter, 1.2 / signal_to_noise)
+        tolerance = N_SIGMA * np.hypot(locus.scatter, 1.2 / signal_to_noise)
         return np.abs(np.log(sigma_pix / locus.sigma_at(x, y))) < tolerance
 
 
@@ -139,7 +148,7 @@ def crowding(x, y, flux, *, fwhm_pix):
     return share
 
 
-def select_psf_stars(star_like, signal_to_noise, share, *, n_max=200, n_wanted=40, min_signal_to_noise=30.0):
+def select_psf_stars(star_like, signal_to_noise, share, *, n_max=200):
     """Choose the stars that make the PSF model: bright, and with as little light of neighbors as the field allows.
 
     Parameters
@@ -147,19 +156,18 @@ def select_psf_stars(star_like, signal_to_noise, share, *, n_max=200, n_wanted=4
     star_like : (n,) bool array: size of a star, unsaturated, no bad pixel, inside the image
     signal_to_noise : (n,) float array
     share : (n,) float array from `crowding`
-    n_max, n_wanted : int, the limit on ``share`` is relaxed from 1% to 20% until ``n_wanted`` stars pass
-    min_signal_to_noise : float, halved down to 10 while stars are fewer than ``n_wanted``
+    n_max : int; the limit on ``share`` is relaxed from 1% to 20% until `N_WANTED` stars pass
 
     Returns
     -------
     (n,) bool array
     """
     for limit, floor in [
-        (0.01, min_signal_to_noise), (0.03, min_signal_to_noise), (0.03, 0.5 * min_signal_to_noise),
-        (0.1, 0.5 * min_signal_to_noise), (0.2, max(10.0, min_signal_to_noise / 3.0)),
+        (0.01, MIN_SIGNAL_TO_NOISE), (0.03, MIN_SIGNAL_TO_NOISE), (0.03, 0.5 * MIN_SIGNAL_TO_NOISE),
+        (0.1, 0.5 * MIN_SIGNAL_TO_NOISE), (0.2, max(10.0, MIN_SIGNAL_TO_NOISE / 3.0)),
     ]:  # fmt: skip
         chosen = star_like & (share < limit) & (signal_to_noise > floor)
-        if chosen.sum() >= n_wanted:
+        if chosen.sum() >= N_WANTED:
             break
     ranked = np.flatnonzero(chosen)[np.argsort(-signal_to_noise[chosen], kind="stable")]
     selected = np.zeros(len(share), bool)

@@ -9,6 +9,9 @@ from dbpipe.errors import DataError
 from dbpipe.imaging.mask import NO_DATA
 from dbpipe.imaging.sources.peak_height import peak_height
 
+MAX_PEAKS = 100000
+"""More are no sky."""
+
 
 @dataclass(frozen=True)
 class Peaks:
@@ -46,7 +49,7 @@ def score_response(psf):
     return (correlation[cut, cut] / correlation[size, size]).astype(np.float32)
 
 
-def find_peaks(score, mask, *, response, threshold=4.0, model_error=0.03, max_peaks=100_000):
+def find_peaks(score, mask, *, response, threshold=4.0, model_error=0.03):
     """Find the local maxima of |score|, without those that a brighter source explains.
 
     What counts is the height between the pixels (`peak_height`): it does not depend on where on the pixels a source
@@ -63,8 +66,6 @@ def find_peaks(score, mask, *, response, threshold=4.0, model_error=0.03, max_pe
     threshold : float
     model_error : float
         Error of the response as a fraction of the brighter source's score.
-    max_peaks : int
-        More candidates than this means the image is not a difference of skies.
 
     Returns
     -------
@@ -74,13 +75,13 @@ def find_peaks(score, mask, *, response, threshold=4.0, model_error=0.03, max_pe
     Raises
     ------
     DataError
-        If there are more than ``max_peaks`` candidates.
+        If there are more than `MAX_PEAKS` candidates.
     """
     response = np.asarray(response, np.float64)
     pixel_threshold = np.float32(threshold * _corner(response))
-    x, y, fine = _local_maxima(score, mask, pixel_threshold, threshold, max_peaks)
-    if len(x) > max_peaks:
-        raise DataError("too many peaks in the score image", n_peak=len(x), limit=max_peaks, threshold=threshold)
+    x, y, fine = _local_maxima(score, mask, pixel_threshold, threshold, MAX_PEAKS)
+    if len(x) > MAX_PEAKS:
+        raise DataError("too many peaks in the score image", n_peak=len(x), limit=MAX_PEAKS, threshold=threshold)
     order = np.lexsort((x, y, -np.abs(fine[:, 2])))
     x, y, fine = x[order], y[order], fine[order]
     keep = _unexplained(x, y, *np.ascontiguousarray(fine.T), response, threshold, model_error)

@@ -13,6 +13,9 @@ from scipy.optimize import nnls
 from dbpipe.constants import ARCSEC_PER_DEG, JULIAN_YEAR_DAY
 from dbpipe.simulate.sky import bands
 
+N_COMPONENT = 6
+"""Gaussians that make a galaxy."""
+
 STAR_MAG_RANGE = (14.0, 25.0)
 STAR_COUNT_SLOPE = 0.22
 """d log10(N) / d mag in r, about the slope of the halo and disk at high latitude."""
@@ -168,7 +171,7 @@ def galaxy_gaussians(galaxies):
 
 
 @cache
-def sersic_components(index, n_component=6):
+def sersic_components(index):
     """Return weights (summing to 1) and variances [half-light radius^2] of Gaussians that make a Sersic profile.
 
     Non-negative least squares on the light within the radius, out to 4 half-light radii, as Hogg & Lang
@@ -178,7 +181,7 @@ def sersic_components(index, n_component=6):
     steepness = 2.0 * index - 1.0 / 3.0 + 4.0 / (405.0 * index)  # Ciotti & Bertin 1999 A&A 352 447, eq. 18
     light = np.cumsum(radius * np.exp(-steepness * (radius ** (1.0 / index) - 1.0)))
     light /= light[-1]
-    variance = np.geomspace(0.08 if index > 1 else 0.25, 2.5, n_component) ** 2
+    variance = np.geomspace(0.08 if index > 1 else 0.25, 2.5, N_COMPONENT) ** 2
     growth = 1.0 - np.exp(-0.5 * radius[:, None] ** 2 / variance)
     weight, _ = nnls(growth, light)
     weight = weight / weight.sum()

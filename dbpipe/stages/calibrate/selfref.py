@@ -14,6 +14,11 @@ from dbpipe.sky.healpix import hpx29
 from dbpipe.sky.wcs import pixel_to_sky
 from dbpipe.stages.calibrate.pixels import clean_pixels, flag_after_detection
 
+MIN_SIGNAL_TO_NOISE = 20.0
+"""Of a star that becomes a reference."""
+N_STAR_MIN = 5
+"""Fewer stars make no reference catalog."""
+
 NOMINAL_ZERO_POINT_MAG = 25.0
 """Magnitude given to one electron per second."""
 
@@ -31,7 +36,7 @@ def reference_from_visit(unit, config):
     return reference_from_raw(raw, bleed=instrument.bleed, config=config)
 
 
-def reference_from_raw(raw, *, bleed, config, min_signal_to_noise=20.0, n_star_min=5):
+def reference_from_raw(raw, *, bleed, config):
     """Build reference tables from the isolated sources of one raw exposure.
 
     Positions are those of the frame's own header WCS, and magnitudes take a **nominal zero point of 25 mag for one
@@ -43,8 +48,6 @@ def reference_from_raw(raw, *, bleed, config, min_signal_to_noise=20.0, n_star_m
     raw : RawImage, the best exposure of the field
     bleed : str, direction in which charge bleeds, as in the instrument description
     config : CalibrateConfig
-    min_signal_to_noise : float
-    n_star_min : int
 
     Returns
     -------
@@ -53,22 +56,22 @@ def reference_from_raw(raw, *, bleed, config, min_signal_to_noise=20.0, n_star_m
     Raises
     ------
     DataError
-        If fewer than ``n_star_min`` isolated sources are bright enough.
+        If fewer than `N_STAR_MIN` isolated sources are bright enough.
     """
     pixels = clean_pixels(raw, bleed, config)
     detections = detect_sources(pixels.image, pixels.variance, pixels.is_bad, threshold_sigma=config.detection_sigma)
-    if len(detections) < n_star_min:
-        raise DataError("too few isolated sources for a reference", n_source=len(detections), n_required=n_star_min)
+    if len(detections) < N_STAR_MIN:
+        raise DataError("too few isolated sources for a reference", n_source=len(detections), n_required=N_STAR_MIN)
     pixels, candidates = flag_after_detection(pixels, detections, config)
     measured = characterize(
         pixels.image, pixels.variance, pixels.unusable,
         candidates=candidates, size=config.psf.size_pix, degree_max=config.psf.degree_max,
     )  # fmt: skip
     with np.errstate(invalid="ignore"):
-        bright = measured.psf_flux > min_signal_to_noise * measured.psf_flux_err
+        bright = measured.psf_flux > MIN_SIGNAL_TO_NOISE * measured.psf_flux_err
     good = bright & candidates.is_clean & candidates.is_star & (candidates.share < 0.1)
-    if good.sum() < n_star_min:
-        raise DataError("too few isolated sources for a reference", n_source=int(good.sum()), n_required=n_star_min)
+    if good.sum() < N_STAR_MIN:
+        raise DataError("too few isolated sources for a reference", n_source=int(good.sum()), n_required=N_STAR_MIN)
     flux, flux_err = measured.psf_flux[good], measured.psf_flux_err[good]
     ra, dec = pixel_to_sky(raw.wcs, measured.shapes.x[good], measured.shapes.y[good])
     return _star_table(raw, ra, dec), _magnitude_table(raw, flux, flux_err)

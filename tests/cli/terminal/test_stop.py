@@ -17,7 +17,7 @@ from dbpipe.publish import readers
 from dbpipe.survey import Survey
 
 STOPPED = "dbpipe: stopped; what was committed is kept, run again to resume\n"
-COMMAND = [sys.executable, "-c", "from dbpipe.cli import main; main()"]
+COMMAND = [sys.executable, "-m", "dbpipe"]
 
 
 def environment():

@@ -127,7 +127,7 @@ def test_commands_show_nasty_text_as_it_is(root, arguments, monkeypatch, capsys)
 def test_a_terminal_of_any_encoding_is_served(root, encoding):
     """What the terminal cannot show is escaped; what a program reads is the same bytes everywhere."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": encoding}
-    command = [sys.executable, "-c", "from dbpipe.cli import main; main()"]
+    command = [sys.executable, "-m", "dbpipe"]
     done = subprocess.run([*command, "status", str(root)], env=environment, capture_output=True)
     assert done.returncode == 0 and done.stderr == b"" and b"[/red]" in done.stdout
     query = "SELECT 'µ' || chr(27) AS x"

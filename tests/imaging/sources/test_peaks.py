@@ -6,6 +6,7 @@ from point_sources import gaussian_psf
 
 from dbpipe.errors import DataError
 from dbpipe.imaging.mask import NO_DATA, SATURATED
+from dbpipe.imaging.sources import peaks
 from dbpipe.imaging.sources.peaks import find_peaks, score_response
 
 FWHM = 4.0
@@ -107,12 +108,13 @@ def test_noise_peaks_follow_kaiser():
     assert abs(n - expected) < 4 * np.sqrt(expected) + 0.1 * expected
 
 
-def test_too_many_peaks_is_refused(response):
+def test_too_many_peaks_is_refused(response, monkeypatch):
     """An image that is all peaks is refused with the numbers."""
+    monkeypatch.setattr(peaks, "MAX_PEAKS", 100)
     score = np.zeros((100, 100))
     score[::3, ::3] = 9.0
     with pytest.raises(DataError, match="too many peaks"):
-        find(score, response, max_peaks=100)
+        find(score, response)
 
 
 def test_empty_image_has_no_peak(response):

@@ -1,0 +1,31 @@
+"""The program itself."""
+
+import signal
+import subprocess
+import sys
+
+STOPPED_WHILE_LOADING = """
+import os, signal, sys
+import dbpipe.__main__
+
+class Stop:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Stop())
+dbpipe.__main__.main()
+"""
+
+
+def test_ctrl_c_while_the_program_loads_is_silent():
+    """Whatever it is loading at the moment, there is no traceback, and the exit says which signal it was."""
+    for module in ("dbpipe.cli", "dbpipe.errors", "dbpipe.cli.terminal.stop"):
+        done = subprocess.run([sys.executable, "-c", STOPPED_WHILE_LOADING, module], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+def test_python_m_is_the_same_program():
+    """`python -m dbpipe` answers as `dbpipe` does."""
+    done = subprocess.run([sys.executable, "-m", "dbpipe", "--version"], capture_output=True, text=True)
+    assert done.stdout.startswith("dbpipe ") and done.returncode == 0
