@@ -230,7 +230,7 @@ def test_no_stage_imports_another():
 
 
 def test_the_ground_stands_on_nothing():
-    """Modules at the root are those that all others stand on; face and program alone reach up, when they are asked to."""
+    """Modules at the root are those that all others stand on; only face and program reach up, when they are called."""
     found = {name: tree for _, name, tree in modules() if "." not in name}
     assert found.keys() == GROUND
     wrong = [

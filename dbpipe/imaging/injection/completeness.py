@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from dbpipe.constants import ab_magnitude, robust_sigma
 
@@ -82,7 +82,7 @@ def _first_guess(value, found):
 def _negative_log_likelihood(parameters, value, found, width):
     middle, ln_width, logit = parameters
     ceiling = 1.0 / (1.0 + np.exp(-logit))
-    p = np.clip(ceiling * norm.cdf((value - middle) / np.exp(ln_width)), 1e-9, 1.0 - 1e-9)
+    p = np.clip(ceiling * ndtr((value - middle) / np.exp(ln_width)), 1e-9, 1.0 - 1e-9)
     prior = ((ln_width - np.log(width)) / _LN_WIDTH_SIGMA) ** 2
     prior += ((logit - _CEILING_LOGIT) / _CEILING_LOGIT_SIGMA) ** 2
     return -np.sum(np.log(np.where(found, p, 1.0 - p))) + 0.5 * prior
@@ -91,7 +91,7 @@ def _negative_log_likelihood(parameters, value, found, width):
 def _half(parameters):
     middle, ln_width, logit = parameters
     part = 0.5 * (1.0 + np.exp(-logit))
-    return middle + np.exp(ln_width) * norm.ppf(min(part, 1.0 - 1e-9))
+    return middle + np.exp(ln_width) * ndtri(min(part, 1.0 - 1e-9))
 
 
 def _half_err(cost, best, half, *, step=0.05):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial import KDTree
-from scipy.stats import poisson
+from scipy.special import pdtrc
 
 from dbpipe.compiled import njit
 from dbpipe.errors import DataError
@@ -199,7 +199,8 @@ def _verify(field, matrix, shift, *, n_matrix):
     chance = _chance_matches(moved, reference, radius)
     # The offset was chosen among those up to its size, in steps of the radius; so was the matrix.
     log_trials = math.log(n_matrix) + 2.0 * math.log1p(math.hypot(*offset) / radius)
-    log_false_alarm = log_trials + float(poisson.logsf(len(i) - 1, chance)) if len(i) >= 3 else math.inf
+    with np.errstate(divide="ignore"):
+        log_false_alarm = log_trials + float(np.log(pdtrc(len(i) - 1, chance))) if len(i) >= 3 else math.inf
     return Pattern(matrix, shift + field.center - matrix @ field.center, i, j, radius, chance, log_false_alarm)
 
 
