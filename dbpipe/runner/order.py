@@ -4,6 +4,7 @@ from functools import cache
 
 from dbpipe.catalog.checks import CheckConfig
 from dbpipe.errors import ConfigError
+from dbpipe.io.tables.columns import RefcatColumns
 from dbpipe.names import did_you_mean
 from dbpipe.runner.pool import RunConfig
 
@@ -56,8 +57,6 @@ def stages_after_ingest(to=None):
 
 def sections():
     """Return the sections of the settings, name -> dataclass: those of the stages in their order, then the others."""
-    from dbpipe.io.tables.refcat import RefcatColumns  # workers have no use for astropy's tables
-
     found = {}
     for name, stage in load_stages().items():
         found[name] = stage.config

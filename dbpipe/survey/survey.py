@@ -24,7 +24,6 @@ from dbpipe.survey import opening
 from dbpipe.survey.discover import find_raw_files, split_settled
 from dbpipe.survey.opening import CATALOG, INSTRUMENT, LOCK, SETTINGS, SNAPSHOT
 from dbpipe.survey.settings import read_settings
-from dbpipe.template import choice as templates
 
 __all__ = ["CATALOG", "INSTRUMENT", "LOCK", "SETTINGS", "SNAPSHOT", "Survey"]
 
@@ -291,7 +290,9 @@ class Survey:
 
     def templates(self, *, band=None):
         """Return the template decisions in force, a list of `dbpipe.template.decision.Decision`."""
-        return templates.in_force(self.connection, band=band)
+        from dbpipe.template import choice  # with all that calculates PSFs: half a second that few commands need
+
+        return choice.in_force(self.connection, band=band)
 
     def template_depth(self, *, band=None):
         """Return predicted and measured depth of the difference images of the templates in force, a pyarrow.Table."""
@@ -299,12 +300,16 @@ class Survey:
 
     def propose_template(self, *, band=None, **choice):
         """Return what a choice would give, deciding nothing; see `dbpipe.template.choice.propose`."""
-        return templates.propose(self.connection, self.settings["template"], band=band, **choice)
+        from dbpipe.template.choice import propose
+
+        return propose(self.connection, self.settings["template"], band=band, **choice)
 
     def decide_template(self, decisions):
         """Put proposed decisions in force; the next run makes the warps, coadds and differences that follow."""
+        from dbpipe.template.choice import decide
+
         with self._run_record() as run_id:
-            templates.decide(self.connection, self.settings["template"], decisions, run_id)
+            decide(self.connection, self.settings["template"], decisions, run_id)
 
     @contextmanager
     def _run_record(self):

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import typer
-from rich.markdown import Markdown
 
 from dbpipe import guide as pages
 from dbpipe.cli.terminal.console import console, print_table
@@ -19,6 +18,8 @@ def guide(
     if page is None:
         print_table(("page", "about"), [(name, pages.title(name)) for name in pages.PAGES])
     elif console().is_terminal:
+        from rich.markdown import Markdown
+
         console().print(Markdown(pages.read_page(page)))
     else:
         print(pages.read_page(page), end="")

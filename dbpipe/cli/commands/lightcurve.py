@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from dbpipe.ask import light_curves
 from dbpipe.cli.commands.work import Overwrite, SurveyArgument, prepare_picture
 from dbpipe.cli.terminal.console import console, print_table
 from dbpipe.survey import Survey
@@ -25,6 +24,8 @@ def lightcurve(
 
         dbpipe lightcurve my_survey 53.0062,-27.4359 --plot object.png
     """
+    from dbpipe.ask import light_curves
+
     prepare_picture(plot, overwrite)
     with Survey.open(survey) as opened:
         found = light_curves.find_object(opened.connection, name)

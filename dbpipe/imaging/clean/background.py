@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import sep
 from scipy import ndimage
-from scipy.interpolate import make_interp_spline
 
 from dbpipe.compiled import njit
 from dbpipe.constants import robust_sigma
@@ -210,6 +209,8 @@ def draw_surface(mean, y, x, shape):
 
 def _spline_weights(nodes, n):
     """Return the weights (n, n_node) float32 of the values at the nodes in a cubic spline at pixels 0 to n - 1."""
+    from scipy.interpolate import make_interp_spline  # loads for a fifth of a second
+
     return make_interp_spline(nodes, np.eye(len(nodes)), k=3)(np.arange(n)).astype(np.float32)
 
 

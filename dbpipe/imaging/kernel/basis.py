@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.fft import next_fast_len
-from scipy.signal import fftconvolve
 
 from dbpipe.imaging.convolve import KernelField, block_centers
 from dbpipe.imaging.kernel.start import StartKernel
@@ -57,6 +56,8 @@ class KernelModel:
 
     def kernels_at(self, x, y):
         """Return the kernels (n, size, size) at positions (n,) [pix]."""
+        from scipy.signal import fftconvolve  # loads for half a second, which who only asks for settings need not wait
+
         coefficients = terms(x, y, self.shape, self.kernel_order) @ self.coefficients.T
         start = self.start.at_many(x, y)
         corrected = fftconvolve(

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
-from scipy.optimize import least_squares
 
 from dbpipe.constants import robust_sigma
 from dbpipe.errors import DataError
@@ -155,6 +154,8 @@ def _fit_envelope(stars, moments):
 
     start = [np.log(np.nanmax(profile)), np.log(2.5 * sigma), 3.5]
     bounds = [-np.inf, np.log(0.3 * sigma), 1.5], [np.inf, np.log(9.0 * sigma), 12.0]
+    from scipy.optimize import least_squares  # loads for a quarter of a second
+
     fit = least_squares(residual, start, bounds=bounds)
     scale = float(np.exp(fit.x[1]))
     t_max = np.log1p((0.75 * size / scale) ** 2)

@@ -11,7 +11,6 @@ Whether the kernel is well conditioned is told by the numbers that are returned 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
 
 from dbpipe.imaging.noise import frequencies, kernel_transfer
 
@@ -64,6 +63,8 @@ def moffat_beta(fwhm_pix, effective_area_pix):
         return None
     if ratio >= _area_ratio(BETA_RANGE[0]):
         return BETA_RANGE[0]
+    from scipy.optimize import brentq  # loads for a quarter of a second
+
     return float(brentq(lambda beta: _area_ratio(beta) - ratio, *BETA_RANGE))
 
 

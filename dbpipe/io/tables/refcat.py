@@ -1,7 +1,6 @@
 """Reference catalogs: any table of stars, by any column names, to rows of reference_star and reference_magnitude."""
 
-from dataclasses import dataclass, field, fields
-from typing import Annotated
+from dataclasses import fields
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +11,10 @@ from astropy.time import Time
 from dbpipe.errors import ConfigError
 from dbpipe.io.fits.quiet import quiet
 from dbpipe.io.tables.angles import find_unit, is_text, parse_sexagesimal, refuse_if_not_degrees
+from dbpipe.io.tables.columns import RefcatColumns
 from dbpipe.io.tables.table import read_table
 from dbpipe.io.tables.text import MISSING
 from dbpipe.names import did_you_mean
-from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.healpix import hpx29
 
 _COMMON = {
@@ -39,32 +38,6 @@ _EXACT = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}
 """Bits of floating point -> whole numbers beyond it have lost digits."""
 _FAINTEST, _BRIGHTEST = 40.0, -10.0
 """Magnitudes outside are the codes for "missing" of some catalogs: 99, 50, -9999."""
-
-
-@dataclass(frozen=True)
-class RefcatColumns(Ranged):
-    """Which column holds what; what is not named is looked for under its usual names."""
-
-    id: str | None = None
-    """Name or number of the star; none: there is none."""
-    ra: str | None = None
-    """ICRS right ascension [deg, unless the column or ra_unit says otherwise]."""
-    dec: str | None = None
-    """ICRS declination [as the right ascension; degrees if that is in hours]."""
-    ra_unit: str | None = None
-    """deg, rad or hourangle, for both, where the file does not say it or is wrong."""
-    dec_unit: str | None = None
-    """deg or rad, where declination is in another unit than right ascension."""
-    pm_ra: str | None = None
-    """Proper motion in right ascension times cos(dec) [mas/yr, unless the column says otherwise]."""
-    pm_dec: str | None = None
-    """Proper motion in declination [mas/yr, unless the column says otherwise]."""
-    epoch: str | Annotated[float, Range(at_least=0.0, at_most=1e6)] | None = None
-    """Column, or one number for all (text of one is fine too): a year (1800 to 2200) or an MJD."""
-    magnitudes: dict = field(default_factory=dict)
-    """Band -> column. If any is given, no others are looked for."""
-    magnitude_errors: dict = field(default_factory=dict)
-    """Band -> column."""
 
 
 def read_refcat(path, mapping=None, *, fields=()):

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dbpipe.errors import ConfigError
-from dbpipe.io.tables.refcat import RefcatColumns, find_columns, read_refcat
+from dbpipe.io.tables.columns import RefcatColumns
+from dbpipe.io.tables.refcat import find_columns, read_refcat
 from dbpipe.sky.healpix import hpx29
 
 STARS = {"id": [5000000001, 5000000002, 5000000003], "ra": [10.0, 359.9999, 0.25], "dec": [-5.0, 89.0, 0.0],
