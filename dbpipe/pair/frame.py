@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 from astropy.wcs import WCS
+from scipy import ndimage
 
 from dbpipe.errors import ConfigError, DataError
-from dbpipe.imaging.noise import autocovariance
 from dbpipe.io.fits.cards import read_number
+from dbpipe.io.fits.quiet import quiet
 from dbpipe.io.raw.image import read_image
 from dbpipe.io.raw.wcs import read_wcs
 from dbpipe.pair.blank_sky import BlankSky, measure_blank_sky
@@ -19,14 +20,14 @@ from dbpipe.pair.blank_sky import BlankSky, measure_blank_sky
 GAIN_CARDS = ("EGAIN", "GAIN", "CCDGAIN", "GAINEFF")
 READ_NOISE_CARDS = ("RDNOISE", "READNOIS", "RON", "ENOISE")
 SATURATION_CARDS = ("SATURATE", "SATLEVEL", "SATURAT")
-WHITE = 0.03
-"""Correlation of neighboring pixels below which the noise of an image counts as white."""
 QUIETER = 0.9
 """Measured over expected variance below which an image is an average, and not one exposure."""
 MIN_SKY_SIGMA = 5.0
 """A sky below this many times its own noise has been subtracted, and tells nothing of the gain."""
 SUPPOSED_SKY_E = 1000.0
 """Of an image without sky and gain: what hangs from it is how much noisier than the sky its bright stars are."""
+FLAT_PIX = 5
+"""Side of a square of one value: noise does not make it."""
 MAX_ZERO_FRACTION = 1e-4
 """Of pixels that are exactly zero in an image of floating-point numbers: more of them are no measurements."""
 
@@ -89,21 +90,26 @@ def read_frame(
     for what, value in (("gain", gain), ("read noise", read_noise_e), ("saturation", saturation)):
         if value is not None and not (np.isfinite(value) and value >= (what == "read noise" or 1e-12)):
             raise ConfigError(f"{what} of the {name} = {value}: must be a positive number")
-    pixels, bad, header, own_wcs, notes = _pixels_of(source, name, hdu)
+    with quiet():  # astropy's comments on a header are of no use here
+        pixels, bad, header, own_wcs, notes = _pixels_of(source, name, hdu)
     gain, notes = _or_card(gain, header, GAIN_CARDS, "gain", "electron per unit", notes)
     read_noise_e, notes = _or_card(read_noise_e, header, READ_NOISE_CARDS, "read noise", "electron", notes)
     saturation, notes = _or_card(saturation, header, SATURATION_CARDS, "saturation level", "", notes)
     sky = measure_blank_sky(pixels, bad)
+    if sky.power is not None:
+        notes += ("its noise is correlated, as resampling leaves it: the correlation was measured on blank sky",)
     gain, note = _gain(gain, read_noise_e or 0.0, sky)
     saturated = (pixels >= saturation) & ~bad if saturation is not None else np.zeros(bad.shape, bool)
     image = np.where(bad, np.float32(sky.level), pixels) * np.float32(gain)
-    power = None if _neighbor_correlation(sky.power) < WHITE else sky.power
-    if power is not None:
-        notes += ("its noise is correlated, as resampling leaves it: the correlation was measured on blank sky",)
-    own_wcs = wcs if wcs is not None else own_wcs
-    notes += tuple(filter(None, [note]))
     return Frame(
-        np.ascontiguousarray(image, np.float32), bad, saturated, gain, read_noise_e or 0.0, power, own_wcs, notes
+        image=np.ascontiguousarray(image, np.float32),
+        bad=bad,
+        saturated=saturated,
+        gain=gain,
+        read_noise_e=read_noise_e or 0.0,
+        power=sky.power,
+        wcs=own_wcs if wcs is None else wcs,
+        notes=(*notes, note) if note else notes,
     )
 
 
@@ -141,10 +147,21 @@ def _pixels_of(
     if data.dtype.kind == "f" and MAX_ZERO_FRACTION < zero.mean() < 1:
         bad |= zero
         notes += (f"{100 * zero.mean():.1f} % of its pixels are exactly 0 and were left out as empty",)
+    flat = _is_flat(pixels) & ~bad
+    if flat.any():
+        bad |= flat
+        notes += (f"{100 * flat.mean():.1f} % of its pixels stand in areas of one value and were left out as empty",)
     if bad.mean() > 0.99:
         raise DataError(f"the {name} has hardly a usable pixel", n_usable_pix=int((~bad).sum()), n_pix=bad.size)
     pixels[bad] = 0.0
     return pixels, bad, header, wcs, notes
+
+
+def _is_flat(pixels: np.ndarray) -> np.ndarray:
+    """Return which pixels stand in an area of one low value, as outside a round field; high ones are saturated."""
+    same = ndimage.minimum_filter(pixels, FLAT_PIX) == ndimage.maximum_filter(pixels, FLAT_PIX)
+    same &= pixels < np.median(pixels[::7, ::7])
+    return ndimage.binary_dilation(same, np.ones((FLAT_PIX, FLAT_PIX), bool))
 
 
 def _wcs_of(
@@ -195,8 +212,3 @@ def _gain(gain: float | None, read_noise_e: float, sky: BlankSky) -> tuple[float
             f"taken as an average, effective gain {explained:.3g}"
         )
     return gain, ""
-
-
-def _neighbor_correlation(power: np.ndarray) -> float:
-    stamp = autocovariance(power, 1)
-    return float(np.max(np.abs([stamp[0, 1], stamp[1, 0]])) / stamp[1, 1])

@@ -6,13 +6,15 @@ import numpy as np
 from astropy.wcs import WCS
 
 from dbpipe.imaging import mask as bits
+from dbpipe.imaging.difference.decorrelate import FFT_SIZE
 from dbpipe.imaging.difference.subtract import Plane
 from dbpipe.imaging.mask_near import touches
 from dbpipe.imaging.measure.characterize import StarCandidates, characterize, find_star_candidates, is_inside
 from dbpipe.imaging.measure.detection import Detections, detect_sources
+from dbpipe.imaging.noise import measure_power
 from dbpipe.imaging.psf.model import measure_psf
 from dbpipe.imaging.resample import fill_bleeds, fill_gaps, warp
-from dbpipe.pair.blank_sky import measure_blank_sky
+from dbpipe.pair.blank_sky import MAX_LAG_PIX, noise_of_power
 from dbpipe.pair.frame import Frame
 from dbpipe.sky.wcs import PixelMap
 from dbpipe.stages.calibrate.pixels import clean_pixels, flag_after_detection
@@ -92,19 +94,24 @@ def resampled(side: Side, grid: PixelMap, shape: tuple[int, int], config: Calibr
     shape : (ny, nx) of the new grid
     """
     plane = side.plane
+    maps = {"map_x": grid.x, "map_y": grid.y, "step_pix": grid.step_pix, "shape": shape}
     filled = fill_gaps(fill_bleeds(plane.image, plane.mask), plane.mask)
-    warped = warp(filled, plane.variance, plane.mask, map_x=grid.x, map_y=grid.y, step_pix=grid.step_pix, shape=shape)
+    warped = warp(filled, plane.variance, plane.mask, **maps)
     mask = warped.mask & ~np.uint16(bits.DETECTED)
     unusable = (mask & bits.UNFIT) != 0
-    sky = measure_blank_sky(warped.image, unusable)
-    variance = warped.variance * np.float32(sky.variance / np.median(warped.variance[~unusable][::7]))
-    variance[variance <= 0] = np.float32(sky.variance)
+    # what the map does to noise is seen on noise, whatever the phases of its pixels
+    clear = np.zeros(plane.mask.shape, np.uint16)
+    noise = warp(noise_of_power(side.power, plane.image.shape), np.ones_like(plane.image), clear, **maps)
+    seen = noise.mask == 0
+    factor = np.var(noise.image[seen], dtype=float) / np.mean(noise.variance[seen], dtype=float)
+    power = measure_power(noise.image, seen, half=MAX_LAG_PIX, size=FFT_SIZE)
+    variance = warped.variance * np.float32(factor)
+    noise_e = float(np.sqrt(np.median(variance[~unusable][::7])))
+    variance[variance <= 0] = np.float32(noise_e**2)
     detections = detect_sources(warped.image, variance, unusable, threshold_sigma=config.detection_sigma)
-    candidates = find_star_candidates(
-        warped.image, variance, unusable, detections=detections, noise_e=float(np.sqrt(sky.variance))
-    )
+    candidates = find_star_candidates(warped.image, variance, unusable, detections=detections, noise_e=noise_e)
     mask[detections.footprints] |= bits.DETECTED
-    return _side(warped.image, variance, mask, detections, candidates, config, sky.power, None)
+    return _side(warped.image, variance, mask, detections, candidates, config, power, None)
 
 
 def _side(
