@@ -199,7 +199,7 @@ def _found(
             "template_fwhm_pix": sides[1].plane.fwhm_pix,
             "convolved": quality["convolved"],
             "n_kernel_star": quality["n_kernel_star"],
-            "kernel_sum": quality["kernel_sum"] * (frames[1].gain / frames[0].gain),
+            "kernel_sum": _flux_ratio(quality) * (frames[1].gain / frames[0].gain),
             "template_coverage": quality["template_coverage"],
             "score_std": quality["score_std"],
             "lag1_correlation": quality["lag1_correlation"],
@@ -215,6 +215,12 @@ def _found(
         },
         notes={"science": frames[0].notes, "template": frames[1].notes},
     )
+
+
+def _flux_ratio(quality: dict[str, Any]) -> float:
+    """Return science flux per template flux [electron / electron], whichever side the kernel has convolved."""
+    total = float(quality["kernel_sum"])
+    return total if quality["convolved"] == "template" else 1.0 / total
 
 
 def pixel_wcs() -> WCS:

@@ -58,6 +58,7 @@ def test_a_blunter_template_does_as_well():
     pair = make_two(seed=2, science_fwhm_pix=3.0, template_fwhm_pix=4.3)
     result = dbpipe.subtract(pair.science, pair.template)
     assert result.quality["convolved"] == "science"
+    assert result.quality["kernel_sum"] == pytest.approx(1 / 0.7, rel=0.03)
     assert_right(result, pair)
 
 
