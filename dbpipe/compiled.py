@@ -8,13 +8,15 @@ the same number, and a later one is given code for other arguments than its own.
 
 import hashlib
 import os
+from collections.abc import Callable
+from typing import Any
 
 import numba
 from numba.core.caching import IndexDataCacheFile
 from numba.core.dispatcher import Dispatcher
 
 
-def njit(function=None, **options):
+def njit(function: Callable[..., Any] | None = None, **options: Any) -> Callable[..., Any]:
     """Compile a function as `numba.njit` does, with a cache that cannot be wrong."""
     if function is None:
         return lambda decorated: njit(decorated, **options)
@@ -26,7 +28,7 @@ def njit(function=None, **options):
     return compiled
 
 
-def _stamp(function):
+def _stamp(function: Any) -> tuple[int, int, tuple[tuple[str, str | tuple[int, int, Any]], ...]]:
     """Return what changes when a function, or anything of elsewhere that is compiled into it, does."""
     code, state = function.__code__, os.stat(function.__code__.co_filename)
     bound = dict(zip(code.co_freevars, (cell.cell_contents for cell in function.__closure__ or ()), strict=True))
@@ -46,7 +48,7 @@ class _CacheFile(IndexDataCacheFile):
     compile a function again.
     """
 
-    def save(self, key, data):
+    def save(self, key: tuple[tuple[Any, ...], tuple[str, str, str], tuple[str, str]], data: tuple[Any, ...]) -> None:
         digest = hashlib.sha256(repr((key, self._source_stamp)).encode()).digest()
         name = self._data_name(int.from_bytes(digest[:7]))
         self._save_data(name, data)

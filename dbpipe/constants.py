@@ -1,8 +1,12 @@
 """Constants with their sources, and what is one line with them."""
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 AB_ZERO_POINT_NJY_MAG = 31.4
 """Magnitude of 1 nJy in the AB system (Oke & Gunn 1983 ApJ 266 713: 3631 Jy at 0; 31.4 by LSST convention)."""
@@ -14,7 +18,7 @@ MAD_TO_SIGMA = 1.4826
 """Standard deviation of a Gaussian over its median absolute deviation."""
 
 
-def robust_sigma(values, center=None, *, dtype=float):
+def robust_sigma(values: np.ndarray, center: float | None = None, *, dtype: type = float) -> float:
     """Return the standard deviation of a Gaussian that has the median absolute deviation of some values.
 
     Parameters
@@ -27,11 +31,11 @@ def robust_sigma(values, center=None, *, dtype=float):
     return MAD_TO_SIGMA * dtype(np.median(np.abs(values - center)))
 
 
-def ab_magnitude(flux_njy):
+def ab_magnitude(flux_njy: float) -> float:
     """Turn a flux [nJy] into an AB magnitude."""
     return AB_ZERO_POINT_NJY_MAG - 2.5 * math.log10(flux_njy)
 
 
-def flux_njy(ab_mag):
+def flux_njy(ab_mag: "pd.Series | float | np.ndarray") -> "pd.Series | float | np.ndarray":
     """Turn an AB magnitude (or array) into a flux [nJy]."""
     return 10.0 ** (0.4 * (AB_ZERO_POINT_NJY_MAG - ab_mag))

@@ -5,10 +5,13 @@ fingerprints and in the record of a run, that name is ``trail_score``, or what `
 """
 
 import math
+import os
 import tomllib
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import MISSING, field, fields, is_dataclass
+from typing import Any
 
 from dbpipe.errors import ConfigError
 from dbpipe.names import did_you_mean, did_you_mean_or_all
@@ -18,7 +21,7 @@ COMPUTED = {"computed": True}
 """Metadata of a field that no file may give."""
 
 
-def group(cls, *, prefix=None, **flat_names):
+def group(cls: Any, *, prefix: str | None = None, **flat_names: str) -> Any:
     """Return a field that holds a dataclass, with its defaults.
 
     Parameters
@@ -32,9 +35,10 @@ def group(cls, *, prefix=None, **flat_names):
     return field(default_factory=cls, metadata={"prefix": prefix, "flat_names": flat_names})
 
 
-def flat_paths(cls):
+def flat_paths(cls: Any) -> dict[str, tuple[str, ...]]:
     """Return flat name -> names of the fields that lead there, of every value of a dataclass."""
-    kinds, paths = typing.get_type_hints(cls), {}
+    kinds = typing.get_type_hints(cls)
+    paths: dict[str, tuple[str, ...]] = {}
     for item in fields(cls):
         if not is_dataclass(kinds[item.name]):
             paths[item.name] = (item.name,)
@@ -46,21 +50,21 @@ def flat_paths(cls):
     return paths
 
 
-def value_at(section, path):
+def value_at(section: Any, path: tuple[str, ...]) -> Any:
     """Return the value to which names of fields lead."""
     for name in path:
         section = getattr(section, name)
     return section
 
 
-def flatten(section):
+def flatten(section: Any) -> dict[str, Any]:
     """Return every value by its flat name."""
     return {name: value_at(section, path) for name, path in flat_paths(type(section)).items()}
 
 
-def unflatten(cls, values):
+def unflatten(cls: Any, values: Mapping[str, Any]) -> Any:
     """Return the dataclass with these values by flat name, as a record in JSON holds them: it knows no tuples."""
-    nested = {}
+    nested: dict[str, Any] = {}
     for name, value in values.items():
         *outer, last = flat_paths(cls)[name]
         table = nested
@@ -70,12 +74,12 @@ def unflatten(cls, values):
     return _made(cls, nested)
 
 
-def _made(cls, values):
+def _made(cls: Any, values: Mapping[str, Any]) -> Any:
     kinds = typing.get_type_hints(cls)
     return cls(**{k: _made(kinds[k], v) if is_dataclass(kinds[k]) else v for k, v in values.items()})
 
 
-def parse_toml(content, where):
+def parse_toml(content: bytes, where: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the tables of a TOML file; ``content`` is bytes.
 
     Raises
@@ -89,7 +93,7 @@ def parse_toml(content, where):
         raise ConfigError(f"{where} is not valid TOML: {error}") from error
 
 
-def build(cls, table, where, *, path=""):
+def build(cls: Any, table: Mapping[str, Any], where: str, *, path: str = "") -> Any:
     """Make a dataclass from a table, checking every key, type, range and rule.
 
     Parameters
@@ -120,14 +124,14 @@ def build(cls, table, where, *, path=""):
     if missing:
         raise ConfigError(f"{here}: missing {', '.join(missing)}")
     kinds = typing.get_type_hints(cls)
-    values = {name: _convert(value, kinds[name], (where, path, name)) for name, value in table.items()}
+    values: dict[str, Any] = {name: _convert(value, kinds[name], (where, path, name)) for name, value in table.items()}
     try:
         return cls(**values)
     except ConfigError as error:  # the ranges and rules of the table itself
         raise ConfigError(f"{here} {error}") from error
 
 
-def _unknown(name, cls, known, path):
+def _unknown(name: str, cls: Any, known: Mapping[str, Any], path: str) -> str:
     """Say which key was meant: one that has moved, one of this table, or one of a table in it."""
     homes = {flat: way for flat, way in flat_paths(cls).items() if len(way) > 1}
     if name in homes:
@@ -140,12 +144,12 @@ def _unknown(name, cls, known, path):
     return f": unknown key {name}; did you mean {_place(path, homes.get(best) or inner[best])}?"
 
 
-def _place(path, way):
+def _place(path: str, way: tuple[str, ...]) -> str:
     *tables, last = way
     return f"[{'.'.join([path, *tables] if path else tables)}] {last}"
 
 
-def _convert(value, kind, place):
+def _convert(value: Any, kind: Any, place: tuple[str, ...]) -> Any:
     """Return the value as the kind that the dataclass declares, or refuse it; ``place`` is file, table and key."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     where, path, name = place
@@ -172,11 +176,11 @@ def _convert(value, kind, place):
     raise ConfigError(f"{at} = {_shown(value)}: expected {_kind_name(kind)}, got {type(value).__name__}")
 
 
-def _shown(value):
+def _shown(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else shorten(value)
 
 
-def _as_float(value):
+def _as_float(value: float) -> float:
     """Return a number as float; a whole number that is too large for one, in TOML there is no limit, is infinite."""
     try:
         return float(value)
@@ -184,7 +188,7 @@ def _as_float(value):
         return math.inf if value > 0 else -math.inf
 
 
-def _fits(value, kind):
+def _fits(value: Mapping[str, str] | float | str, kind: type | type[Any]) -> bool:
     if kind is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if kind is int:
@@ -192,7 +196,7 @@ def _fits(value, kind):
     return isinstance(value, dict if is_dataclass(kind) else typing.get_origin(kind) or kind)
 
 
-def _kind_name(kind):
+def _kind_name(kind: Any) -> str:
     if typing.get_origin(kind) is typing.Literal:
         return "one of " + ", ".join(map(str, typing.get_args(kind)))
     if (typing.get_origin(kind) or kind) in (tuple, dict):

@@ -2,6 +2,8 @@
 
 import errno
 import os
+from collections.abc import Callable, Mapping
+from typing import Any
 
 
 class DbpipeError(Exception):
@@ -19,7 +21,7 @@ class CatalogError(DbpipeError):
 class DiskError(DbpipeError):
     """A file cannot be written or read: the disk is full, read-only or broken."""
 
-    def __init__(self, message):
+    def __init__(self, message: str) -> None:
         super().__init__(f"{message} (the disk; what was committed before is kept: put it right and run again)")
 
 
@@ -34,7 +36,7 @@ _OF_PATHS = {
 }  # fmt: skip
 
 
-def from_os_error(error):
+def from_os_error(error: OSError) -> DiskError | PathError | None:
     """Return what an OSError means to the user, a DiskError or a PathError; None if it is neither."""
     if error.errno in _OF_THE_DISK:
         return DiskError(str(error))
@@ -43,7 +45,7 @@ def from_os_error(error):
     return None
 
 
-def speaks_of_path(message):
+def speaks_of_path(message: str) -> bool:
     """Return whether a message, of a library that gives no number, is about a path and not about the disk."""
     return any(os.strerror(code) in message for code in _OF_PATHS)
 
@@ -59,12 +61,16 @@ class DataError(DbpipeError):
     ``DataError("too few stars", n_star=2, n_required=3)``.
     """
 
-    def __init__(self, message, **numbers):
+    def __init__(self, message: str, **numbers: Any) -> None:
         super().__init__(message)
         self.message = message
         self.numbers = numbers
 
-    def __reduce__(self):  # exceptions with keyword arguments do not pickle by themselves
+    def __reduce__(
+        self,
+    ) -> (
+        "tuple[Callable[..., Any], tuple[type[DataError] | type[TransientError], str, dict[str, int]]]"
+    ):  # exceptions with keyword arguments do not pickle by themselves
         return _rebuild_data_error, (type(self), self.message, self.numbers)
 
 
@@ -72,5 +78,7 @@ class TransientError(DataError):
     """It cannot be done now, perhaps later; it is tried again by the next run."""
 
 
-def _rebuild_data_error(kind, message, numbers):
+def _rebuild_data_error(
+    kind: type[DataError] | type[TransientError], message: str, numbers: Mapping[str, int]
+) -> DataError | TransientError:
     return kind(message, **numbers)

@@ -5,6 +5,7 @@ import sys
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import dbpipe
 from dbpipe.errors import DataError, DbpipeError, TransientError
@@ -30,11 +31,11 @@ class Failure:
 
     kind: str
     reason: str
-    numbers: dict = field(default_factory=dict)
+    numbers: dict[str, Any] = field(default_factory=dict)
     traceback: str | None = None
 
 
-def stops_run(error):
+def stops_run(error: Exception) -> bool:
     """Return whether an error is not of one unit: settings, catalog, a full disk, or a query that was interrupted."""
     if isinstance(error, DbpipeError):
         return not isinstance(error, DataError)
@@ -43,7 +44,7 @@ def stops_run(error):
     return isinstance(error, RuntimeError) and str(error) == "Query interrupted"  # how DuckDB passes a signal on
 
 
-def failure_of(error):
+def failure_of(error: Exception) -> Failure:
     """Return the `Failure` that an error of one unit is."""
     if isinstance(error, DataError):
         kind = TRANSIENT if isinstance(error, TransientError) else DATA
@@ -57,12 +58,12 @@ def failure_of(error):
     return Failure(kind, clean(f"{type(error).__name__}: {text}" if text else type(error).__name__), {}, _trace(error))
 
 
-def clean(text):
+def clean(text: str) -> str:
     """Return a text that can be stored: what is no Unicode (parts of file names) is written as ``\\udcff``."""
     return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _trace(error):
+def _trace(error: Exception) -> str:
     """Return the traceback without the folders of this machine; of a long one the beginning and the end."""
     text = clean("".join(traceback.format_exception(error)))
     for place in _PLACES:

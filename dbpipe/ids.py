@@ -4,19 +4,24 @@ bit 63 | 62 ........... 22 | 21 .... 14 | 13 ... 0
 zero   | visit (41 bits)   | detector 8 | number 14
 """
 
+from typing import TypeVar
+
+import numpy as np
+
 from dbpipe.errors import DataError
 
 VISIT_LIMIT = 1 << 41
 DETECTOR_LIMIT = 1 << 8
 NUMBER_LIMIT = 1 << 14
+_Number = TypeVar("_Number", int, np.ndarray)
 
 
-def image_number(visit, detector):
+def image_number(visit: _Number, detector: _Number) -> _Number:
     """Return one number for a detector image, which is the upper part of the ids of its sources; of arrays too."""
     return visit << 8 | detector
 
 
-def detector_base(visit, detector):
+def detector_base(visit: int, detector: int) -> int:
     """Return the id of number 0 of a detector image; add the running number to it."""
     if not 0 <= visit < VISIT_LIMIT:
         raise DataError("visit id does not fit into 41 bits", visit=visit, limit=VISIT_LIMIT)
@@ -25,7 +30,7 @@ def detector_base(visit, detector):
     return image_number(visit, detector) << 14
 
 
-def source_ids(visit, detector, n):
+def source_ids(visit: int, detector: int, n: int) -> list[int]:
     """Return the ids of ``n`` numbered sources of one image.
 
     Raises
@@ -39,6 +44,6 @@ def source_ids(visit, detector, n):
     return [base + k for k in range(n)]
 
 
-def unpack_source_id(source_id):
+def unpack_source_id(source_id: int) -> tuple[int, int, int]:
     """Return (visit, detector, number) of a packed id."""
     return source_id >> 22, source_id >> 14 & (DETECTOR_LIMIT - 1), source_id & (NUMBER_LIMIT - 1)

@@ -10,7 +10,9 @@ A value that is not finite is outside every range. Settings and descriptions of 
 import math
 import types
 import typing
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
+from typing import Any, cast
 
 from dbpipe.errors import ConfigError
 
@@ -29,7 +31,7 @@ class Range:
     """A value outside that has a meaning of its own."""
     odd: bool = False
 
-    def __contains__(self, value):
+    def __contains__(self, value: float) -> bool:
         if isinstance(value, float) and not math.isfinite(value):
             return False
         if self.or_exactly is not None and value == self.or_exactly:
@@ -41,7 +43,7 @@ class Range:
             and (not self.odd or value % 2 == 1)
         )
 
-    def __str__(self):
+    def __str__(self) -> str:
         words = []
         if self.at_least is not None and self.at_most is not None:
             words = [f"{_plain(self.at_least)} to {_plain(self.at_most)}"]
@@ -54,7 +56,7 @@ class Range:
         return ("odd, " if self.odd else "") + " ".join(words)
 
 
-def _plain(number):
+def _plain(number: float) -> str:
     return str(number) if isinstance(number, int) else f"{number:g}"
 
 
@@ -67,16 +69,16 @@ class Ranged:
         Names the field, the value, what it may be and the default.
     """
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self), include_extras=True)
-        for item in fields(self):
+        for item in fields(cast(Any, self)):
             for place, value, hint in _leaves(item.name, getattr(self, item.name), hints[item.name]):
                 wanted = _refusal(value, hint)
                 if wanted:
                     raise ConfigError(f"{place} = {shorten(value)}: must be {wanted}{_said_default(item)}")
 
 
-def shorten(value):
+def shorten(value: object) -> str:
     """Return a value as text that fits into a message."""
     if isinstance(value, int) and abs(value) >= 10**_LONGEST_SHOWN:
         return f"a whole number of about {int(math.log10(abs(value))) + 1} digits"  # str() of it may be refused
@@ -84,7 +86,7 @@ def shorten(value):
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."
 
 
-def describe_range(hint):
+def describe_range(hint: Any) -> str:
     """Return what a field may be, in words: its range or its few values; empty if anything of its type will do."""
     if typing.get_origin(hint) is typing.Annotated:
         return str(hint.__metadata__[0])
@@ -94,7 +96,7 @@ def describe_range(hint):
     return next((text for text in reversed(inner) if text), "")
 
 
-def _leaves(place, value, hint):
+def _leaves(place: str, value: Mapping[str, str] | None, hint: Any) -> Iterator[tuple[str, Any, Any]]:
     """Yield (place, value, hint) of a field, or of every item of a list or table."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple and isinstance(value, tuple | list):
@@ -112,11 +114,11 @@ def _leaves(place, value, hint):
         yield place, value, hint
 
 
-def _is_number(value):
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _refusal(value, hint):
+def _refusal(value: Any, hint: Any) -> str:
     """Return what a value must be if it is not that, else an empty text."""
     if typing.get_origin(hint) is typing.Literal:
         return "" if value in typing.get_args(hint) else "one of " + ", ".join(map(str, typing.get_args(hint)))
@@ -129,7 +131,7 @@ def _refusal(value, hint):
     return f"{'a whole number' if kind is int else 'a number'}, {allowed}"
 
 
-def _said_default(item):
+def _said_default(item: Any) -> str:
     if item.default is MISSING:
         return ""
     return f" (the default is {item.default!r})" if item.default is not None else ""

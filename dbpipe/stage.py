@@ -7,6 +7,7 @@ commits what comes back.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Stage:
     """Bump when the same inputs would give different results: every unit is then redone."""
     writes: tuple[str, ...]
     """Tables whose rows belong to the unit: replaced as a whole when the unit is redone."""
-    run: Callable
+    run: Callable[..., Any]
     """``run(unit, inputs, config) -> Outputs | Skip``, or raises DataError. A module-level function."""
     config: type
     """Frozen dataclass with the settings; all of it goes into the fingerprint."""
@@ -51,14 +52,14 @@ class ParentStage:
     """Name of the stage, of its SQL file and of its section in the settings."""
     version: int
     """Bump when the same inputs would give different results."""
-    run: Callable
+    run: Callable[..., Any]
     """``run(connection, config, *, run_id, options, report)`` does all that is due, tells ``report`` of it, and returns
     the verdicts on its units and how many units it took back."""
     config: type
     """Frozen dataclass with the settings."""
-    count_due: Callable | None = None
+    count_due: Callable[..., Any] | None = None
     """``count_due(connection, config)``; None where no report asks."""
-    count_outdated: Callable | None = None
+    count_outdated: Callable[..., Any] | None = None
     """``count_outdated(connection)``: how much of what is in force the version before this one made; None where the
     verdicts say it."""
 
@@ -67,9 +68,9 @@ class ParentStage:
 class Outputs:
     """What a unit made."""
 
-    rows: dict
+    rows: dict[str, Any]
     """Table -> list of dictionaries, or dictionary of equal-length arrays. NaN means unmeasured."""
-    files: dict = field(default_factory=dict)
+    files: dict[str, Any] = field(default_factory=dict)
     """Product -> object with ``write(path)``. The rows of the table of the same name get ``path`` and ``sha256``."""
     n_pix: int | None = None
     """Pixels processed, for the timing report."""
@@ -80,4 +81,4 @@ class Skip:
     """There is nothing to do for this unit, and why."""
 
     reason: str
-    numbers: dict = field(default_factory=dict)
+    numbers: dict[str, Any] = field(default_factory=dict)

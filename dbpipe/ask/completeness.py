@@ -1,6 +1,7 @@
 """What injected sources say, band by band: where half are found, and how right their fluxes are."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from dbpipe.imaging.injection.completeness import (
     fit_half_point,
     measure_fluxes,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STRONG_SNR = 7.0
 """True S/N above which a source should be found, and its flux is free of what the threshold selects."""
@@ -40,13 +44,13 @@ class Recovery:
     """PSF fluxes of all at their true places."""
 
 
-def fetch_sources(survey):
+def fetch_sources(survey: Any) -> "pd.DataFrame":
     """Return the injected sources of the present difference images, without the confused ones, as a DataFrame."""
     sources = survey.fetch(load_named("reports", "injection")["sources"]).to_pandas()
     return sources.assign(true_mag=31.4 - 2.5 * np.log10(sources.true_flux_njy), place=sources.place.astype(str))
 
 
-def summarize(sources):
+def summarize(sources: "pd.DataFrame") -> list[Recovery]:
     """Return a `Recovery` for each band and place, all places first."""
     found = []
     for band, mine in sources.groupby("band"):
@@ -55,7 +59,7 @@ def summarize(sources):
     return found
 
 
-def measure(sources, band, place):
+def measure(sources: "pd.DataFrame", band: str, place: str) -> Recovery:
     """Return the `Recovery` of some injected sources."""
     strong = sources[sources.true_snr > STRONG_SNR]
     measured = strong[strong.is_recovered]

@@ -1,8 +1,11 @@
 """The light curve of one object: which object is meant, its epochs, and pieces of its images."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import duckdb
 import numpy as np
 
 from dbpipe.catalog.files import product_path
@@ -24,13 +27,13 @@ class Found:
     """An object, and what had to be done to find it."""
 
     dia_object_id: int
-    row: dict
+    row: dict[str, Any]
     """Its position, numbers and times."""
     note: str = ""
     """What became of the id that was asked for, or how far the object is from the direction."""
 
 
-def find_object(connection, name):
+def find_object(connection: duckdb.DuckDBPyConnection, name: str) -> Any:
     """Find an object by its id, also one that it had before, or by a direction.
 
     Parameters
@@ -53,11 +56,11 @@ def find_object(connection, name):
     return _find_by_direction(connection, *map(float, direction.groups()))
 
 
-def _ask(connection, query, **values):
+def _ask(connection: duckdb.DuckDBPyConnection, query: str, **values: Any) -> Any:
     return fetch_table(connection, load_named("reports", "light_curve")[query], values).to_pylist()
 
 
-def _find_by_id(connection, asked):
+def _find_by_id(connection: duckdb.DuckDBPyConnection, asked: Any) -> Any:
     current, story, seen = asked, [], set()
     while not (rows := _ask(connection, "object", dia_object_id=current)):
         seen.add(current)
@@ -76,7 +79,7 @@ def _find_by_id(connection, asked):
     return Found(current, rows[0], note)
 
 
-def _find_by_direction(connection, ra, dec):
+def _find_by_direction(connection: duckdb.DuckDBPyConnection, ra: Any, dec: Any) -> Any:
     if not abs(dec) <= 90.0:
         raise ConfigError(f"there is no declination {dec}")
     near = _ask(connection, "nearest_objects", ra=ra, dec=dec)
@@ -92,13 +95,13 @@ def _find_by_direction(connection, ra, dec):
     return Found(found, _ask(connection, "object", dia_object_id=found)[0], note)
 
 
-def fetch_light_curve(connection, dia_object_id):
+def fetch_light_curve(connection: duckdb.DuckDBPyConnection, dia_object_id: Any) -> Any:
     """Return every epoch of an object, rows of the view light_curve in time, as a pyarrow.Table."""
     query = load_named("reports", "light_curve")["light_curve"]
     return fetch_table(connection, query, {"dia_object_id": dia_object_id})
 
 
-def fetch_bands(connection, dia_object_id):
+def fetch_bands(connection: duckdb.DuckDBPyConnection, dia_object_id: Any) -> Any:
     """Return the statistics of an object in each band, rows of the view dia_object_band, as dictionaries."""
     return _ask(connection, "bands", dia_object_id=dia_object_id)
 
@@ -107,16 +110,16 @@ def fetch_bands(connection, dia_object_id):
 class Cutout:
     """Pieces of one epoch's images around an object, north up and east to the left."""
 
-    epoch: dict
+    epoch: dict[str, Any]
     """Its row of the light curve."""
-    images: dict
+    images: dict[str, Any]
     """science, template, difference -> (n, n) array [electron], NaN where there is no image or no usable pixel."""
-    noise: dict
+    noise: dict[str, Any]
     """The same names -> noise of blank sky [electron]."""
     side_arcsec: float
 
 
-def choose_epochs(epochs, n):
+def choose_epochs(epochs: Sequence[dict[str, Any]], n: int) -> Any:
     """Choose epochs worth a picture: the brightest, the faintest, the last, the first, then the most significant.
 
     Of one night and band there is one, unless there are too few nights.
@@ -141,7 +144,13 @@ def choose_epochs(epochs, n):
     return sorted(chosen, key=lambda row: (row["midpoint_mjd_tai"], row["visit"]))
 
 
-def read_cutouts(connection, epochs, *, n_pix=61, side_arcsec=12.0):
+def read_cutouts(
+    connection: duckdb.DuckDBPyConnection,
+    epochs: Sequence[dict[str, Any]],
+    *,
+    n_pix: int = 61,
+    side_arcsec: float = 12.0,
+) -> Any:
     """Cut science image, template and difference out around an object; the current folder is the survey.
 
     Each pixel of a cutout is that of the image whose center is nearest: what is shown is what was measured.
@@ -152,7 +161,7 @@ def read_cutouts(connection, epochs, *, n_pix=61, side_arcsec=12.0):
     return [_cut(row, images[row["visit"], row["detector"]], n_pix, side_arcsec) for row in epochs]
 
 
-def _cut(epoch, image, n_pix, side_arcsec):
+def _cut(epoch: Any, image: np.ndarray, n_pix: int, side_arcsec: float) -> Any:
     product_path(".", image["path"])  # a table may say anything
     difference = read_difference(image["path"])
     offset = (np.arange(n_pix) - (n_pix - 1) / 2) * side_arcsec / n_pix / ARCSEC_PER_DEG

@@ -1,5 +1,8 @@
 """The DIASources of one object, read from the few places where they can be: a table of billions is left alone."""
 
+from typing import Any
+
+import duckdb
 from duckdb import ColumnExpression, ConstantExpression
 
 from dbpipe.catalog.sky_shards import TILE_ORDER, Tiles
@@ -13,7 +16,7 @@ _REACH_ARCSEC = 120.0
 """Farther than any two sources of an object are from each other."""
 
 
-def find_detections(connection, dia_object_id):
+def find_detections(connection: duckdb.DuckDBPyConnection, dia_object_id: Any) -> Any:
     """Return positions and fluxes of the DIASources of an object, in time, a pyarrow.Table.
 
     Raises
@@ -32,7 +35,7 @@ def find_detections(connection, dia_object_id):
     return for_pandas(found.order("midpoint_mjd_tai, dia_source_id").to_arrow_table())
 
 
-def tiles_around(connection, dia_object_id):
+def tiles_around(connection: duckdb.DuckDBPyConnection, dia_object_id: Any) -> Any:
     """Return the tiles in which the sources of an object can be; its id is that of the first of them."""
     visit, detector, _ = unpack_source_id(dia_object_id)
     values = {"dia_source_id": dia_object_id, "visit": visit, "detector": detector}
@@ -42,5 +45,5 @@ def tiles_around(connection, dia_object_id):
     return sorted({int(cell) >> 2 * (order - TILE_ORDER) for cell in cells})
 
 
-def _query(name):
+def _query(name: str) -> Any:
     return load_named("catalog", "lookup")[name]

@@ -2,6 +2,9 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any
+
+import duckdb
 
 from dbpipe.catalog.sql.queries import load_named
 from dbpipe.errors import ConfigError
@@ -17,11 +20,11 @@ class Section:
 
     name: str
     title: str
-    rows: list
+    rows: list[Any]
     """Dictionaries; empty where there is nothing to say, as for a source without object."""
 
 
-def explain(connection, dia_source_id):
+def explain(connection: duckdb.DuckDBPyConnection, dia_source_id: int) -> Any:
     """Return the sections that say where a DIASource comes from.
 
     Raises
@@ -40,7 +43,7 @@ def explain(connection, dia_source_id):
     return sections
 
 
-def _unknown(connection, dia_source_id):
+def _unknown(connection: duckdb.DuckDBPyConnection, dia_source_id: int) -> Any:
     """Say that there is no such source, and what its id would mean."""
     visit, detector, _ = unpack_source_id(dia_source_id)
     ((n_row,),) = connection.execute(

@@ -1,25 +1,36 @@
 """The flow: what is due goes in batches, each of them in one transaction."""
 
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+import duckdb
 import numpy as np
 
+from dbpipe.association.config import AssociateConfig
 from dbpipe.association.images import count_sources, find_due, image_table, record, record_failure
 from dbpipe.association.neighborhood import fetch_new, fetch_of_images, find_neighborhood
-from dbpipe.association.sources import NONE, Change, no_sources
+from dbpipe.association.sources import Change, no_sources
 from dbpipe.association.tracks import find_tracks, nights_to_search
 from dbpipe.association.write import write_history, write_objects, write_sources, write_tracklets
 from dbpipe.catalog.sky_shards import Tiles
 from dbpipe.catalog.store.connection import is_disk_failure, transaction
+from dbpipe.catalog.work.offer import Options
+from dbpipe.catalog.work.units import Verdict
 from dbpipe.failures import failure_of, stops_run
-from dbpipe.sky.linking.objects import link
+from dbpipe.sky.linking.objects import NONE, link
+
+if TYPE_CHECKING:
+    from dbpipe.association.images import Image
 
 BATCH_SOURCES = 200_000
 """Detections that are linked in one transaction; a run that is killed loses at most that."""
 
 
-def associate(connection, config, *, run_id, options, report):
+def associate(
+    connection: duckdb.DuckDBPyConnection, config: AssociateConfig, *, run_id: int, options: Options, report: Any
+) -> tuple[list[Verdict], int]:
     """Link every detection that is new or has changed.
 
     Parameters
@@ -49,7 +60,9 @@ def associate(connection, config, *, run_id, options, report):
     return verdicts, len(stale)
 
 
-def _link_or_leave_out(connection, config, images, run_id):
+def _link_or_leave_out(
+    connection: duckdb.DuckDBPyConnection, config: AssociateConfig, images: "Sequence[Image]", run_id: int
+) -> Iterator[Verdict]:
     """Yield the verdicts on some images; if they cannot be linked together, one by one, without those that cannot."""
     try:
         yield from _link_batch(connection, config, images, run_id)
@@ -64,9 +77,10 @@ def _link_or_leave_out(connection, config, images, run_id):
         yield record_failure(connection, images[0], failure_of(error), run_id=run_id)
 
 
-def _batches(images, n_source):
+def _batches(images: "Sequence[Image]", n_source: Sequence[int]) -> "Iterator[list[Image]]":
     """Yield lists of images that have at most `BATCH_SOURCES` detections together, or are one image."""
-    batch, n = [], 0
+    batch: list[Image] = []
+    n = 0
     for image, size in zip(images, n_source, strict=True):
         if batch and n + size > BATCH_SOURCES:
             yield batch
@@ -77,7 +91,9 @@ def _batches(images, n_source):
         yield batch
 
 
-def _link_batch(connection, config, images, run_id):
+def _link_batch(
+    connection: duckdb.DuckDBPyConnection, config: AssociateConfig, images: "Sequence[Image]", run_id: int
+) -> list[Verdict]:
     """Link the detections of some images in one transaction and return the verdicts."""
     started = time.perf_counter(), time.process_time()
     batch = image_table(images)
@@ -96,7 +112,7 @@ def _link_batch(connection, config, images, run_id):
         return record(connection, images, new, run_id=run_id, started=started)
 
 
-def link_alone(connection, config, images, run_id):
+def link_alone(connection: duckdb.DuckDBPyConnection, config: Any, images: Any, run_id: int) -> None:
     """Link detections that are far from all that are linked, and too few in a night to make a track.
 
     `associate` would give the same, after looking for neighbors and tracks.
@@ -112,9 +128,9 @@ def link_alone(connection, config, images, run_id):
         record(connection, images, new, run_id=run_id, started=started)
 
 
-def _link(config, members):
+def _link(config: AssociateConfig, members: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the links of whole groups of detections, without tracks."""
-    settings = {"radius_arcsec": config.radius_arcsec, "max_chi2": config.max_chi2}
+    settings: dict[str, Any] = {"radius_arcsec": config.radius_arcsec, "max_chi2": config.max_chi2}
     return {
         "dia_object_id": link(members, **settings, floor_arcsec=config.position_floor_arcsec),
         "tracklet_id": np.full(len(members["ra"]), NONE),

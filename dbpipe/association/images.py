@@ -2,12 +2,15 @@
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
-from dbpipe.association.config import VERSION
+from dbpipe.association.config import VERSION, AssociateConfig
 from dbpipe.association.sources import query
 from dbpipe.catalog.sky_shards import tile_of
 from dbpipe.catalog.sql.queries import fetch_table
@@ -15,7 +18,9 @@ from dbpipe.catalog.store.connection import transaction
 from dbpipe.catalog.store.lent import execute_with, fetch_with
 from dbpipe.catalog.work import units
 from dbpipe.catalog.work.offer import find_where
+from dbpipe.catalog.work.units import Verdict
 from dbpipe.declared import flatten
+from dbpipe.failures import Failure
 
 
 @dataclass(frozen=True)
@@ -29,12 +34,18 @@ class Image:
     detect_fingerprint: str | None = None
 
 
-def count_due(connection, config):
+def count_due(connection: duckdb.DuckDBPyConnection, config: AssociateConfig) -> int:
     """Return how many images have detections that are not linked yet."""
     return len(find_due(connection, config)[1])
 
 
-def find_due(connection, config, where=None, *, retry_failed=False):
+def find_due(
+    connection: duckdb.DuckDBPyConnection,
+    config: AssociateConfig,
+    where: Any | None = None,
+    *,
+    retry_failed: bool = False,
+) -> tuple[list[Image], list[Image]]:
     """Return the images to take out and those to link, two lists."""
     settings = json.dumps([VERSION, flatten(config)], sort_keys=True)
     rows = fetch_table(connection, query("due"), {"settings": settings, "retry_failed": retry_failed})
@@ -48,7 +59,7 @@ def find_due(connection, config, where=None, *, retry_failed=False):
     return [Image(row["visit"], row["detector"], row["unit_key"], None) for row in stale], due
 
 
-def count_sources(connection, images):
+def count_sources(connection: duckdb.DuckDBPyConnection, images: Sequence[Image]) -> list[int]:
     """Return how many detections each image has to link."""
     if not images:
         return []
@@ -58,7 +69,7 @@ def count_sources(connection, images):
     return [known.get((image.visit, image.detector), 0) for image in images]
 
 
-def image_table(images):
+def image_table(images: Sequence[Image]) -> pa.Table:
     """Return visit and detector of some images as a pyarrow.Table."""
     return pa.table(
         {
@@ -68,13 +79,20 @@ def image_table(images):
     )
 
 
-def visit_range(images):
+def visit_range(images: Sequence[Image]) -> dict[str, int]:
     """The range of visits: visits come in the order of their time, so that most of a large table is left unread."""
     visits = [image.visit for image in images]
     return {"first_visit": min(visits), "last_visit": max(visits)}
 
 
-def record(connection, images, new, *, run_id, started):
+def record(
+    connection: duckdb.DuckDBPyConnection,
+    images: Sequence[Image],
+    new: Mapping[str, np.ndarray],
+    *,
+    run_id: int,
+    started: tuple[float, float],
+) -> list[Verdict]:
     """Write down which images are linked, and the verdicts on them; forget those that were taken out."""
     execute_with(connection, query("forget_images"), {"batch": image_table(images)}, visit_range(images))
     for image in images:
@@ -86,24 +104,26 @@ def record(connection, images, new, *, run_id, started):
     linked = pa.Table.from_pylist([_linked_row(image, new) for image in kept])
     execute_with(connection, query("remember_images"), {"linked": linked})
     wall_s, cpu_s = time.perf_counter() - started[0], time.process_time() - started[1]
-    spent = {"wall_s": wall_s / len(kept), "cpu_s": cpu_s / len(kept)}
+    spent: dict[str, Any] = {"wall_s": wall_s / len(kept), "cpu_s": cpu_s / len(kept)}
     verdicts = [
-        units.Verdict("associate", image.unit_key, image.fingerprint, VERSION, run_id, "done", **spent)
+        units.Verdict("associate", image.unit_key, image.fingerprint or "", VERSION, run_id, "done", **spent)
         for image in kept
     ]
     units.record_verdicts(connection, verdicts)
     return verdicts
 
 
-def record_failure(connection, image, failure, *, run_id):
+def record_failure(connection: duckdb.DuckDBPyConnection, image: Image, failure: Failure, *, run_id: int) -> Verdict:
     """Write down why an image could not be linked and return the verdict."""
-    verdict = units.Verdict("associate", image.unit_key, image.fingerprint, VERSION, run_id, "failed").failed(failure)
+    verdict = units.Verdict("associate", image.unit_key, image.fingerprint or "", VERSION, run_id, "failed").failed(
+        failure
+    )
     with transaction(connection):
         units.record_verdicts(connection, [verdict])
     return verdict
 
 
-def _linked_row(image, new):
+def _linked_row(image: Image, new: Mapping[str, np.ndarray]) -> dict[str, Any]:
     mine = (new["visit"] == image.visit) & (new["detector"] == image.detector)
     return {
         "visit": image.visit,

@@ -1,14 +1,20 @@
 """What moves within a night: tracks among the detections that no other one of any time is near."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
-from dbpipe.association.sources import LINKED, NONE, Change, join_in_time, no_sources, query, take, to_columns
+from dbpipe.association.config import AssociateConfig
+from dbpipe.association.sources import LINKED, Change, join_in_time, no_sources, query, take, to_columns
+from dbpipe.catalog.sky_shards import Tiles
 from dbpipe.catalog.store.lent import fetch_with
+from dbpipe.sky.linking.objects import NONE
 from dbpipe.sky.linking.tracklets import find_tracklets
 
 
-def nights_to_search(change):
+def nights_to_search(change: Change) -> np.ndarray:
     """Nights in which a source without company came, went, found or lost company: their tracks are looked for anew."""
     removed, members, after = change.removed, change.members, change.after
     is_old = members["is_old"]
@@ -23,13 +29,15 @@ def nights_to_search(change):
     return np.unique(np.concatenate([members["night"][changed], was_track]))
 
 
-def _is_lone(dia_object_id):
+def _is_lone(dia_object_id: np.ndarray) -> np.ndarray:
     """Tell which sources are the only one of their object."""
     _, number, count = np.unique(dia_object_id, return_inverse=True, return_counts=True)
     return (count[number] == 1) & (dia_object_id != NONE)
 
 
-def find_tracks(tiles, config, nights, change):
+def find_tracks(
+    tiles: Tiles, config: AssociateConfig, nights: np.ndarray, change: Change
+) -> tuple[Change, list[dict[str, float]]]:
     """Look for tracks among the sources without company of some nights.
 
     Returns
@@ -50,7 +58,9 @@ def find_tracks(tiles, config, nights, change):
     return _with_links(change, lone, others, links), rows
 
 
-def _with_links(change, lone, others, links):
+def _with_links(
+    change: Change, lone: np.ndarray, others: Mapping[str, np.ndarray], links: Mapping[str, np.ndarray]
+) -> Change:
     """Take over the links of the sources without company, those at hand and the others if theirs have changed."""
     by_id = np.argsort(links["dia_source_id"])
     row_of_lone, row_of_other = (
@@ -68,7 +78,7 @@ def _with_links(change, lone, others, links):
     return Change(change.removed, members, join_in_time(after, take(now, changed)))
 
 
-def _lone_of_nights(tiles, nights, change):
+def _lone_of_nights(tiles: Any, nights: np.ndarray, change: Change) -> dict[str, np.ndarray]:
     """Linked sources of some nights that have no company, without those at hand."""
     nothing = no_sources(tiles.connection) | {"is_old": np.zeros(0, bool)}
     if not len(nights):
@@ -86,7 +96,14 @@ def _lone_of_nights(tiles, nights, change):
     return join_in_time(nothing, found | {"is_old": np.ones(len(found["ra"]), bool)})
 
 
-def _tracks_of_night(source, chosen, links, *, night, config):
+def _tracks_of_night(
+    source: Mapping[str, np.ndarray],
+    chosen: np.ndarray,
+    links: Mapping[str, np.ndarray],
+    *,
+    night: int,
+    config: AssociateConfig,
+) -> list[dict[str, float]]:
     """Find the tracks of a night, note them in ``links``, and return them as rows."""
     time_d, position_err = source["midpoint_mjd_tai"], np.sqrt(0.5 * (source["ra_err"] ** 2 + source["dec_err"] ** 2))
     found = find_tracklets(

@@ -1,18 +1,20 @@
 """The links, objects and tracks of now in the place of those before; part of the caller's transaction."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
-from dbpipe.association.sources import LINKED, NONE, join_in_time, query, take, to_rows
-from dbpipe.catalog.sky_shards import tile_of
+from dbpipe.association.sources import LINKED, Change, join_in_time, query, take, to_rows
+from dbpipe.catalog.sky_shards import Tiles, tile_of
 from dbpipe.catalog.store.arrow import to_table
 from dbpipe.catalog.store.lent import execute_with
-from dbpipe.sky.linking.objects import find_changes, object_rows
+from dbpipe.sky.linking.objects import NONE, find_changes, object_rows
 
 
-def write_sources(tiles, change):
+def write_sources(tiles: Tiles, change: Change) -> None:
     """Write the links that have changed, in the tiles of their detections."""
     removed, members, after = change.removed, change.members, change.after
     is_old = members["is_old"]
@@ -23,7 +25,7 @@ def write_sources(tiles, change):
         tiles.execute(query(name), to_rows(after, rows), tile_of(after["hpx29"][rows]))
 
 
-def write_objects(tiles, change):
+def write_objects(tiles: Tiles, change: Change) -> None:
     """Replace the objects of before by those of now."""
     members, after = change.members, change.after
     was = [{name: part[name] for name in change.removed} for part in (take(members, members["is_old"]), change.removed)]
@@ -37,7 +39,9 @@ def write_objects(tiles, change):
     tiles.execute(query("insert_objects"), to_table(rows), tile_of(linked["hpx29"][origin]))
 
 
-def write_tracklets(connection, nights, rows):
+def write_tracklets(
+    connection: duckdb.DuckDBPyConnection, nights: np.ndarray, rows: Sequence[dict[str, float]]
+) -> None:
     """Replace the tracks of some nights."""
     if not len(nights):
         return
@@ -46,7 +50,7 @@ def write_tracklets(connection, nights, rows):
         execute_with(connection, query("insert_tracklets"), {"found": to_table(rows)})
 
 
-def write_history(connection, change, run_id):
+def write_history(connection: duckdb.DuckDBPyConnection, change: Change, run_id: int) -> None:
     """Put on record what became of objects that are no more."""
     removed, members, after = change.removed, change.members, change.after
     is_old = members["is_old"]

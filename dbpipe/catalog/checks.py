@@ -7,8 +7,10 @@ comments. Those of dbpipe are in ``sql/checks/``; a user's own in a folder of th
 
 import os
 import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -66,7 +68,14 @@ class Finding:
     """Why it was not looked at; n_row is then 0."""
 
 
-def run_checks(connection, root, *, folder=None, check_hash=False, who_writes=lambda: ""):
+def run_checks(
+    connection: duckdb.DuckDBPyConnection,
+    root: Path,
+    *,
+    folder: Path | None = None,
+    check_hash: bool = False,
+    who_writes: Callable[..., Any] = lambda: "",
+) -> list[Finding]:
     """Apply every rule to a survey and return a `Finding` for each; ``n_row`` is 0 where all is well.
 
     ``who_writes()`` says who is changing the files meanwhile, if anybody: they are then not compared with the rows.
@@ -76,7 +85,9 @@ def run_checks(connection, root, *, folder=None, check_hash=False, who_writes=la
     return found + [_ask_user(connection, *check) for check in _of_user(folder, is_warning=False)]
 
 
-def _look_at_files(connection, root, check_hash, who_writes):
+def _look_at_files(
+    connection: duckdb.DuckDBPyConnection, root: Path, check_hash: bool, who_writes: Callable[..., Any]
+) -> list[Finding]:
     rules = {
         "files.product": "Every file that the catalog names is there, as it was written.",
         "files.raw": _RAW_RULE,
@@ -89,13 +100,13 @@ def _look_at_files(connection, root, check_hash, who_writes):
     return [_finding(name, rule, rows) for (name, rule), rows in zip(rules.items(), lost, strict=True)]
 
 
-def run_warnings(connection, *, folder=None):
+def run_warnings(connection: duckdb.DuckDBPyConnection, *, folder: Path | None = None) -> list[Finding]:
     """Apply every check that is a matter of quality and return a `Finding` for each."""
     found = [_ask_own(connection, *check) for check in _own(is_warning=True)]
     return found + [_ask_user(connection, *check) for check in _of_user(folder, is_warning=True)]
 
 
-def write_example(folder, name):
+def write_example(folder: Path, name: str) -> Path:
     """Write a commented example of a check and return its path.
 
     Raises
@@ -115,14 +126,14 @@ def write_example(folder, name):
     return path
 
 
-def _own(*, is_warning):
+def _own(*, is_warning: bool) -> Iterator[tuple[str, str]]:
     for path in sorted((directory("sql") / "checks").glob("*.sql")):
         for name, query in load(path).items():
             if bool(_WARNING.search(query)) == is_warning:
                 yield f"{path.stem}.{name}", query
 
 
-def _of_user(folder, *, is_warning):
+def _of_user(folder: Path | None, *, is_warning: bool) -> Iterator[tuple[str, str]]:
     """Yield name and text of a user's checks; a file without a ``-- name:`` line is one check of the file's name."""
     for path in sorted(Path(folder).glob("*.sql")) if folder else ():
         if not path.is_file():  # a pipe would be waited for
@@ -136,14 +147,14 @@ def _of_user(folder, *, is_warning):
                 yield f"{path.parent.name}/{path.name}: {name}", query
 
 
-def _ask_own(connection, name, query):
+def _ask_own(connection: duckdb.DuckDBPyConnection, name: str, query: str) -> Finding:
     try:
         return _ask(connection, name, query)
     except duckdb.Error as error:  # a catalog that is not as dbpipe makes it
         return Finding(name, "", 1, "", first_line(error))
 
 
-def _ask(connection, name, query):
+def _ask(connection: duckdb.DuckDBPyConnection, name: str, query: str) -> Finding:
     relation = connection.sql(query)
     columns, rows = relation.columns, relation.fetchall()
     example = ", ".join(f"{c} = {v}" for c, v in zip(columns, rows[0], strict=True)) if rows else ""
@@ -151,7 +162,7 @@ def _ask(connection, name, query):
     return Finding(name, said[1] if said else "", len(rows), example)
 
 
-def _ask_user(connection, name, query):
+def _ask_user(connection: duckdb.DuckDBPyConnection, name: str, query: str) -> Finding:
     try:
         check_select(connection, query)
         with only_reading(connection):
@@ -162,5 +173,5 @@ def _ask_user(connection, name, query):
         return Finding(name, "", 1, "", explain_refusal(connection, query, error))
 
 
-def _finding(name, rule, rows):
+def _finding(name: str, rule: str, rows: Sequence[tuple[str, str]]) -> Finding:
     return Finding(name, rule, len(rows), " ".join(rows[0]) if rows else "")

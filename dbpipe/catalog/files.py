@@ -7,7 +7,11 @@ may come from anywhere.
 
 import os
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+import duckdb
 
 from dbpipe.catalog.sql.queries import load_named
 from dbpipe.disk.beside import TEMPORARY_PREFIX, hash_file
@@ -24,7 +28,7 @@ _UNFINISHED = re.compile(rf"\w+/{re.escape(TEMPORARY_PREFIX)}(\d+)-")
 """Of a product that is being written, with the process that does it."""
 
 
-def product_path(root, path):
+def product_path(root: str | os.PathLike[str], path: str) -> Path:
     """Return where a product is, absolute.
 
     Parameters
@@ -48,20 +52,20 @@ def product_path(root, path):
     return found
 
 
-def check_names(connection, root):
+def check_names(connection: duckdb.DuckDBPyConnection, root: Path) -> None:
     """Raise CatalogError if the catalog names a file that cannot be its own: nothing may be done with it then."""
     rows = connection.execute(_query("strangers"), {"folder": FOLDER}).fetchall()
     for (path,) in rows:
         product_path(root, path)
 
 
-def delete(root, paths):
+def delete(root: Path, paths: Sequence[str]) -> None:
     """Delete products; one that is gone already is no error, one that is none of the survey's is a CatalogError."""
     for path in [product_path(root, path) for path in paths]:
         path.unlink(missing_ok=True)
 
 
-def delete_unfinished(root, pid=None):
+def delete_unfinished(root: str | os.PathLike[str], pid: int | None = None) -> None:
     """Delete the products that a process of the survey was writing when it died; without ``pid`` those of all such."""
     for relative, entry in list(find_files(Path(root) / FOLDER)):
         writer = _UNFINISHED.match(relative)
@@ -70,7 +74,7 @@ def delete_unfinished(root, pid=None):
                 Path(entry.path).unlink(missing_ok=True)
 
 
-def _is_gone(pid):
+def _is_gone(pid: int) -> bool:
     """Return whether there is no such process, of this user or another one."""
     try:
         os.kill(pid, 0)
@@ -81,7 +85,7 @@ def _is_gone(pid):
     return False
 
 
-def find_orphans(connection, root):
+def find_orphans(connection: duckdb.DuckDBPyConnection, root: Path) -> list[str]:
     """Return products that the catalog does not name, relative to the survey, sorted.
 
     Nobody may be working on the survey if they are to be deleted: files of units under way are among them.
@@ -89,12 +93,12 @@ def find_orphans(connection, root):
     return [path for path, is_product in _unnamed(connection, root) if is_product]
 
 
-def find_strangers(connection, root):
+def find_strangers(connection: duckdb.DuckDBPyConnection, root: Path) -> list[str]:
     """Return what else is under ``files/``, relative to the survey, sorted: dbpipe did not make it."""
     return [path for path, is_product in _unnamed(connection, root) if not is_product]
 
 
-def _unnamed(connection, root):
+def _unnamed(connection: duckdb.DuckDBPyConnection, root: Path) -> Iterator[tuple[str, bool]]:
     """Yield path, and whether it is that of a product, of what the catalog does not name under ``files/``."""
     named = {path for (path,) in connection.execute(_query("paths")).fetchall()}
     for path, entry in find_files(Path(root) / FOLDER, f"{FOLDER}/"):
@@ -102,21 +106,23 @@ def _unnamed(connection, root):
             yield path, entry.is_file(follow_symlinks=False) and _NAME.fullmatch(path) is not None
 
 
-def find_missing(connection, root, *, check_hash=False):
+def find_missing(
+    connection: duckdb.DuckDBPyConnection, root: Path, *, check_hash: bool = False
+) -> list[tuple[str, str]]:
     """Return (path, what is wrong) of files that the catalog names and that are absent or have changed."""
     rows = connection.execute(_query("products")).fetchall()
     found = ((path, _what_is_wrong_below(root, path, sha256, size, check_hash)) for path, sha256, size in rows)
     return [(path, wrong) for path, wrong in found if wrong]
 
 
-def _what_is_wrong_below(root, path, sha256, size, check_hash):
+def _what_is_wrong_below(root: Path, path: str, sha256: str, size: int | None, check_hash: bool) -> str:
     try:
         return _what_is_wrong(product_path(root, path), sha256, size, check_hash)
     except CatalogError:
         return f"is not a file below {FOLDER}/: this survey did not make it"
 
 
-def _what_is_wrong(path, sha256, size, check_hash):
+def _what_is_wrong(path: Path, sha256: str, size: int | None, check_hash: bool) -> str:
     if not path.is_file():
         return "is not there"
     if path.stat().st_size != size:
@@ -126,12 +132,12 @@ def _what_is_wrong(path, sha256, size, check_hash):
     return ""
 
 
-def find_missing_raw(connection):
+def find_missing_raw(connection: duckdb.DuckDBPyConnection) -> list[Any]:
     """Return (path, what is wrong) of raw files that are no longer where they were ingested."""
     rows = connection.execute(_query("raws")).fetchall()
     found = ((path, _what_is_wrong(Path(path), sha256, size, False)) for path, sha256, size in rows)
     return [(path, wrong) for path, wrong in found if wrong]
 
 
-def _query(name):
+def _query(name: str) -> str:
     return load_named("catalog", "files")[name]

@@ -9,6 +9,8 @@ import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -28,12 +30,12 @@ class Migration:
     text: str
 
     @property
-    def sha256(self):
+    def sha256(self) -> str:
         """Hash of the text, hexadecimal."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
-def read_migrations(folder=None):
+def read_migrations(folder: Path | None = None) -> list[Migration]:
     """Return the migrations of a folder in order.
 
     Raises
@@ -42,7 +44,7 @@ def read_migrations(folder=None):
         If the files are not numbered 0001, 0002, ... without gaps.
     """
     folder = folder or directory("migrations")
-    found = []
+    found: list[Migration] = []
     for path in sorted(folder.glob("*.sql")):
         match = re.fullmatch(r"(\d{4})_(\w+)", path.stem)
         if match is None or int(match[1]) != len(found) + 1:
@@ -53,7 +55,9 @@ def read_migrations(folder=None):
     return found
 
 
-def pending_migrations(connection, migrations=None):
+def pending_migrations(
+    connection: duckdb.DuckDBPyConnection, migrations: list[Migration] | None = None
+) -> list[Migration]:
     """Return the migrations that a catalog still lacks, in order.
 
     Raises
@@ -76,12 +80,12 @@ def pending_migrations(connection, migrations=None):
     return migrations[len(_applied(connection)) :]
 
 
-def is_older(connection):
+def is_older(connection: duckdb.DuckDBPyConnection) -> bool:
     """Return whether a catalog or snapshot has the schema of an older dbpipe."""
     return bool(pending_migrations(connection))
 
 
-def migrate(connection, migrations=None):
+def migrate(connection: duckdb.DuckDBPyConnection, migrations: list[Migration] | None = None) -> list[str]:
     """Bring a catalog to the schema of this dbpipe and return the names of the files applied.
 
     Raises
@@ -103,7 +107,7 @@ def migrate(connection, migrations=None):
     return [migration.name for migration in pending]
 
 
-def _record(migration):
+def _record(migration: Migration) -> dict[str, Any]:
     return {
         "version": migration.version,
         "name": migration.name,
@@ -113,11 +117,11 @@ def _record(migration):
     }
 
 
-def _applied(connection):
+def _applied(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str, str, str]]:
     if not connection.execute(_query("has_ledger")).fetchall():
         return []
     return connection.execute(_query("applied")).fetchall()
 
 
-def _query(name):
+def _query(name: str) -> str:
     return load_named("catalog", "migrations")[name]

@@ -1,12 +1,15 @@
 """Storing the reference catalog."""
 
+import duckdb
+import pyarrow as pa
+
 from dbpipe.catalog.sql.queries import load_named
 from dbpipe.catalog.store.arrow import check_columns, to_table
 from dbpipe.catalog.store.connection import transaction
 from dbpipe.catalog.store.lent import insert
 
 
-def replace_reference_catalog(connection, stars, magnitudes):
+def replace_reference_catalog(connection: duckdb.DuckDBPyConnection, stars: pa.Table, magnitudes: pa.Table) -> None:
     """Put these stars in the place of the reference catalog, in one transaction.
 
     Parameters

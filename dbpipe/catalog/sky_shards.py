@@ -6,7 +6,10 @@ views ``dia_association`` and ``dia_object`` show the tiles as one.
 """
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
 
+import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -38,11 +41,19 @@ _OF_PATTERN = re.compile(rf"\s*(?:COMMENT\s+ON|(?:CREATE|DROP)\s+TABLE\s+{_PATTE
 class Tiles:
     """The tiles that have tables, listed once: for as long as nobody else makes some, as within a transaction."""
 
-    def __init__(self, connection):
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
         self.numbers = find_tiles(connection)
 
-    def fetch(self, query, tiles, *, kind="source", registered=None, parameters=None):
+    def fetch(
+        self,
+        query: str,
+        tiles: Sequence[int],
+        *,
+        kind: str = "source",
+        registered: Mapping[str, pa.Table] | None = None,
+        parameters: Mapping[str, int] | None = None,
+    ) -> pa.Table:
         """Run a query on some tiles and return a pyarrow.Table.
 
         Parameters
@@ -55,9 +66,9 @@ class Tiles:
             See `dbpipe.catalog.store.lent.fetch_with`.
         """
         tables = {"tables": _names(kind, set(self.numbers) & set(tiles))}
-        return fetch_with(self.connection, query, registered or {}, tables | (parameters or {}))
+        return fetch_with(self.connection, query, registered or {}, tables | dict(parameters or {}))
 
-    def execute(self, query, table, tile):
+    def execute(self, query: str, table: pa.Table, tile: np.ndarray) -> None:
         """Run a statement on the table of every tile that rows are in.
 
         Parameters
@@ -73,7 +84,7 @@ class Tiles:
             rows = table.filter(pc.equal(numbers, number))
             execute_with(self.connection, _of_tile(query, number), {"changed": rows})
 
-    def add(self, tiles):
+    def add(self, tiles: Sequence[int]) -> None:
         """Make the tables of tiles that have none, and the views over all; part of the caller's transaction."""
         new = sorted(set(tiles) - set(self.numbers))
         for tile in new:
@@ -84,17 +95,17 @@ class Tiles:
             _make_views(self.connection, self.numbers)
 
 
-def tile_of(hpx29):
+def tile_of(hpx29: np.ndarray) -> np.ndarray:
     """Return the tile of an index of order 29, or of an array of them."""
     return hpx29 >> TILE_SHIFT
 
 
-def find_tiles(connection):
+def find_tiles(connection: duckdb.DuckDBPyConnection) -> list[int]:
     """Return the numbers of the tiles that have tables, sorted; in a snapshot those are views of files."""
     return [number for (number,) in connection.execute(_query("tiles")).fetchall()]
 
 
-def spread(connection, text):
+def spread(connection: duckdb.DuckDBPyConnection, text: str) -> Iterator[str]:
     """Yield the statements of a migration, as they are done one after the other to every table that they mean.
 
     What changes the pattern ``association.source`` or ``association.object`` is done to the tables of all tiles too:
@@ -121,12 +132,12 @@ def spread(connection, text):
                 yield _of_tile(bare, tile)
 
 
-def _of_tile(statement, tile):
+def _of_tile(statement: str, tile: int) -> str:
     """A statement on a pattern as one on the table of a tile: no parameter can be the table that is changed."""
     return _PATTERN.sub(rf"association.\1_{tile}", statement)
 
 
-def check_tiles(connection):
+def check_tiles(connection: duckdb.DuckDBPyConnection) -> None:
     """See to it that the tables of all tiles have the columns of their patterns, in the same order.
 
     Raises
@@ -139,12 +150,12 @@ def check_tiles(connection):
         raise CatalogError(f"{len(rows)} tables of tiles are not like their pattern, association.{rows[0][0]} for one")
 
 
-def make_views(connection):
+def make_views(connection: duckdb.DuckDBPyConnection) -> None:
     """Make the views over all tiles anew, with the comments of the patterns."""
     _make_views(connection, find_tiles(connection))
 
 
-def _make_views(connection, tiles):
+def _make_views(connection: duckdb.DuckDBPyConnection, tiles: Sequence[int]) -> None:
     for kind, view in _KINDS.items():
         connection.execute(f"CREATE OR REPLACE VIEW {quote_name(view)} AS {_union(kind, tiles)}")
         connection.execute(f"COMMENT ON VIEW {quote_name(view)} IS {quote_text(_MEANING[kind])}")
@@ -153,26 +164,26 @@ def _make_views(connection, tiles):
             connection.execute(f"COMMENT ON COLUMN {target} IS {quote_text(comment)}")
 
 
-def _definition(connection, kind, tile):
+def _definition(connection: duckdb.DuckDBPyConnection, kind: str, tile: int) -> str:
     """The pattern's own text, for CREATE TABLE AS copies neither NOT NULL nor CHECK."""
     ((text,),) = connection.execute(_query("definition"), {"kind": kind}).fetchall()
     return f"CREATE TABLE {_table(kind, tile)}" + text[text.index("(") :]
 
 
-def _names(kind, tiles):
+def _names(kind: str, tiles: Sequence[int] | set[int]) -> list[str]:
     """The tables of some tiles, after the pattern, which has no rows and says the columns where there is no tile."""
     return [_table(kind), *(_table(kind, tile) for tile in sorted(tiles))]
 
 
-def _table(kind, tile=None):
+def _table(kind: str, tile: int | None = None) -> str:
     """The table of a tile, or the pattern, as SQL names it."""
     return f"association.{quote_name(kind if tile is None else f'{kind}_{tile}')}"
 
 
-def _union(kind, tiles):
+def _union(kind: str, tiles: Sequence[int]) -> str:
     """The rows of some tiles."""
     return " UNION ALL ".join(f"SELECT * FROM {name}" for name in _names(kind, tiles))
 
 
-def _query(name):
+def _query(name: str) -> str:
     return load_named("catalog", "tiles")[name]

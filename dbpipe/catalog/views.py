@@ -9,6 +9,8 @@ import re
 from functools import cache
 from graphlib import TopologicalSorter
 
+import duckdb
+
 from dbpipe.catalog.sky_shards import make_views
 from dbpipe.catalog.sql.queries import directory, load_named
 from dbpipe.catalog.store.connection import transaction
@@ -18,7 +20,7 @@ _MADE = re.compile(r"^CREATE OR REPLACE (?:VIEW|MACRO) (\w+\(?)", re.MULTILINE)
 _COMMENT_OR_TEXT = re.compile(r"--[^\n]*|'(?:[^']|'')*'")
 
 
-def apply_views(connection):
+def apply_views(connection: duckdb.DuckDBPyConnection) -> None:
     """Create or replace every view and macro; all or, on an error, none."""
     with transaction(connection):
         make_views(connection)
@@ -29,32 +31,32 @@ def apply_views(connection):
             connection.execute(_query("label"), {"sha256": _fingerprint()})
 
 
-def has_current_views(connection):
+def has_current_views(connection: duckdb.DuckDBPyConnection) -> bool:
     """Return whether a catalog has the views and macros of this dbpipe, as `apply_views` left them."""
     if not connection.execute(_query("has_label")).fetchall():
         return False
     return connection.execute(_query("read_label")).fetchall() == [(_fingerprint(),)]
 
 
-def in_order():
+def in_order() -> dict[str, str]:
     """Return ``folder/file`` -> text; one that mentions what another one makes comes after it."""
     texts, makers = _texts(), find_makers()
     mentions = {name: {makers[word] for word in words(text) & makers.keys()} - {name} for name, text in texts.items()}
     return {name: texts[name] for name in TopologicalSorter(mentions).static_order()}
 
 
-def find_makers():
+def find_makers() -> dict[str, str]:
     """Return ``view`` or ``macro(``, in small letters -> ``folder/file`` that makes it."""
     return {made.lower(): name for name, text in _texts().items() for made in _MADE.findall(text)}
 
 
-def words(text):
+def words(text: str) -> set[str]:
     """Return the words of some SQL outside comments and quoted text, in small letters, a bracket after it included."""
     return set(re.findall(r"\w+\(?", _COMMENT_OR_TEXT.sub(" ", text).lower()))
 
 
 @cache
-def _texts():
+def _texts() -> dict[str, str]:
     """``folder/file`` -> text."""
     return {
         f"{folder}/{path.stem}": path.read_text(encoding="utf-8")
@@ -63,9 +65,9 @@ def _texts():
     }
 
 
-def _fingerprint():
+def _fingerprint() -> str:
     return hashlib.sha256(json.dumps(_texts()).encode()).hexdigest()
 
 
-def _query(name):
+def _query(name: str) -> str:
     return load_named("catalog", "views")[name]

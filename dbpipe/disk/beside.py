@@ -3,15 +3,17 @@
 import hashlib
 import itertools
 import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 TEMPORARY_PREFIX = ".tmp-"
 _MAX_NAME_BYTE = 255
 """NAME_MAX of every file system in use."""
 
 
-def write_beside(path, write):
+def write_beside(path: Path, write: Callable[..., Any]) -> tuple[str, int]:
     """Write a file so that it is either whole under its name or not there.
 
     Parameters
@@ -35,7 +37,7 @@ def write_beside(path, write):
 
 
 @contextmanager
-def written(temporary, write):
+def written(temporary: Path, write: Callable[..., Any]) -> Iterator[tuple[str, int]]:
     """Write a file under a name of `reserve_beside`; whoever does not rename it in the block gives it up.
 
     Yields
@@ -49,7 +51,7 @@ def written(temporary, write):
         temporary.unlink(missing_ok=True)
 
 
-def reserve_beside(path):
+def reserve_beside(path: Path) -> Path:
     """Make an empty file beside a path, with its suffix, under a name that nobody has, and return it."""
     path = Path(path)
     for number in itertools.count():
@@ -64,7 +66,7 @@ def reserve_beside(path):
     raise AssertionError("numbers have no end")
 
 
-def replace_file(temporary, path):
+def replace_file(temporary: Path, path: Path) -> None:
     """Put a file that was written beside into its place, for good: bytes, name and folder are on the disk."""
     with open(temporary, "rb") as file:
         os.fsync(file.fileno())
@@ -72,7 +74,7 @@ def replace_file(temporary, path):
     sync_folder(Path(path).parent)
 
 
-def hash_file(path, *, sync=False):
+def hash_file(path: Path, *, sync: bool = False) -> tuple[str, int]:
     """Return (sha256, size_byte) of a file; ``sync`` forces its bytes to the disk first."""
     with open(path, "rb") as file:
         if sync:
@@ -80,7 +82,7 @@ def hash_file(path, *, sync=False):
         return hashlib.file_digest(file, "sha256").hexdigest(), os.fstat(file.fileno()).st_size
 
 
-def sync_folder(folder):
+def sync_folder(folder: Path) -> None:
     """Force the names in a folder to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

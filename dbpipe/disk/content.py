@@ -6,6 +6,7 @@ import io
 import os
 import stat
 import zlib
+from pathlib import Path
 
 from dbpipe.errors import DataError, TransientError
 
@@ -18,7 +19,7 @@ DAMAGED = (OSError, EOFError, zlib.error, ValueError)
 """What `decompress` raises for archives that are cut short or damaged."""
 
 
-def read_content(path, *, max_mib=MAX_FILE_MIB):
+def read_content(path: Path, *, max_mib: float = MAX_FILE_MIB) -> bytes:
     """Return the bytes of a regular file.
 
     Raises
@@ -45,7 +46,7 @@ def read_content(path, *, max_mib=MAX_FILE_MIB):
     return content
 
 
-def decompress(content, *, max_mib=MAX_FILE_MIB):
+def decompress(content: bytes, *, max_mib: float = MAX_FILE_MIB) -> bytes:
     """Undo gzip or bzip2; unlike astropy this reads to the end, so the checksum is checked too.
 
     Raises
@@ -56,7 +57,7 @@ def decompress(content, *, max_mib=MAX_FILE_MIB):
         If the archive is cut short or damaged.
     """
     if content.startswith(b"\x1f\x8b"):
-        packed = gzip.GzipFile(fileobj=io.BytesIO(content))
+        packed: gzip.GzipFile | bz2.BZ2File = gzip.GzipFile(fileobj=io.BytesIO(content))
     elif content.startswith(b"BZh"):
         packed = bz2.BZ2File(io.BytesIO(content))
     else:
@@ -69,6 +70,6 @@ def decompress(content, *, max_mib=MAX_FILE_MIB):
     return unpacked.getvalue()
 
 
-def _check_size(size_byte, max_mib, what):
+def _check_size(size_byte: int, max_mib: float, what: str) -> None:
     if size_byte > max_mib * 2**20:
         raise DataError(f"{what} is too large", at_least_mib=round(size_byte / 2**20, 1), max_file_mib=max_mib)

@@ -10,8 +10,10 @@ import fcntl
 import json
 import os
 import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from dbpipe.disk.beside import hash_file, reserve_beside, sync_folder, write_beside, written
 from dbpipe.disk.places import is_regular
@@ -23,7 +25,7 @@ _MAX_SIZE_BYTE = 64 << 20
 _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
 
 
-def write_output(path, write):
+def write_output(path: Path, write: Callable[..., Any]) -> tuple[str, int]:
     """Write a file that a user asked for.
 
     Parameters
@@ -55,7 +57,7 @@ def write_output(path, write):
     return sha256, size
 
 
-def check_output(path):
+def check_output(path: Path) -> Path:
     """Return a path, absolute, if a file may be written there, and make its folder; else ConfigError."""
     path = Path(os.path.abspath(path))
     with plain_errors(path):
@@ -66,7 +68,7 @@ def check_output(path):
     return path
 
 
-def adopt(path):
+def adopt(path: Path) -> None:
     """Take what stands in the place of an output for made by dbpipe: the user said that it may be overwritten."""
     path = Path(os.path.abspath(path))
     with plain_errors(path):
@@ -75,14 +77,14 @@ def adopt(path):
                 _record(path.parent, _read(path.parent) | {path.name: [hash_file(path)[0]]})
 
 
-def is_own(path):
+def is_own(path: Path) -> bool:
     """Return whether a file is as dbpipe made it."""
     path = Path(path)
     hashes = _read(path.parent).get(path.name) if is_regular(path) else None
-    return bool(hashes) and hash_file(path)[0] in hashes
+    return hashes is not None and hash_file(path)[0] in hashes
 
 
-def require_own(path):
+def require_own(path: Path) -> None:
     """Raise ConfigError if something is there that is not as dbpipe made it."""
     if path.name == LEDGER:
         raise ConfigError(f"{path} is where dbpipe notes what it made: choose another name")
@@ -93,7 +95,7 @@ def require_own(path):
         )
 
 
-def _require_regular(path):
+def _require_regular(path: Path) -> bool:
     """Return whether something is there; ConfigError if it is no regular file."""
     try:
         mode = os.lstat(path).st_mode
@@ -106,7 +108,7 @@ def _require_regular(path):
 
 
 @contextmanager
-def plain_errors(path):
+def plain_errors(path: Path) -> Iterator[None]:
     """Turn what the system says of a name where nothing can be written into a ConfigError of one line."""
     try:
         yield
@@ -118,7 +120,7 @@ def plain_errors(path):
 
 
 @contextmanager
-def _locked(folder):
+def _locked(folder: Path) -> Iterator[None]:
     """Have a folder's ledger for oneself."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -129,7 +131,7 @@ def _locked(folder):
         os.close(descriptor)
 
 
-def _read(folder):
+def _read(folder: Path) -> dict[str, list[str]]:
     """Return name -> hashes; a file of this name that is no ledger is an error, for it would be overwritten."""
     path = folder / LEDGER
     if not os.path.lexists(path):
@@ -143,10 +145,10 @@ def _read(folder):
     return known
 
 
-def _is_hashes(value):
+def _is_hashes(value: Sequence[int | str]) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
-def _record(folder, known):
+def _record(folder: Path, known: Mapping[str, list[str]]) -> None:
     text = json.dumps({"made_by_dbpipe": known}, indent=1, sort_keys=True) + "\n"
     write_beside(folder / LEDGER, lambda path: path.write_text(text, encoding="utf-8"))

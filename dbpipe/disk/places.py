@@ -2,11 +2,13 @@
 
 import os
 import stat
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 
-def find_below(root, relative):
+def find_below(root: str | os.PathLike[str], relative: str) -> Path | None:
     """Return the path of something below a folder; None if its name, or a link on the way, leads elsewhere.
 
     Parameters
@@ -25,21 +27,21 @@ def find_below(root, relative):
     return Path(path) if os.path.realpath(path) == path else None
 
 
-def is_folder(path):
+def is_folder(path: str | os.PathLike[str]) -> bool:
     """Return whether there is a folder, not a link to one."""
     with suppress(OSError):
         return stat.S_ISDIR(os.lstat(path).st_mode)
     return False
 
 
-def is_regular(path):
+def is_regular(path: Path) -> bool:
     """Return whether there is a regular file, not a link to one."""
     with suppress(OSError):
         return stat.S_ISREG(os.lstat(path).st_mode)
     return False
 
 
-def find_files(folder, prefix=""):
+def find_files(folder: str | os.PathLike[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield (relative path, os.DirEntry) of what is below a folder and no folder, sorted."""
     if not is_folder(folder):
         return
@@ -52,7 +54,7 @@ def find_files(folder, prefix=""):
             yield prefix + entry.name, entry
 
 
-def remove_made(folder, is_made):
+def remove_made(folder: Path, is_made: Callable[..., Any]) -> list[str]:
     """Delete what was made here below a folder, then the folders that are empty, itself among them.
 
     Parameters
@@ -66,7 +68,7 @@ def remove_made(folder, is_made):
     list of str
         What is left, relative to the folder.
     """
-    left = []
+    left: list[str] = []
     if not is_folder(folder):
         return left
     for relative, entry in list(find_files(folder)):
@@ -78,13 +80,13 @@ def remove_made(folder, is_made):
     return left
 
 
-def remove_empty(folder):
+def remove_empty(folder: str) -> None:
     """Delete a folder if it is empty."""
     with suppress(OSError):
         os.rmdir(folder)
 
 
-def _unlink(path):
+def _unlink(path: str) -> bool:
     """Delete a file; False if that is not allowed."""
     try:
         os.unlink(path)

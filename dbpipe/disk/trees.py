@@ -10,6 +10,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dbpipe.disk.beside import write_beside
 from dbpipe.disk.places import find_below, find_files, is_folder, is_regular, remove_empty, remove_made
@@ -38,32 +39,32 @@ _PART = re.compile(r".*\.parquet")
 class Manifest:
     """What a tree says of itself."""
 
-    layouts: list = field(default_factory=list)
-    parts: dict = field(default_factory=dict)
+    layouts: list[Any] = field(default_factory=list)
+    parts: dict[str, Any] = field(default_factory=dict)
     """Path -> [number of rows, text that changes if they do]."""
-    files: dict | None = None
+    files: dict[str, Any] | None = None
     """Path -> [bytes, time of the last change in ns]; None in a tree of a version that did not write them down."""
 
 
-def numbers(folder):
+def numbers(folder: Path) -> Any:
     """Return the numbers of the finished trees that dbpipe made, sorted."""
     found = [name for name in _names(folder) if _NUMBER.fullmatch(name) and name == format_number(int(name))]
     return sorted(int(name) for name in found if read_manifest(Path(folder) / name) is not None)
 
 
-def format_number(number):
+def format_number(number: int) -> Any:
     """Return the name of a finished tree."""
     return f"{number:06d}"
 
 
-def free_name(folder, number):
+def free_name(folder: Path, number: int) -> Any:
     """Return the name of the first tree from a number on that nothing else has."""
     while os.path.lexists(Path(folder) / format_number(number)):
         number += 1
     return format_number(number)
 
 
-def begin(folder, content):
+def begin(folder: Path, content: bytes) -> Any:
     """Make an unfinished tree, with a manifest that says whose it is, and return its path."""
     path = Path(folder) / f"{UNFINISHED}{os.getpid()}"
     number = 0
@@ -75,19 +76,19 @@ def begin(folder, content):
     return path
 
 
-def write_manifest(tree, content):
+def write_manifest(tree: Any, content: bytes) -> None:
     """Write the manifest of a tree, whole or not at all."""
     text = json.dumps(content, indent=1)
     write_beside(tree / MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def list_files(tree):
+def list_files(tree: Any) -> Any:
     """Return path -> [bytes, time of the last change in ns] of every file of a tree but its manifest."""
     states = ((relative, entry.stat(follow_symlinks=False)) for relative, entry in find_files(tree))
     return {relative: [s.st_size, s.st_mtime_ns] for relative, s in states if relative != MANIFEST}
 
 
-def read_manifest(tree):
+def read_manifest(tree: str | os.PathLike[str]) -> Manifest | None:
     """Return the `Manifest` of a tree, or None if dbpipe did not make it."""
     tree = Path(tree)
     content = None
@@ -98,13 +99,15 @@ def read_manifest(tree):
         return None
     if _NUMBER.fullmatch(tree.name) and content.get("tree", tree.name) != tree.name:  # a copy of another one
         return None
-    layouts, parts, files = content.get("layouts"), content.get("parts"), content.get("files")
+    layouts: Any = content.get("layouts")
+    parts: Any = content.get("parts")
+    files: Any = content.get("files")
     fits = isinstance(layouts, list) and all(isinstance(name, str) for name in layouts)
     fits = fits and _has(parts, (int, str)) and (files is None or _has(files, (int, int)))
     return Manifest(layouts, parts, files) if fits else None
 
 
-def _has(paths, kinds):
+def _has(paths: Any, kinds: Any) -> Any:
     """Return whether a part of a manifest is what it should be: paths of the shapes of a tree -> two values."""
     return isinstance(paths, dict) and all(
         _SHAPE.fullmatch(path) and isinstance(value, list) and tuple(map(type, value)) == kinds
@@ -112,7 +115,7 @@ def _has(paths, kinds):
     )
 
 
-def find_unchanged(tree, manifest, relative):
+def find_unchanged(tree: Any, manifest: Any, relative: str) -> Any:
     """Return the path of a file of a tree if it is there as it was written, else None."""
     path = find_below(tree, relative)
     if path is None or not is_regular(path) or not _is_made(manifest, relative, path.lstat()):
@@ -120,14 +123,14 @@ def find_unchanged(tree, manifest, relative):
     return path
 
 
-def _is_made(manifest, relative, state):
+def _is_made(manifest: Any, relative: str, state: Any) -> Any:
     if manifest.files is not None:
         return manifest.files.get(relative) == [state.st_size, state.st_mtime_ns]
     # older versions named the parts alone
     return relative in manifest.parts or bool(_SHAPE.fullmatch(relative) and not _PART.fullmatch(relative))
 
 
-def remove(tree):
+def remove(tree: Any) -> Any:
     """Delete what dbpipe made of a tree, its manifest last, and return what is left of it, relative to the tree."""
     manifest = read_manifest(tree)
     if manifest is None:
@@ -136,7 +139,7 @@ def remove(tree):
     return _finish(tree, left)
 
 
-def remove_unfinished(folder):
+def remove_unfinished(folder: Path) -> Any:
     """Delete what dbpipe made of unfinished trees and return what is left of them, relative to the folder.
 
     A kill right after the first step or right before the last leaves an empty folder of a tree's name: it goes too.
@@ -151,22 +154,22 @@ def remove_unfinished(folder):
     return left
 
 
-def discard(tree):
+def discard(tree: Any) -> Any:
     """Delete a tree of one's own that was not finished; return what is left of it, relative to the tree."""
     left = remove_made(tree, lambda path, _: path != MANIFEST and bool(_SHAPE.fullmatch(path) or _is_scratch(path)))
     return _finish(tree, left)
 
 
-def _is_scratch(path):
+def _is_scratch(path: Any) -> Any:
     return SCRATCH_FILE.fullmatch(path) is not None
 
 
-def _finish(tree, left):
+def _finish(tree: Any, left: Any) -> Any:
     """Delete the manifest when all else is gone that was made: a kill before that leaves a tree that is known."""
     (tree / MANIFEST).unlink(missing_ok=True)
     remove_empty(tree)
     return [path for path in left if path != MANIFEST]
 
 
-def _names(folder):
+def _names(folder: Path) -> Any:
     return sorted(os.listdir(folder)) if is_folder(folder) else []

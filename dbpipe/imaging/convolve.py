@@ -24,14 +24,14 @@ class KernelField:
     kernels: np.ndarray
     block_pix: int
 
-    def at(self, x, y):
+    def at(self, x: float, y: float) -> np.ndarray:
         """Return the kernel in force at pixel (x, y); positions outside use the nearest block."""
         n_y, n_x = self.kernels.shape[:2]
         j = min(max(int(y // self.block_pix), 0), n_y - 1)
         i = min(max(int(x // self.block_pix), 0), n_x - 1)
         return self.kernels[j, i]
 
-    def at_many(self, x, y):
+    def at_many(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the kernel in force at each place, (n, size, size) float32."""
         stamps = np.empty((len(x), *self.kernels.shape[2:]), np.float32)
         for stamp, column, row in zip(stamps, x, y, strict=True):
@@ -39,25 +39,25 @@ class KernelField:
         return stamps
 
 
-def block_centers(shape, block_pix):
+def block_centers(shape: tuple[int, ...], block_pix: int) -> tuple[np.ndarray, np.ndarray]:
     """Return x (n_block_x,) and y (n_block_y,) of the block centers [pix] of an image of this shape."""
     ny, nx = shape
 
-    def centers(n):
+    def centers(n: int) -> np.ndarray:
         edges = np.append(np.arange(0, n, block_pix), n)
         return (edges[:-1] + edges[1:] - 1) / 2.0
 
     return centers(nx), centers(ny)
 
 
-def core_radius_pix(kernel):
+def core_radius_pix(kernel: np.ndarray) -> int:
     """Return the radius [pix] within which a kernel stamp is above 10% of its peak: what an unusable pixel spoils."""
     u = np.arange(kernel.shape[0]) - kernel.shape[0] // 2
     size = np.abs(kernel)
     return int(np.ceil(np.hypot(*np.meshgrid(u, u))[size > 0.1 * size.max()].max()))
 
 
-def convolve(image, field):
+def convolve(image: np.ndarray, field: KernelField) -> np.ndarray:
     """Convolve an image with a field of kernels, zero outside the image.
 
     Parameters

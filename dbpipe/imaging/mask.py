@@ -40,7 +40,7 @@ NAMES = {
 }
 
 
-def grow_bits(mask, radius_pix, *, bits=UNUSABLE):
+def grow_bits(mask: np.ndarray, radius_pix: int, *, bits: int = UNUSABLE) -> np.ndarray:
     """Return a copy whose given bits are grown by a square of this half side; the other bits stay."""
     grown = np.array(mask, np.uint16)
     for bit in NAMES.values():

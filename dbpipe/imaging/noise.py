@@ -5,8 +5,10 @@ has P = 1 everywhere, and the mean of P over all frequencies is the variance.  T
 Fourier transform; its value at lag 0 is the variance.  A template's noise is carried as that stamp.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -34,41 +36,41 @@ class NoiseField:
     shares: np.ndarray
     power_shares: np.ndarray
 
-    def at(self, row, column):
+    def at(self, row: int, column: int) -> np.ndarray:
         """Return the shape (size, size) of the power in a block, mean 1, of noise over its own deviation."""
         return self._shape(self.shares[row, column])
 
-    def power_at(self, row, column):
+    def power_at(self, row: int, column: int) -> np.ndarray:
         """Return the shape (size, size) of the mean power in a block, mean 1: above all that of noisy pixels."""
         return self._shape(self.power_shares[row, column])
 
     @property
-    def overall(self):
+    def overall(self) -> np.ndarray:
         """Shape (size, size) of the mean power, mean 1."""
         return self._shape(self.shares.mean(axis=(0, 1)))
 
     @property
-    def level(self):
+    def level(self) -> np.ndarray:
         """Mean power of each block, (n_block_y, n_block_x)."""
         return self.shares @ self.powers.mean(axis=(1, 2))
 
-    def _shape(self, share):
+    def _shape(self, share: np.ndarray) -> np.ndarray:
         used = share > 0
         power = np.tensordot(share[used], self.powers[used], axes=1)
         return power / power.mean()
 
 
-def uniform_noise(power, blocks):
+def uniform_noise(power: np.ndarray, blocks: tuple[int, ...]) -> NoiseField:
     """Return the `NoiseField` that has one power everywhere; ``blocks`` is (n_block_y, n_block_x)."""
     return NoiseField(power[None], np.ones((*blocks, 1)), np.ones((*blocks, 1)))
 
 
-def nodes(n_pix, n_node):
+def nodes(n_pix: int, n_node: int) -> np.ndarray:
     """Return the places along an axis [pix] for which noise is stored: the centers of equal parts."""
     return (np.arange(n_node) + 0.5) * n_pix / n_node - 0.5
 
 
-def node_shares(x, y, *, shape, n_node):
+def node_shares(x: np.ndarray, y: np.ndarray, *, shape: tuple[int, int], n_node: int) -> np.ndarray:
     """Return what each node counts at each place, by bilinear interpolation, constant beyond the outer nodes.
 
     Parameters
@@ -88,19 +90,19 @@ def node_shares(x, y, *, shape, n_node):
     return along[0][:, None] * along[1][None, :]
 
 
-def frequencies(size):
+def frequencies(size: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the angular frequencies kx, ky (size, size) [rad/pix] of a discrete Fourier transform."""
     k = 2.0 * np.pi * np.fft.fftfreq(size)
     return np.meshgrid(k, k)
 
 
-def _lanczos_transfer(k):
+def _lanczos_transfer(k: float | np.ndarray) -> float | np.ndarray:
     """Fourier transform of the normalized Lanczos-3 kernel at angular frequencies ``k`` [rad/pix]."""
     return np.interp(np.abs(k), *_lanczos_table())
 
 
 @cache
-def _lanczos_table():
+def _lanczos_table() -> tuple[np.ndarray, np.ndarray]:
     t = (np.arange(2 * ORDER * _TAPS_PER_PIX) + 0.5) / _TAPS_PER_PIX - ORDER
     # as `warp` does it, the weights of each phase have unit sum: at high frequencies that is 1% of the power
     values = lanczos(t).reshape(2 * ORDER, _TAPS_PER_PIX)
@@ -110,7 +112,7 @@ def _lanczos_table():
     return table_k, np.cos(table_k[:, None] * t[None, :]) @ values
 
 
-def interpolation_power(size, matrix, *, power=None):
+def interpolation_power(size: int, matrix: np.ndarray, *, power: Callable[..., Any] | None = None) -> np.ndarray:
     """Noise power on the output grid of a Lanczos warp, averaged over sub-pixel phases.
 
     The interpolated field is the input noise times the kernel's transfer function; sampling it on the output grid
@@ -143,12 +145,12 @@ def interpolation_power(size, matrix, *, power=None):
     return total * area
 
 
-def kernel_power(kernel, size):
+def kernel_power(kernel: np.ndarray, size: int) -> np.ndarray:
     """Return |K(k)|^2 on a (size, size) FFT grid for a kernel stamp (odd side <= size)."""
     return np.abs(kernel_transfer(kernel, size)) ** 2
 
 
-def kernel_transfer(kernel, size):
+def kernel_transfer(kernel: np.ndarray, size: int) -> np.ndarray:
     """Return the complex transfer function K(k) of a kernel whose origin is its central pixel."""
     half = kernel.shape[0] // 2
     padded = np.zeros((size, size))
@@ -156,14 +158,14 @@ def kernel_transfer(kernel, size):
     return np.fft.fft2(np.roll(padded, (-half, -half), axis=(0, 1)))
 
 
-def autocovariance(power, half):
+def autocovariance(power: np.ndarray, half: int) -> np.ndarray:
     """Return the central (2 half + 1)^2 autocovariance stamp of a power spectrum in FFT order."""
     full = np.fft.fftshift(np.fft.ifft2(power).real)
     center = power.shape[0] // 2
     return full[center - half : center + half + 1, center - half : center + half + 1]
 
 
-def measure_power(image, blank, *, half, size):
+def measure_power(image: np.ndarray, blank: np.ndarray, *, half: int, size: int) -> np.ndarray:
     """Measure the shape of the noise power on blank sky, for an image whose history is not known.
 
     Parameters
@@ -180,13 +182,13 @@ def measure_power(image, blank, *, half, size):
     padded = [n + half for n in image.shape]
     field = np.where(blank, image - np.mean(image[blank]), 0.0)
     products, pairs = (np.fft.irfft2(np.abs(np.fft.rfft2(a, padded)) ** 2, padded) for a in (field, blank))
-    lags = np.arange(-half, half + 1)
-    lags = np.ix_(lags, lags)
+    along = np.arange(-half, half + 1)
+    lags = np.ix_(along, along)
     power = power_of(products[lags] / np.maximum(pairs[lags], 1.0))(*frequencies(size))
     return power / power.mean()
 
 
-def power_of(stamp):
+def power_of(stamp: np.ndarray) -> Callable[..., Any]:
     """Return a callable (kx, ky) -> P(k) that evaluates an autocovariance stamp at any frequency.
 
     P is periodic and never negative; small negative values from truncating the stamp are set to 0.
@@ -194,7 +196,7 @@ def power_of(stamp):
     fine = np.maximum(kernel_transfer(stamp, _FINE_SIZE).real, 0.0)
     step = 2.0 * np.pi / _FINE_SIZE
 
-    def evaluate(kx, ky):
+    def evaluate(kx: np.ndarray, ky: np.ndarray) -> np.ndarray:
         places = np.stack(np.broadcast_arrays(ky, kx)) / step
         return ndimage.map_coordinates(fine, places, order=1, mode="grid-wrap")
 

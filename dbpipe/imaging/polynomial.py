@@ -1,14 +1,15 @@
 """Two-dimensional polynomials on the unit square, the one convention for every spatial variation."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def term_count(degree):
+def term_count(degree: int) -> int:
     """Return the number of terms of a full polynomial of this total degree."""
     return (degree + 1) * (degree + 2) // 2
 
 
-def terms(x, y, shape, degree):
+def terms(x: ArrayLike, y: ArrayLike, shape: tuple[int, ...], degree: int) -> np.ndarray:
     """Evaluate the monomials u^i v^j, i + j <= degree, by increasing total degree.
 
     Parameters

@@ -34,13 +34,13 @@ class Warped:
     mask: np.ndarray
 
 
-def lanczos(distance):
+def lanczos(distance: np.ndarray) -> np.ndarray:
     """Evaluate the Lanczos kernel of order 3 at distances [pix] (any shape)."""
     inside = np.abs(distance) < ORDER
     return np.where(inside, np.sinc(distance) * np.sinc(distance / ORDER), 0.0)
 
 
-def _phase_table():
+def _phase_table() -> np.ndarray:
     """Return normalized weights (n_phase + 1, 6) of the pixels floor(x) - 2 ... floor(x) + 3."""
     phase = np.arange(_N_PHASE + 1) / _N_PHASE
     offsets = np.arange(-ORDER + 1, ORDER + 1)
@@ -51,7 +51,16 @@ def _phase_table():
 _TABLE = _phase_table()
 
 
-def warp(image, variance, mask, *, map_x, map_y, step_pix, shape):
+def warp(
+    image: np.ndarray,
+    variance: np.ndarray,
+    mask: np.ndarray,
+    *,
+    map_x: np.ndarray,
+    map_y: np.ndarray,
+    step_pix: int,
+    shape: tuple[int, int],
+) -> Warped:
     """Warp an exposure.
 
     Parameters
@@ -133,7 +142,7 @@ def _fill_no_data(out_mask, y0, x0, step):
             out_mask[y, x] = 8  # planes.NO_DATA
 
 
-def warp_stamp(stamp, matrix):
+def warp_stamp(stamp: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Warp a PSF stamp about its center by a linear map, as `warp` would warp the image of the star.
 
     Parameters
@@ -163,13 +172,15 @@ def warp_stamp(stamp, matrix):
     return warped.image.astype(float)
 
 
-def _extend_nodes(nodes):
+def _extend_nodes(nodes: np.ndarray) -> np.ndarray:
     """Add one row and column of nodes by linear extrapolation, so that the last pixel lies inside a cell."""
     wide = np.concatenate([nodes, 2 * nodes[:, -1:] - nodes[:, -2:-1]], axis=1)
     return np.concatenate([wide, 2 * wide[-1:] - wide[-2:-1]], axis=0)
 
 
-def fill_gaps(image, mask, *, bits=planes.BAD | planes.COSMIC_RAY, radius_pix=3):
+def fill_gaps(
+    image: np.ndarray, mask: np.ndarray, *, bits: int = planes.BAD | planes.COSMIC_RAY, radius_pix: int = 3
+) -> np.ndarray:
     """Return a copy whose masked pixels hold a Gaussian-weighted mean of good pixels within ``radius_pix``.
 
     An interpolation kernel spreads what it reads; a dead pixel's neighbors are a better guess than its value.
@@ -182,7 +193,7 @@ def fill_gaps(image, mask, *, bits=planes.BAD | planes.COSMIC_RAY, radius_pix=3)
     return filled
 
 
-def fill_bleeds(image, mask):
+def fill_bleeds(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Return a copy in which charge that bled holds what the nearest usable pixel holds.
 
     It is no light of the sky there, and at full well a thousandth of it, which the tail of a kernel carries beyond any

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from astropy.wcs import WCS
@@ -10,7 +11,7 @@ from dbpipe.disk.places import find_below
 from dbpipe.errors import DataError
 from dbpipe.imaging.convolve import KernelField
 from dbpipe.imaging.psf.model import PsfModel
-from dbpipe.io.exposure import read_exposure
+from dbpipe.io.exposure import Exposure, read_exposure
 from dbpipe.io.planes import Planes, read_planes
 
 
@@ -31,13 +32,13 @@ class Difference:
     psf_field: KernelField
     """PSF of the difference"""
     wcs: WCS
-    metadata: dict
+    metadata: dict[str, Any]
     """CALEXP, the path of the science image, and what else the header tells"""
     science: np.ndarray | None = None
     """(ny, nx) float32, the calibrated exposure; read with the file, not written"""
     science_psf: PsfModel | None = None
 
-    def write(self, path):
+    def write(self, path: str | os.PathLike[str]) -> None:
         """Write the file; the science image stays in its own."""
         arrays = {
             "IMAGE": self.difference,
@@ -49,14 +50,14 @@ class Difference:
         }
         Planes(arrays, self.wcs, self.metadata | {"PSFBLOCK": self.psf_field.block_pix}).write(path)
 
-    def as_read(self, exposure):
+    def as_read(self, exposure: Exposure) -> "Difference":
         """Return it as `read_difference` would: planes without gaps in memory, and the science image with its PSF."""
         names = ("difference", "variance", "mask", "score", "template")
-        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in names}
+        arrays: dict[str, Any] = {name: np.ascontiguousarray(getattr(self, name)) for name in names}
         return replace(self, **arrays, science=exposure.image, science_psf=exposure.psf)
 
 
-def read_difference(path):
+def read_difference(path: str) -> Difference:
     """Read a difference image and the calibrated exposure it came from.
 
     Raises
@@ -80,7 +81,7 @@ def read_difference(path):
     )
 
 
-def _science_path(path, name):
+def _science_path(path: str, name: Any) -> str:
     """Return the path of the exposure that a header names: below the current folder, which is the survey."""
     if os.path.isabs(path) and os.path.isabs(str(name)):
         return name

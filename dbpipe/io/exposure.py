@@ -10,8 +10,11 @@ The same exposure gives the same bytes: no dates, no compression. The planes lie
 arrays, so they can be mapped into memory.
 """
 
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from astropy.io import fits
@@ -41,11 +44,12 @@ class Exposure:
     mask: np.ndarray
     """(ny, nx) uint16, bits of `dbpipe.imaging.mask`."""
     wcs: WCS
-    psf: PsfModel | None = None
-    metadata: dict = field(default_factory=dict)
+    psf: Any = None
+    """PsfModel."""
+    metadata: dict[str, Any] = field(default_factory=dict)
     """Keyword (up to 8 capital letters, digits, - and _) -> text, whole number, number or bool."""
 
-    def write(self, path):
+    def write(self, path: str | os.PathLike[str]) -> None:
         """Write the file; values are written as they are, NaN included.
 
         Raises
@@ -72,7 +76,7 @@ class Exposure:
                 _write_hdu(file, _image_cards("PSF", -64, self.psf.basis.shape, shape), self.psf.basis.astype(">f8"))
 
 
-def read_exposure(path, *, planes=_PLANES):
+def read_exposure(path: str | os.PathLike[str], *, planes: tuple[str, ...] = _PLANES) -> Exposure:
     """Read a file written by `Exposure.write`.
 
     Parameters
@@ -97,10 +101,11 @@ def read_exposure(path, *, planes=_PLANES):
         raise DataError(
             "exposure cannot be read", path=str(path), problem=f"{type(error).__name__}: {error}"
         ) from error
-    return Exposure(**{name: found.get(name) for name in _PLANES}, wcs=wcs, psf=psf, metadata=metadata)
+    image, variance, mask = (cast(np.ndarray, found.get(name)) for name in _PLANES)
+    return Exposure(image, variance, mask, wcs=wcs, psf=psf, metadata=metadata)
 
 
-def _read_plane(path, hdu):
+def _read_plane(path: Path, hdu: fits.ImageHDU) -> np.ndarray:
     """Read the pixels of one plane straight from the file, in the byte order of this machine."""
     dtype = {-32: ">f4", 16: ">u2"}[hdu.header["BITPIX"]]
     ny, nx = hdu.shape
@@ -113,13 +118,13 @@ def _read_plane(path, hdu):
     return plane
 
 
-def _read_psf(hdu):
+def _read_psf(hdu: fits.ImageHDU) -> PsfModel:
     """Return the PSF model of its HDU."""
     shape = (hdu.header["PSFNY"], hdu.header["PSFNX"])
     return PsfModel(basis=hdu.data.astype(np.float64), shape=shape, degree=hdu.header["PSFDEG"])
 
 
-def _primary_cards(metadata):
+def _primary_cards(metadata: Mapping[str, Any]) -> list[fits.Card]:
     """Return the cards of the primary HDU."""
     cards = [fits.Card("SIMPLE", True), fits.Card("BITPIX", 8), fits.Card("NAXIS", 0), fits.Card("EXTEND", True)]
     for key, value in metadata.items():
@@ -129,19 +134,19 @@ def _primary_cards(metadata):
     return cards
 
 
-def _image_cards(name, bitpix, shape, extra):
+def _image_cards(name: str, bitpix: int, shape: tuple[int, ...], extra: Sequence[fits.Card]) -> list[fits.Card]:
     """Return the cards of an image HDU."""
     sizes = {f"NAXIS{k + 1}": n for k, n in enumerate(reversed(shape))}
     values = {"XTENSION": "IMAGE", "BITPIX": bitpix, "NAXIS": len(shape), **sizes, "PCOUNT": 0, "GCOUNT": 1}
     return [fits.Card(key, value) for key, value in values.items()] + [fits.Card("EXTNAME", name), *extra]
 
 
-def _short_mask_names():
+def _short_mask_names() -> dict[str, int]:
     """Return mask plane names cut to what a keyword can hold -> bit; they stay distinct."""
     return {name.replace("_", "")[:5]: bit for name, bit in mask_planes.NAMES.items()}
 
 
-def _write_hdu(file, cards, data=None):
+def _write_hdu(file: Any, cards: Sequence[fits.Card], data: np.ndarray | None = None) -> None:
     """Append one HDU: header and big-endian data, each padded to whole blocks."""
     file.write(fits.Header(cards).tostring().encode("ascii"))
     if data is not None:

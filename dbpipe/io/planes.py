@@ -3,7 +3,10 @@
 Bytes depend on the content only: no date, no version, nothing that changes when the same unit is done again.
 """
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -18,13 +21,13 @@ from dbpipe.io.wcs_text import wcs_cards, wcs_from_header
 class Planes:
     """Arrays by name, with one WCS."""
 
-    arrays: dict
+    arrays: dict[str, Any]
     """Name (8 capital letters at most) -> array; the first is an image and every array of its shape gets the WCS."""
     wcs: WCS
-    metadata: dict
+    metadata: dict[str, Any]
     """Keyword (8 characters at most) -> value, for the primary header."""
 
-    def write(self, path):
+    def write(self, path: str | os.PathLike[str]) -> None:
         """Write the file."""
         shape = next(iter(self.arrays.values())).shape
         hdus = [fits.PrimaryHDU(header=fits.Header(list(self.metadata.items())))]
@@ -34,7 +37,7 @@ class Planes:
         fits.HDUList(hdus).writeto(path, overwrite=True)
 
 
-def read_planes(path, names):
+def read_planes(path: str | os.PathLike[str], names: Sequence[str]) -> Planes:
     """Read planes by name, in native byte order.
 
     Raises
@@ -51,11 +54,13 @@ def read_planes(path, names):
         raise DataError("image cannot be read", path=str(path), problem=f"{type(error).__name__}: {error}") from error
 
 
-def read_window(path, names, window):
+def read_window(
+    path: str | os.PathLike[str], names: Sequence[str], window: tuple[slice, slice]
+) -> dict[str, np.ndarray]:
     """Read a window (a pair of slices) of planes whose last two axes are the image; returns a dict of arrays."""
     with quiet(), fits.open(path, memmap=False) as hdus:
         return {name: _native(hdus[name].section[(Ellipsis, *window)]) for name in names}
 
 
-def _native(data):
+def _native(data: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(data, dtype=data.dtype.newbyteorder("="))

@@ -5,6 +5,7 @@ written with as many digits as a double needs (Greisen & Calabretta 2002; SIP: S
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -13,7 +14,7 @@ from astropy.wcs import WCS
 from dbpipe.io.fits.quiet import quiet
 
 
-def exact_card(keyword, value):
+def exact_card(keyword: str, value: float | str) -> fits.Card:
     """Return a header card whose number is read back bit for bit.
 
     Raises
@@ -32,7 +33,7 @@ def exact_card(keyword, value):
     return fits.Card(keyword, value)
 
 
-def wcs_cards(wcs):
+def wcs_cards(wcs: WCS) -> list[fits.Card]:
     """Return the cards of a celestial two-dimensional WCS, SIP and PV terms included.
 
     Raises
@@ -42,7 +43,7 @@ def wcs_cards(wcs):
     """
     if wcs.cpdis1 or wcs.cpdis2 or wcs.det2im1 or wcs.det2im2 or _has_hidden_distortion(wcs):
         raise ValueError("a WCS with lookup-table or TPV distortions cannot be written as header text")
-    values = {"WCSAXES": 2}
+    values: dict[str, Any] = {"WCSAXES": 2}
     for axis in (1, 2):
         k = axis - 1
         ctype = str(wcs.wcs.ctype[k])
@@ -63,7 +64,7 @@ def wcs_cards(wcs):
     return [exact_card(keyword, value) for keyword, value in values.items()]
 
 
-def _has_hidden_distortion(wcs):
+def _has_hidden_distortion(wcs: WCS) -> bool:
     """Return whether wcslib keeps a distortion (TPV, TPD) that it shows in its own header alone."""
     with quiet():
         shown = wcs.to_header(relax=True)
@@ -72,9 +73,9 @@ def _has_hidden_distortion(wcs):
     ]
 
 
-def _sip_values(sip):
+def _sip_values(sip: Any) -> dict[str, Any]:
     """Return the SIP keywords of a WCS, zero coefficients left out."""
-    values = {}
+    values: dict[str, Any] = {}
     for letters in ("A", "B", "AP", "BP"):
         matrix = getattr(sip, letters.lower()) if sip is not None else None
         if matrix is None:
@@ -85,17 +86,17 @@ def _sip_values(sip):
     return values
 
 
-def wcs_to_text(wcs):
+def wcs_to_text(wcs: WCS) -> str:
     """Return a WCS as FITS header text, one card a line."""
     return "\n".join(str(card).rstrip() for card in wcs_cards(wcs))
 
 
-def wcs_from_text(text):
+def wcs_from_text(text: str) -> WCS:
     """Return the WCS of a text written by `wcs_to_text`; pixel to sky is the same bit for bit."""
     return wcs_from_header(fits.Header.fromstring(text, sep="\n"))
 
 
-def wcs_from_header(header):
+def wcs_from_header(header: fits.Header) -> WCS:
     """Return the WCS of a header, without astropy's comments on it."""
     with quiet():
         return WCS(header)

@@ -1,13 +1,14 @@
 """One image of a pair, calibrated: sky, variance, mask, PSF and stars, by the steps of the stage calibrate."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from astropy.wcs import WCS
 
 from dbpipe.imaging import mask as bits
 from dbpipe.imaging.difference.decorrelate import FFT_SIZE
-from dbpipe.imaging.difference.subtract import Plane
+from dbpipe.imaging.kernel.match import Plane
 from dbpipe.imaging.mask_near import touches
 from dbpipe.imaging.measure.characterize import StarCandidates, characterize, find_star_candidates, is_inside
 from dbpipe.imaging.measure.detection import Detections, detect_sources
@@ -94,7 +95,7 @@ def resampled(side: Side, grid: PixelMap, shape: tuple[int, int], config: Calibr
     shape : (ny, nx) of the new grid
     """
     plane = side.plane
-    maps = {"map_x": grid.x, "map_y": grid.y, "step_pix": grid.step_pix, "shape": shape}
+    maps: dict[str, Any] = {"map_x": grid.x, "map_y": grid.y, "step_pix": grid.step_pix, "shape": shape}
     filled = fill_gaps(fill_bleeds(plane.image, plane.mask), plane.mask)
     warped = warp(filled, plane.variance, plane.mask, **maps)
     mask = warped.mask & ~np.uint16(bits.DETECTED)

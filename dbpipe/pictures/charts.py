@@ -3,9 +3,12 @@
 Colors are those of Okabe & Ito (2008), which the color-blind can tell apart; bands have marks of their own too.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dbpipe.disk.ledger import adopt, check_output, write_output
 from dbpipe.errors import ConfigError
@@ -22,7 +25,7 @@ _METADATA = {".png": {"Software": None}, ".pdf": {"CreationDate": None}, ".svg":
 """Ending -> what is left out of the file, so that the same picture is the same bytes."""
 
 
-def _new_figure(width_inch, height_inch, *, n_panel=1):
+def _new_figure(width_inch: float, height_inch: float, *, n_panel: int = 1) -> tuple[Any, np.ndarray]:
     """Return a figure without a window, and its axes side by side."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -35,7 +38,7 @@ def _new_figure(width_inch, height_inch, *, n_panel=1):
     return figure, axes
 
 
-def check_picture(path, *, overwrite=False):
+def check_picture(path: Path, *, overwrite: bool = False) -> Path:
     """Return the path that a picture will have; ConfigError if none can be written there.
 
     Worth asking before the work that the picture shows. ``overwrite``: also in the place of a file that dbpipe did not
@@ -51,14 +54,14 @@ def check_picture(path, *, overwrite=False):
     return path
 
 
-def save(figure, path):
+def save(figure: Any, path: Path) -> Path:
     """Write a figure to a file and return its path; see `dbpipe.disk.ledger.write_output`."""
     path = check_picture(path)
     write_output(path, lambda beside: figure.savefig(beside, metadata=_METADATA[path.suffix.lower()]))
     return path
 
 
-def asinh_stretch(image, noise):
+def asinh_stretch(image: np.ndarray, noise: float) -> np.ndarray:
     """Scale an image so that noise is visible and bright stars are not burned out.
 
     Parameters
@@ -74,7 +77,15 @@ def asinh_stretch(image, noise):
     return np.arcsinh(np.asarray(image, float) / (SOFTENING * noise))
 
 
-def draw_triplet(path, images, *, noise, pixel_scale_arcsec, center=None, title=""):
+def draw_triplet(
+    path: Path,
+    images: Mapping[str, np.ndarray],
+    *,
+    noise: float,
+    pixel_scale_arcsec: float,
+    center: tuple[int, int] | None = None,
+    title: str = "",
+) -> Path:
     """Draw science, template and difference side by side on one scale.
 
     Parameters
@@ -109,17 +120,24 @@ def draw_triplet(path, images, *, noise, pixel_scale_arcsec, center=None, title=
     return save(figure, path)
 
 
-def draw_completeness(path, true_snr, found, *, snr_at_half=None, bin_edges=(1, 2, 3, 4, 5, 6, 7, 8, 10, 15, 25, 50)):
+def draw_completeness(
+    path: Path,
+    true_snr: ArrayLike,
+    found: ArrayLike,
+    *,
+    snr_at_half: float | None = None,
+    bin_edges: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8, 10, 15, 25, 50),
+) -> Path:
     """Draw the fraction of true sources that were found against their true |S/N|, with binomial errors."""
-    true_snr, found = np.abs(np.asarray(true_snr, float)), np.asarray(found, bool)
+    snr, is_found = np.abs(np.asarray(true_snr, float)), np.asarray(found, bool)
     figure, (ax,) = _new_figure(6.4, 4.2)
     for low, high in zip(bin_edges[:-1], bin_edges[1:], strict=True):
-        inside = (true_snr >= low) & (true_snr < high)
+        inside = (snr >= low) & (snr < high)
         n = int(inside.sum())
         if n == 0:
             continue
-        fraction = found[inside].mean()
-        shrunk = (found[inside].sum() + 1.0) / (n + 2.0)  # Laplace's rule: an error bar also at 0 and 1
+        fraction = is_found[inside].mean()
+        shrunk = (is_found[inside].sum() + 1.0) / (n + 2.0)  # Laplace's rule: an error bar also at 0 and 1
         error = np.sqrt(shrunk * (1.0 - shrunk) / n)
         middle = np.sqrt(low * high)
         ax.errorbar(middle, fraction, error, [[middle - low], [high - middle]], fmt="o", color=ACCENT, capsize=2)
@@ -135,7 +153,15 @@ def draw_completeness(path, true_snr, found, *, snr_at_half=None, bin_edges=(1, 
     return save(figure, path)
 
 
-def draw_seeing(path, mjd_tai, fwhm_pix, band, in_template, *, cut_pix=None):
+def draw_seeing(
+    path: Path,
+    mjd_tai: ArrayLike,
+    fwhm_pix: ArrayLike,
+    band: Sequence[str],
+    in_template: ArrayLike,
+    *,
+    cut_pix: Mapping[str, int] | None = None,
+) -> Path:
     """Draw the seeing of every visit, those in the template filled, with the cut of each band.
 
     Parameters
@@ -147,14 +173,14 @@ def draw_seeing(path, mjd_tai, fwhm_pix, band, in_template, *, cut_pix=None):
         Band -> largest FWHM that went in [pix].
     """
     figure, (ax,) = _new_figure(7.0, 4.2)
-    mjd_tai, fwhm_pix, in_template = np.asarray(mjd_tai), np.asarray(fwhm_pix), np.asarray(in_template, bool)
+    mjd, fwhm, went_in = np.asarray(mjd_tai), np.asarray(fwhm_pix), np.asarray(in_template, bool)
     for name in sorted(set(band)):
         mine = np.array([b == name for b in band])
         color, mark = BAND_COLOR.get(name, OTHER_COLOR), BAND_MARK.get(name, OTHER_MARK)
         for chosen, face in ((True, color), (False, "none")):
-            shown = mine & (in_template == chosen)
+            shown = mine & (went_in == chosen)
             label = f"{name}, {'in' if chosen else 'not in'} the template"
-            ax.plot(mjd_tai[shown], fwhm_pix[shown], mark, color=color, mfc=face, ms=8, label=label)
+            ax.plot(mjd[shown], fwhm[shown], mark, color=color, mfc=face, ms=8, label=label)
         if cut_pix and name in cut_pix:
             ax.axhline(cut_pix[name], color=color, ls="--", lw=1.2)
     ax.set(xlabel="time [MJD TAI]", ylabel="PSF FWHM [native pixels]")
@@ -163,7 +189,7 @@ def draw_seeing(path, mjd_tai, fwhm_pix, band, in_template, *, cut_pix=None):
     return save(figure, path)
 
 
-def draw_template_curve(path, decisions, depths):
+def draw_template_curve(path: Path, decisions: Sequence[Any], depths: Sequence[dict[str, Any]]) -> Path:
     """Draw the cuts that were weighed for each template, the one taken, and how the prediction was met.
 
     Parameters
@@ -186,7 +212,7 @@ def draw_template_curve(path, decisions, depths):
     return save(figure, path)
 
 
-def _draw_cuts(ax, decision, reached):
+def _draw_cuts(ax: Any, decision: Any, reached: Sequence[float]) -> None:
     """Predicted depth against the seeing cut: alone as a line, with one cut more as marks."""
     marks = {"depth": "^", "ellipticity": "s", "background": "v", "transparency": "D"}
     colors = dict(zip(marks, (BAND_COLOR[name] for name in "rigu"), strict=True))
@@ -214,7 +240,7 @@ def _draw_cuts(ax, decision, reached):
     ax.legend(fontsize=8, loc="best")
 
 
-def _draw_differences(ax, rows):
+def _draw_differences(ax: Any, rows: Sequence[dict[str, Any]]) -> None:
     """Measured minus predicted depth of each difference image; filled where it is in its template."""
     ax.axhline(0.0, color=GRAY, lw=0.8)
     for limit in (-0.1, 0.1):
@@ -233,7 +259,16 @@ def _draw_differences(ax, rows):
     ax.legend(fontsize=8)
 
 
-def draw_light_curve(path, mjd_tai, flux_njy, flux_err_njy, band, *, title="", truth=None):
+def draw_light_curve(
+    path: Path,
+    mjd_tai: ArrayLike,
+    flux_njy: ArrayLike,
+    flux_err_njy: ArrayLike,
+    band: Sequence[str],
+    *,
+    title: str = "",
+    truth: tuple[list[int], list[int], list[str]] | None = None,
+) -> Path:
     """Draw difference fluxes against time.
 
     Parameters
@@ -245,12 +280,12 @@ def draw_light_curve(path, mjd_tai, flux_njy, flux_err_njy, band, *, title="", t
         True difference fluxes, drawn as bars.
     """
     figure, (ax,) = _new_figure(7.0, 4.2)
-    mjd_tai, flux_njy, flux_err_njy = (np.asarray(values, float) for values in (mjd_tai, flux_njy, flux_err_njy))
+    mjd, flux, flux_err = (np.asarray(values, float) for values in (mjd_tai, flux_njy, flux_err_njy))
     ax.axhline(0.0, color=GRAY, lw=0.8)
     for name in sorted(set(band)):
         mine = np.array([b == name for b in band])
         color, mark = BAND_COLOR.get(name, OTHER_COLOR), BAND_MARK.get(name, OTHER_MARK)
-        ax.errorbar(mjd_tai[mine], flux_njy[mine], flux_err_njy[mine], fmt=mark, color=color, capsize=2, label=name)
+        ax.errorbar(mjd[mine], flux[mine], flux_err[mine], fmt=mark, color=color, capsize=2, label=name)
         if truth is not None:
             true_here = np.array([b == name for b in truth[2]], bool)
             ax.plot(
@@ -262,7 +297,13 @@ def draw_light_curve(path, mjd_tai, flux_njy, flux_err_njy, band, *, title="", t
     return save(figure, path)
 
 
-def draw_injection(path, sources, *, snr_edges=(2, 3, 3.5, 4, 4.5, 5, 5.5, 6, 6.5, 7, 8, 10, 13, 20), mag_step=0.25):
+def draw_injection(
+    path: Any,
+    sources: Any,
+    *,
+    snr_edges: Any = (2, 3, 3.5, 4, 4.5, 5, 5.5, 6, 6.5, 7, 8, 10, 13, 20),
+    mag_step: float = 0.25,
+) -> Any:
     """Draw completeness against S/N and magnitude, pulls and flux ratios of injected sources, band by band.
 
     Parameters
@@ -298,7 +339,7 @@ def draw_injection(path, sources, *, snr_edges=(2, 3, 3.5, 4, 4.5, 5, 5.5, 6, 6.
     return save(figure, path)
 
 
-def _draw_fraction(ax, value, found, edges, style):
+def _draw_fraction(ax: Any, value: Any, found: Any, edges: np.ndarray, style: Any) -> None:
     """Draw the fraction found in bins, with binomial errors."""
     n, _ = np.histogram(value, edges)
     n_found, _ = np.histogram(value[found], edges)
@@ -309,7 +350,9 @@ def _draw_fraction(ax, value, found, edges, style):
     ax.errorbar(middle[seen], (n_found / np.maximum(n, 1))[seen], error[seen], **style)
 
 
-def _draw_ratio(ax, snr, ratio, style, *, edges=(7, 8, 10, 12, 14, 16, 20)):
+def _draw_ratio(
+    ax: Any, snr: float, ratio: Any, style: Any, *, edges: Sequence[float] = (7, 8, 10, 12, 14, 16, 20)
+) -> None:
     """Draw the median of flux ratios in bins, with its error."""
     for low, high in zip(edges[:-1], edges[1:], strict=True):
         mine = ratio[(snr >= low) & (snr < high)]

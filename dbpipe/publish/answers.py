@@ -1,6 +1,9 @@
 """Answers of queries as files: Parquet, CSV, ECSV, VOTable and JSON, with what the catalog says of the columns."""
 
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -18,10 +21,10 @@ class Answer:
     an Arrow table or stream that does not say otherwise.
     """
 
-    def __init__(self, relation):
+    def __init__(self, relation: duckdb.DuckDBPyRelation) -> None:
         self._relation = relation
 
-    def df(self):
+    def df(self) -> Any:
         """Return all rows as a pandas.DataFrame; decimal numbers, sums of whole ones too, become numbers of pandas."""
         table = for_pandas(self._relation.to_arrow_table())
         for k, field in enumerate(table.schema):
@@ -31,24 +34,24 @@ class Answer:
 
     to_df = fetchdf = df
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Callable[..., Any] | list[str]:
         value = getattr(self._relation, name)
         return _answering(value) if callable(value) else value
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Any:
         return Answer(self._relation[name])
 
-    def __len__(self):
+    def __len__(self) -> Any:
         return len(self._relation)
 
-    def __repr__(self):
+    def __repr__(self) -> Any:
         return repr(self._relation)
 
-    def __arrow_c_stream__(self, requested_schema=None):
+    def __arrow_c_stream__(self, requested_schema: Any | None = None) -> Any:
         return reader_for_pandas(self._relation.to_arrow_reader(ROW_GROUP_ROWS)).__arrow_c_stream__(requested_schema)
 
 
-def _as_number(column):
+def _as_number(column: Any) -> Any:
     """Decimal numbers as whole or floating-point ones: those of more than 64 bits lose digits, as no id has them."""
     try:
         return column.cast(plain_type(column.type))
@@ -56,11 +59,11 @@ def _as_number(column):
         return column.cast(pa.float64())
 
 
-def _answering(method):
+def _answering(method: Callable[..., Any]) -> Callable[..., Any]:
     """A relation's method, which returns an Answer where it returns a relation, and tells pandas of whole numbers."""
 
     @wraps(method)
-    def call(*arguments, **keywords):
+    def call(*arguments: Any, **keywords: Any) -> list[tuple[float | str | tuple[()], ...]]:
         given = [a._relation if isinstance(a, Answer) else a for a in arguments]  # of a join, say
         result = method(*given, **keywords)
         if isinstance(result, duckdb.DuckDBPyRelation):
@@ -72,13 +75,17 @@ def _answering(method):
     return call
 
 
-def fetch_answer(connection, query, parameters=None):
+def fetch_answer(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, str] | None = None
+) -> pa.Table:
     """Return the answer to a query as a pyarrow.Table; ConfigError if DuckDB refuses it."""
     with asking(connection, query, parameters) as relation:
         return for_pandas(relation.to_arrow_table())
 
 
-def fetch_head(connection, query, parameters=None, *, limit):
+def fetch_head(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, float] | None = None, *, limit: int
+) -> tuple[pa.Table, int]:
     """Return the first rows of an answer, a pyarrow.Table, and the number of all; the others are not kept."""
     with asking(connection, query, parameters) as relation:
         kept, n_row = [], 0
@@ -89,7 +96,9 @@ def fetch_head(connection, query, parameters=None, *, limit):
         return for_pandas(pa.Table.from_batches(kept, schema=reader.schema)), n_row
 
 
-def write_answer(connection, path, query, parameters=None):
+def write_answer(
+    connection: duckdb.DuckDBPyConnection, path: Path, query: str, parameters: Mapping[str, Any] | None = None
+) -> int:
     """Write the answer to a query to a file whose ending says the format; returns the number of rows.
 
     Columns that are those of a table, untouched, keep its unit, meaning and UCD, where the format has a place for them.
@@ -102,7 +111,7 @@ def write_answer(connection, path, query, parameters=None):
             return write_rows(path, reader, metadata, writers=writers)
 
 
-def write_json(path, schema, batches):
+def write_json(path: Any, schema: pa.Schema, batches: Iterator[Any]) -> None:
     """Write one JSON array, an object a line."""
     with open(path, "w", encoding="utf-8") as file:
         separator = "[\n"
@@ -112,13 +121,13 @@ def write_json(path, schema, batches):
         file.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
-def write_json_lines(path, schema, batches):
+def write_json_lines(path: Any, schema: pa.Schema, batches: Iterator[Any]) -> None:
     """Write one JSON object a line."""
     with open(path, "w", encoding="utf-8") as file:
         file.writelines(f"{line}\n" for line in _json_lines(batches))
 
 
-def _json_lines(batches):
+def _json_lines(batches: Iterator[Any]) -> Iterator[Any]:
     for batch in batches:
         for row in batch.to_pylist():
             yield to_json(row)

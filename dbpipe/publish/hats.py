@@ -1,6 +1,9 @@
 """The files of a HATS catalog (IVOA Note, Caplar et al. 2025) beside its tiles: what lsdb and hats look for."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -12,22 +15,22 @@ _KIND = {"dia_object": "object"}
 """dataproduct_type; else it is "source": one object has many rows."""
 
 
-def part_name(order, pixel):
+def part_name(order: int, pixel: int) -> str:
     """Return the name of a tile, which is the middle of its path."""
     return f"Norder={order}/Dir={pixel // _DIRECTORY * _DIRECTORY}/Npix={pixel}"
 
 
-def part_path(part):
+def part_path(part: str) -> str:
     """Return where in its catalog a tile is."""
     return f"dataset/{part}.parquet"
 
 
-def margin_name(table, margin_arcsec):
+def margin_name(table: str, margin_arcsec: float) -> str:
     """Return the name of the catalog of what lies around the tiles of another one."""
     return f"{table}_{margin_arcsec:g}arcs"
 
 
-def write_catalog(folder, n_row, *, name, margin_arcsec):
+def write_catalog(folder: Path, n_row: Mapping[str, int], *, name: str, margin_arcsec: float | None) -> None:
     """Write what makes a folder of tiles a catalog, or a margin.
 
     Parameters
@@ -65,7 +68,7 @@ def write_catalog(folder, n_row, *, name, margin_arcsec):
     _write_properties(folder / "hats.properties", properties)
 
 
-def write_collection(folder, name, margins):
+def write_collection(folder: Path, name: str, margins: Sequence[str]) -> None:
     """Write what makes a catalog and its margins a collection."""
     properties = {"obs_collection": name, "hats_primary_table_url": name}
     if margins:
@@ -73,12 +76,12 @@ def write_collection(folder, name, margins):
     _write_properties(folder / "collection.properties", properties)
 
 
-def _parse(part):
+def _parse(part: str) -> tuple[int, int]:
     values = dict(item.split("=") for item in part.split("/"))
     return int(values["Norder"]), int(values["Npix"])
 
 
-def _write_metadata(dataset, parts):
+def _write_metadata(dataset: Path, parts: Sequence[str]) -> None:
     """Gather the footers of the tiles, so that a reader opens only those that it needs."""
     whole = None
     for part in parts:
@@ -93,5 +96,5 @@ def _write_metadata(dataset, parts):
     pq.write_metadata(schema, dataset / "_common_metadata")
 
 
-def _write_properties(path, properties):
+def _write_properties(path: Path, properties: Mapping[str, Any]) -> None:
     path.write_text("".join(f"{name}={value}\n" for name, value in properties.items() if value != ""))

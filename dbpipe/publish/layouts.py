@@ -7,9 +7,12 @@ hats      <table>/hats/, a HATS collection: the table in tiles, and beside it wh
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 from duckdb import ColumnExpression, ConstantExpression, FunctionExpression, StarExpression
@@ -48,7 +51,7 @@ class Files:
     """Function of the folder and part -> number of rows, called when all parts are there."""
 
 
-def plan(connection, name, *, margin_arcsec):
+def plan(connection: duckdb.DuckDBPyConnection, name: str, *, margin_arcsec: float) -> list[Files]:
     """Return the list of `Files` of a layout, of every table that is there and has rows."""
     known = {table for _, table in connection.execute(load_named("catalog", "schema")["relations"]).fetchall()}
     if name == "night":
@@ -57,7 +60,7 @@ def plan(connection, name, *, margin_arcsec):
     return [files for both in planned for files in both]
 
 
-def _by_night(connection, table):
+def _by_night(connection: duckdb.DuckDBPyConnection, table: str) -> Files:
     queries = load_named("export", "tables")
     layout = Layout(
         rows=connection.sql(queries[table]),
@@ -71,7 +74,7 @@ def _by_night(connection, table):
     return Files(layout, f"{table}/by_night", lambda night: f"night={night}/{table}.parquet")
 
 
-def _on_sky(connection, table, margin_arcsec):
+def _on_sky(connection: duckdb.DuckDBPyConnection, table: str, margin_arcsec: float) -> Iterator[Files]:
     """The table itself and its margin; nothing if it has no rows."""
     cell = _pixel(hats_tiles.MAX_ORDER)
     rows = connection.table_function("query_table", [table]).select(cell.alias("cell"))
@@ -81,7 +84,7 @@ def _on_sky(connection, table, margin_arcsec):
     if not len(cells):
         return
     queries = load_named("export", "tables")
-    common = {
+    common: dict[str, Any] = {
         "rows": connection.sql(queries[table]),
         "content": queries[f"{table}_content"],
         "columns": _ON_SKY,
@@ -98,12 +101,12 @@ def _on_sky(connection, table, margin_arcsec):
     yield Files(layout, f"{table}/hats/{hats.margin_name(table, margin_arcsec)}", hats.part_path, finish)
 
 
-def _pixel(order):
+def _pixel(order: int) -> Any:
     """The pixel of an order that a row is in."""
     return FunctionExpression(">>", ColumnExpression("hpx29"), ConstantExpression(2 * (hats_tiles.INDEX_ORDER - order)))
 
 
-def _rims(found, margin_arcsec):
+def _rims(found: np.ndarray, margin_arcsec: float) -> tuple[int, pa.Table]:
     """Return the order of the pixels of the rims, and which are around which tile."""
     order = hats_tiles.rim_order(margin_arcsec)
     rims = [hats_tiles.find_rim(*tile, at_order=order) for tile in found.tolist()]
@@ -112,7 +115,7 @@ def _rims(found, margin_arcsec):
     return order, pa.table({"cell": np.concatenate(rims), "part": part})
 
 
-def _description(connection, query):
+def _description(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:
     """Metadata of the columns, and what every file depends on besides its rows."""
     relation = connection.sql(query)
     metadata = query_metadata(connection, query, relation.columns)

@@ -2,9 +2,12 @@
 
 import glob
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pyarrow as pa
 from duckdb import StarExpression
 
@@ -31,12 +34,12 @@ class Layout:
     """Expression of a whole number, on rows and content alike."""
     cells: pa.Table
     """cell, part: a cell may be in several parts, and rows of other cells are in none."""
-    columns: tuple
+    columns: tuple[Any, ...]
     """Expressions: what is written of the rows."""
     order_by: str
-    parameters: dict = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
     """$parameters of ``content``."""
-    metadata: dict = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
     """Column -> unit, description, ucd."""
     format: str = ""
     """Changes if every file is to be written anew."""
@@ -44,7 +47,7 @@ class Layout:
     """Rows that a reader skips or reads as a whole."""
 
 
-def fingerprint(connection, layout):
+def fingerprint(connection: duckdb.DuckDBPyConnection, layout: Layout) -> Any:
     """Return part -> (number of rows, text that changes if they do) of every part that has rows."""
     connection.execute(load_named("export", "tables")["mix"])
     cells = connection.from_arrow(layout.cells)
@@ -54,7 +57,9 @@ def fingerprint(connection, layout):
     return {part: (n_row, f"{layout.format}:{n_row}:{content}") for part, n_row, content in rows.fetchall()}
 
 
-def write_parts(connection, layout, sizes, *, paths, scratch):
+def write_parts(
+    connection: duckdb.DuckDBPyConnection, layout: Layout, sizes: Any, *, paths: Any, scratch: Path
+) -> None:
     """Write parts to files, each sorted.
 
     Parameters
@@ -78,7 +83,9 @@ def write_parts(connection, layout, sizes, *, paths, scratch):
         _write_batch(connection, layout, batch, paths=paths, scratch=scratch)
 
 
-def _write_batch(connection, layout, parts, *, paths, scratch):
+def _write_batch(
+    connection: duckdb.DuckDBPyConnection, layout: Layout, parts: Sequence[str], *, paths: Any, scratch: Path
+) -> None:
     """Sort the rows of some parts into scratch files, then put each in order: two passes, whatever their number."""
     number = {part: k for k, part in enumerate(parts)}
     chosen = [k for k, part in enumerate(layout.cells["part"].to_pylist()) if part in number]
@@ -92,7 +99,7 @@ def _write_batch(connection, layout, parts, *, paths, scratch):
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=scratch) as folder:
             _configure(connection, _PASS_SETTINGS)
             # no name twice: a reader of a snapshot remembers what is in a file
-            named = {"overwrite": True, "filename_pattern": "{uuid}"}
+            named: dict[str, Any] = {"overwrite": True, "filename_pattern": "{uuid}"}
             numbered.write_parquet(folder, partition_by=["part_number"], **named)
             _configure(connection, before)
             for part, k in number.items():
@@ -101,16 +108,16 @@ def _write_batch(connection, layout, parts, *, paths, scratch):
         _configure(connection, before)
 
 
-def _setting(connection, name):
+def _setting(connection: duckdb.DuckDBPyConnection, name: str) -> Any:
     return connection.execute(load_named("catalog", "schema")["setting"], {"name": name}).fetchall()[0][0]
 
 
-def _configure(connection, settings):
+def _configure(connection: duckdb.DuckDBPyConnection, settings: Any) -> None:
     for name, value in settings.items():
         connection.execute(f"SET {quote_name(name)} = {quote_text(value)}")
 
 
-def _write_part(connection, layout, folder, path):
+def _write_part(connection: duckdb.DuckDBPyConnection, layout: Layout, folder: Path, path: Any) -> None:
     pattern = f"{glob.escape(str(folder))}/*.parquet"  # the user's folder may be called "lake [1]"
     found = connection.from_parquet(pattern, hive_partitioning=False)
     relation = found.select(*layout.columns).order(layout.order_by)

@@ -11,9 +11,12 @@ import json
 import math
 import re
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pyarrow as pa
 from duckdb import ColumnExpression, ConstantExpression, StarExpression
 
@@ -21,6 +24,7 @@ from dbpipe.catalog.sql.dictionary import column_metadata
 from dbpipe.catalog.sql.queries import load_named
 from dbpipe.catalog.store import snapshot
 from dbpipe.catalog.store.connection import ROW_GROUP_ROWS, refuse_link
+from dbpipe.catalog.store.snapshot import Label
 from dbpipe.disk.beside import TEMPORARY_PREFIX, replace_file, reserve_beside, sync_folder, write_beside
 from dbpipe.disk.places import find_below, find_files, is_folder, is_regular, remove_made
 from dbpipe.disk.trees import SCRATCH, SCRATCH_FILE
@@ -42,7 +46,7 @@ _CONTENT = {"dia_source": "dia_source_row_content", "dia_forced_source": "dia_fo
 """Table with nights -> query in sql/export/tables.sql of what tells whether its rows have changed."""
 
 
-def publish(connection, catalog, path):
+def publish(connection: duckdb.DuckDBPyConnection, catalog: Path, path: Path) -> Label:
     """Publish a catalog; see `dbpipe.catalog.store.snapshot.publish`.
 
     Raises
@@ -64,7 +68,7 @@ def publish(connection, catalog, path):
     return label
 
 
-def _long_tables(connection):
+def _long_tables(connection: duckdb.DuckDBPyConnection) -> Iterator[Any]:
     """Yield (schema, table), layout of the tables with many rows."""
     n_row = {
         (schema, table): n
@@ -80,7 +84,7 @@ def _long_tables(connection):
                 yield place, _whole(connection, place[1])
 
 
-def _by_night(connection, table):
+def _by_night(connection: duckdb.DuckDBPyConnection, table: Any) -> Any:
     queries = load_named("export", "tables")
     return Layout(
         rows=connection.table(table),
@@ -95,7 +99,7 @@ def _by_night(connection, table):
     )
 
 
-def _format(connection, table):
+def _format(connection: duckdb.DuckDBPyConnection, table: str) -> str:
     """What every file of a table depends on besides its rows: its columns, and what migrations did to the rows."""
     relation = connection.table(table)
     columns = list(zip(relation.columns, map(str, relation.types), strict=True))
@@ -103,7 +107,7 @@ def _format(connection, table):
     return f"{ROW_GROUP_ROWS}{columns}{n_migration}"
 
 
-def _whole(connection, table):
+def _whole(connection: duckdb.DuckDBPyConnection, table: str) -> Layout:
     """One file for a tile: what makes a row another one is what association may change."""
     name, kind = f"association.{table}", table.split("_")[0]
     cells = pa.table({"cell": pa.array([0], pa.int32()), "part": ["all"]})
@@ -121,7 +125,7 @@ def _whole(connection, table):
     )
 
 
-def _write(connection, folder, place, layout):
+def _write(connection: duckdb.DuckDBPyConnection, folder: Path, place: tuple[str, ...], layout: Layout) -> list[str]:
     """Write the files that are not there yet; return all of them, relative to the folder."""
     due, paths, named = {}, {}, []
     for part, (n_row, text) in fingerprint(connection, layout).items():
@@ -138,7 +142,13 @@ def _write(connection, folder, place, layout):
     return named
 
 
-def _write_files(connection, layout, due, folder, paths):
+def _write_files(
+    connection: duckdb.DuckDBPyConnection,
+    layout: Layout,
+    due: Mapping[str, int],
+    folder: Path,
+    paths: Mapping[str, Path],
+) -> None:
     """Write the files of a table that are not there yet, whole or not at all."""
     if find_below(folder.parent.parent, f"{_FOLDER}/{folder.name}") is None:
         raise CatalogError(f"{folder} is a link, or lies behind one: nothing is published there")
@@ -156,7 +166,7 @@ def _write_files(connection, layout, due, folder, paths):
     sync_folder(folder.parent)
 
 
-def _sweep(folder, named):
+def _sweep(folder: Path, named: set[Any]) -> None:
     """Delete files that no snapshot has named for long."""
     now, record = time.time(), folder / _RECORD
     before = _read_dropped(record)
@@ -169,11 +179,11 @@ def _sweep(folder, named):
         write_beside(record, lambda path: path.write_text(json.dumps(dropped)))
 
 
-def _is_made(path, entry):
+def _is_made(path: str, entry: Any) -> bool:
     return entry.is_file(follow_symlinks=False) and _MADE.fullmatch(path) is not None
 
 
-def _read_dropped(record):
+def _read_dropped(record: Path) -> dict[str, Any]:
     """Return name -> since when; what is no time is left out, and counts from now."""
     known = None
     with suppress(OSError, ValueError, RecursionError):
@@ -183,7 +193,7 @@ def _read_dropped(record):
     return {name: since for name, since in known.items() if isinstance(since, float) and math.isfinite(since)}
 
 
-def _sweep_scratch(folder):
+def _sweep_scratch(folder: Path) -> None:
     """Delete what a kill left of rows that were being sorted."""
     for path in folder.glob(f"{SCRATCH}*"):
         if is_folder(path):

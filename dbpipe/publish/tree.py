@@ -14,10 +14,15 @@ import itertools
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
 
 import dbpipe
 from dbpipe.catalog.store.lock import Lock
@@ -47,13 +52,13 @@ class TreeReport:
     n_written: int = 0
     n_kept: int = 0
     n_removed: int = 0
-    n_row: dict = field(default_factory=dict)
+    n_row: dict[str, Any] = field(default_factory=dict)
     """Folder of a layout -> rows."""
-    left: list = field(default_factory=list)
+    left: list[Any] = field(default_factory=list)
     """Files in trees that are too old, which dbpipe did not make or which were changed since: they stay."""
 
 
-def export_tree(connection, out, names, *, margin_arcsec=10.0):
+def export_tree(connection: duckdb.DuckDBPyConnection, out: Path, names: Any, *, margin_arcsec: float = 10.0) -> Any:
     """Bring the partitioned tables in a folder up to date.
 
     Parameters
@@ -91,7 +96,7 @@ def export_tree(connection, out, names, *, margin_arcsec=10.0):
     return report
 
 
-def _update(connection, out, names, margin_arcsec, report):
+def _update(connection: duckdb.DuckDBPyConnection, out: Path, names: Any, margin_arcsec: float, report: Any) -> None:
     current = _find_current(out)
     old = trees.Manifest() if current is None else trees.read_manifest(current)
     names = [name for name in layouts.NAMES if name in {*names, *old.layouts}]
@@ -111,7 +116,14 @@ def _update(connection, out, names, margin_arcsec, report):
     report.left += _sweep(out, keep=_N_KEPT)
 
 
-def _write_files(connection, files, tree, before, new, report):
+def _write_files(
+    connection: duckdb.DuckDBPyConnection,
+    files: Any,
+    tree: Path,
+    before: Any,
+    new: Mapping[str, np.ndarray],
+    report: Any,
+) -> None:
     """Put every part of a layout into the new tree: a link if it is as it was, else written."""
     current, old = before
     found = fingerprint(connection, files.layout)
@@ -133,7 +145,7 @@ def _write_files(connection, files, tree, before, new, report):
             files.finish(tree / files.folder, {part: n_row for part, (n_row, _) in found.items()})
 
 
-def _link(source, path):
+def _link(source: Any, path: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, path)
@@ -141,14 +153,14 @@ def _link(source, path):
         shutil.copyfile(source, path)
 
 
-def _write_collections(tree):
+def _write_collections(tree: Path) -> None:
     for folder in sorted(tree.glob("*/hats")):
         name = folder.parent.name
         margins = sorted(path.name for path in folder.iterdir() if path.name != name)
         hats.write_collection(folder, name, margins)
 
 
-def _sync_tree(tree):
+def _sync_tree(tree: Path) -> None:
     """Force every new file of the tree to the disk; what is a link is there already."""
     for path in tree.rglob("*"):
         if path.is_dir():
@@ -159,7 +171,7 @@ def _sync_tree(tree):
     sync_folder(tree)
 
 
-def _turn(out, tree, manifest):
+def _turn(out: Path, tree: Path, manifest: Mapping[str, Any]) -> None:
     """Give the tree its number and turn ``current`` to it."""
     name = trees.free_name(out / _TREES, max(trees.numbers(out / _TREES), default=0) + 1)
     trees.write_manifest(tree, manifest | {"tree": name, "files": trees.list_files(tree)})
@@ -172,7 +184,7 @@ def _turn(out, tree, manifest):
     sync_folder(out)
 
 
-def _free_link(out):
+def _free_link(out: Path) -> Any:
     """Return a name for a link that is to be renamed; one that a kill left goes."""
     for number in itertools.count():
         link = out / f"{_UNFINISHED_LINK}{number or ''}"
@@ -183,7 +195,7 @@ def _free_link(out):
     raise AssertionError("numbers have no end")
 
 
-def _sweep(out, *, keep):
+def _sweep(out: Path, *, keep: Any) -> Any:
     """Delete unfinished trees, trees that were never turned to, and those that are too old; return what is left."""
     left = trees.remove_unfinished(out / _TREES)
     found, current = trees.numbers(out / _TREES), _points_to(out / CURRENT)
@@ -194,13 +206,13 @@ def _sweep(out, *, keep):
     return [f"{_TREES}/{path}" for path in left]
 
 
-def _points_to(link):
+def _points_to(link: Path) -> Any:
     """Return the number of the tree that a link of ours points to; None if there is no such link."""
     match = _TARGET.fullmatch(os.readlink(link)) if link.is_symlink() else None
     return int(match[1]) if match and match[1] == trees.format_number(int(match[1])) else None
 
 
-def _find_current(out):
+def _find_current(out: Path) -> Any:
     """Return the newest tree, None if there is none yet; ConfigError where something else is in its place."""
     if os.path.lexists(out / _TREES) and not is_folder(out / _TREES):
         raise ConfigError(f"{out / _TREES} is not a folder that dbpipe made: give a folder of its own")

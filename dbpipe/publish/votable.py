@@ -2,6 +2,9 @@
 
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,17 +34,17 @@ _POWER = re.compile(r"([a-zA-Z])(\d)$")
 _UNIT = {"pix": "pixel", "adu": "adu", "electron": "electron", "UTC": "", "TAI": ""}
 
 
-def vo_unit(unit):
+def vo_unit(unit: str) -> str:
     """Return a unit as VOUnits 1.0 write it: ``arcsec2`` is arcsec**2; UTC is none."""
     return "/".join(_POWER.sub(r"\1**\2", _UNIT.get(part, part)) for part in unit.split("/"))
 
 
-def parquet_keys(schema):
+def parquet_keys(schema: pa.Schema) -> dict[str, str]:
     """Return the keys of a Parquet footer that describe its columns by VOParquet 1.0 (IVOA Note, 2025)."""
     return {"IVOA.VOTable-Parquet.version": "1.0", "IVOA.VOTable-Parquet.content": _describe(schema)}
 
 
-def _describe(schema):
+def _describe(schema: pa.Schema) -> str:
     """A VOTable without data."""
     root = ET.Element("VOTABLE", {"version": "1.4", "xmlns": "http://www.ivoa.net/xml/VOTable/v1.3"})
     table = ET.SubElement(ET.SubElement(root, "RESOURCE"), "TABLE")
@@ -53,26 +56,26 @@ def _describe(schema):
     return ET.tostring(root, encoding="unicode", xml_declaration=True)
 
 
-def _known(field):
+def _known(field: pa.Field) -> dict[str, str]:
     return {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
 
 
-def _attributes(known):
+def _attributes(known: Mapping[str, str]) -> dict[str, str]:
     attributes = {"unit": _xml(vo_unit(known.get("unit", ""))), "ucd": _xml(known.get("ucd", ""))}
     return {name: value for name, value in attributes.items() if value}
 
 
-def _xml(text):
+def _xml(text: str) -> str:
     """Text without what XML cannot hold, which is spelled out: an escape character becomes ``\\x1b``."""
     return _NOT_XML.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
-def _xml_id(name, k):
+def _xml_id(name: str, k: int) -> str:
     """The name, by which astropy calls the column, if XML takes it for one."""
     return name if _XML_ID.fullmatch(name) else f"col{k + 1}_"
 
 
-def _vo_type(kind):
+def _vo_type(kind: pa.DataType) -> dict[str, str]:
     if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
         return {"datatype": _DATATYPE.get(str(kind.value_type), "char"), "arraysize": "*"}
     if str(kind) in _DATATYPE:
@@ -80,7 +83,7 @@ def _vo_type(kind):
     return {"datatype": "unicodeChar", "arraysize": f"{_TEXT_WIDTH}*"}
 
 
-def write_votable(path, schema, batches):
+def write_votable(path: Path, schema: pa.Schema, batches: Iterator[Any]) -> None:
     """Write batches of a schema as a VOTable; for results that fit into memory.
 
     Lists of floating-point numbers are arrays, in which NaN is missing; other lists and structures are JSON. Infinity,
@@ -112,7 +115,7 @@ def write_votable(path, schema, batches):
     document.to_xml(str(path))
 
 
-def _values(column):
+def _values(column: pa.ChunkedArray) -> tuple[dict[str, str], np.ndarray]:
     """VOTable's type of a column, and its values; what is missing has some value."""
     kind = column.type
     if pa.types.is_boolean(kind):
@@ -127,15 +130,15 @@ def _values(column):
     return {"datatype": "unicodeChar", "arraysize": "*"}, np.array(texts, dtype=object)
 
 
-def _numbers(column, fill):
+def _numbers(column: Any, fill: Any) -> Any:
     return column.fill_null(pa.scalar(fill, column.type)).to_numpy()
 
 
-def _is_vector(kind):
+def _is_vector(kind: pa.DataType) -> bool:
     return (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)) and pa.types.is_floating(kind.value_type)
 
 
-def _vectors(column):
+def _vectors(column: Any) -> Any:
     """Object array of vectors; one that is missing has no elements."""
     vectors = np.empty(len(column), dtype=object)
     for k, values in enumerate(column.to_pylist()):
@@ -143,7 +146,7 @@ def _vectors(column):
     return vectors
 
 
-def _mask(column, kept):
+def _mask(column: Any, kept: np.ndarray) -> Any:
     """Where a value is missing; the mask of a vector is its own."""
     if _is_vector(column.type):
         return kept

@@ -7,8 +7,11 @@ text under ``dbpipe.columns`` and as VOParquet 1.0. ECSV and VOTable keep them i
 import csv
 import json
 import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
@@ -30,7 +33,15 @@ FOOTER_VERSION = 2
 _ECSV_TYPE = {"halffloat": "float16", "float": "float32", "double": "float64", "bool": "bool"}
 
 
-def export(connection, out, *, table, where=None, columns=None, order_by=None):
+def export(
+    connection: duckdb.DuckDBPyConnection,
+    out: Path,
+    *,
+    table: str,
+    where: str | None = None,
+    columns: Sequence[str] | None = None,
+    order_by: str | None = None,
+) -> tuple[Path, int]:
     """Write a table or view to a file.
 
     Parameters
@@ -71,7 +82,7 @@ def export(connection, out, *, table, where=None, columns=None, order_by=None):
             return path, write_rows(path, reader, {name: metadata[name] for name in selected})
 
 
-def export_path(out, table):
+def export_path(out: Path, table: str) -> Path:
     """Return the file that `export` writes.
 
     Raises
@@ -87,7 +98,7 @@ def export_path(out, table):
     return path
 
 
-def check_export(out, tables, *, overwrite=False):
+def check_export(out: Path, tables: Sequence[str], *, overwrite: bool = False) -> list[Path]:
     """Return the files of an export of tables to a folder, or of one table to a file; ConfigError if one cannot be.
 
     ``overwrite``: files that dbpipe did not make are replaced, too.
@@ -101,7 +112,13 @@ def check_export(out, tables, *, overwrite=False):
     return paths
 
 
-def write_rows(path, reader, metadata, *, writers=None):
+def write_rows(
+    path: Path,
+    reader: pa.RecordBatchReader,
+    metadata: Mapping[str, dict[str, str]],
+    *,
+    writers: Mapping[str, Callable[..., Any]] | None = None,
+) -> int:
     """Write record batches to a file whose ending says the format; it appears whole or not at all.
 
     Parameters
@@ -126,7 +143,7 @@ def write_rows(path, reader, metadata, *, writers=None):
     schema = describe_schema(reader.schema, metadata)
     n_row = 0
 
-    def counted():
+    def counted() -> Iterator[pa.RecordBatch]:
         nonlocal n_row
         for batch in reader:
             n_row += batch.num_rows
@@ -136,14 +153,14 @@ def write_rows(path, reader, metadata, *, writers=None):
     return n_row
 
 
-def _known_column(name, metadata, table):
+def _known_column(name: str, metadata: Mapping[str, dict[str, str]], table: str) -> Any:
     for known in metadata:
         if known.lower() == name.lower():
             return known
     raise ConfigError(f"{table} has no column {name!r}; it has: {', '.join(metadata)}")
 
 
-def describe_schema(schema, metadata):
+def describe_schema(schema: pa.Schema, metadata: Mapping[str, dict[str, str]]) -> pa.Schema:
     """Return the schema in which rows leave: plain types, a name for each column, and what is known of them.
 
     Unit, description and UCD hang on the fields, and all of it on the footer: as JSON, and as VOParquet 1.0. Enums
@@ -160,7 +177,7 @@ def describe_schema(schema, metadata):
     return described.with_metadata(keys)
 
 
-def to_schema(batch, schema):
+def to_schema(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Return a batch with the types of a schema and its descriptions.
 
     Raises
@@ -180,21 +197,23 @@ def to_schema(batch, schema):
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def write_parquet(path, schema, batches, *, row_group_rows=ROW_GROUP_ROWS):
+def write_parquet(
+    path: Path, schema: pa.Schema, batches: Iterator[Any], *, row_group_rows: int = ROW_GROUP_ROWS
+) -> Any:
     """Write batches of a schema as one Parquet file and return its footer."""
     footers = []
-    options = {"compression": "zstd", "compression_level": 1, "metadata_collector": footers}
+    options: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "metadata_collector": footers}
     with pq.ParquetWriter(path, schema, **options) as writer:
         for batch in batches:
             writer.write_batch(batch, row_group_size=row_group_rows)
     return footers[0]
 
 
-def _write_csv(path, schema, batches):
+def _write_csv(path: Path, schema: pa.Schema, batches: Iterator[Any]) -> None:
     _write_delimited(path, schema, batches, header=b"")
 
 
-def _write_ecsv(path, schema, batches):
+def _write_ecsv(path: Path, schema: pa.Schema, batches: Iterator[Any]) -> None:
     """Enhanced CSV 1.0 (astropy APE 6)."""
     lines = ["%ECSV 1.0", "---", "delimiter: ','", "datatype:"]
     for field in schema:
@@ -213,7 +232,7 @@ def _write_ecsv(path, schema, batches):
     _write_delimited(path, schema, batches, header=header)
 
 
-def _write_delimited(path, schema, batches, *, header):
+def _write_delimited(path: Path, schema: pa.Schema, batches: Iterator[Any], *, header: bytes) -> None:
     """Write comma-separated text; see `dbpipe.catalog.store.arrow.to_text` for what has no text of its own.
 
     Missing values are empty; an empty text is a pair of quotes.
@@ -228,11 +247,11 @@ def _write_delimited(path, schema, batches, *, header):
             writer.write_batch(pa.RecordBatch.from_arrays([_as_text(a) for a in batch.columns], schema=text))
 
 
-def _is_text(kind):
+def _is_text(kind: pa.DataType) -> bool:
     return not (pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
-def _as_text(array):
+def _as_text(array: pa.Array) -> pa.Array:
     if pa.types.is_boolean(array.type):
         return pc.if_else(array, "True", "False")  # ECSV knows no other spelling
     return to_text(array) if _is_text(array.type) else array

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
-from typing import Annotated
+from typing import Annotated, Any
 
 from dbpipe.catalog.files import delete_unfinished
 from dbpipe.errors import DbpipeError
@@ -59,7 +59,7 @@ class Died:
     kind: str
     """See `dbpipe.failures`."""
     reason: str
-    numbers: dict
+    numbers: dict[str, Any]
 
 
 class WorkerPool:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 from dbpipe.failures import DATA, UNEXPECTED
 
@@ -29,13 +30,13 @@ class Summary:
     n_skipped: int = 0
     n_failed: int = 0
     n_removed: int = 0
-    reasons: dict = field(default_factory=dict)
+    reasons: dict[str, Any] = field(default_factory=dict)
     """Reason -> number of units skipped or failed for it."""
-    kinds: dict = field(default_factory=dict)
+    kinds: dict[str, Any] = field(default_factory=dict)
     """Kind of failure (`dbpipe.failures`) -> number of units."""
-    changes: dict = field(default_factory=dict)
+    changes: dict[str, Any] = field(default_factory=dict)
     """Of ingest: new, read again, moved, taken back -> number of images."""
-    lost: tuple = ()
+    lost: tuple[Any, ...] = ()
     """Of ingest: each image that was in use and is no more, and why."""
 
     @property

@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
+from typing import Any
 
 from dbpipe.catalog.files import FOLDER, product_path
 from dbpipe.catalog.store.arrow import to_table
@@ -34,9 +35,9 @@ class Done:
 
     status: str
     reason: str | None = None
-    numbers: dict = field(default_factory=dict)
-    rows: dict = field(default_factory=dict)
-    files: tuple = ()
+    numbers: dict[str, Any] = field(default_factory=dict)
+    rows: dict[str, Any] = field(default_factory=dict)
+    files: tuple[Any, ...] = ()
     n_pix: int | None = None
     wall_s: float = 0.0
     cpu_s: float = 0.0

@@ -7,6 +7,7 @@ detections of a visit are of objects that stay, drawn from a pool; the others ar
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ class Visit:
     field: int
 
 
-def plan_visits(n_source):
+def plan_visits(n_source: float) -> list[Visit]:
     """Return the visits, in time order, of a survey with so many detections; it grows by area.
 
     Raises
@@ -70,7 +71,7 @@ def plan_visits(n_source):
     return [_visit(number, fields_per_night, n_field) for number in range(n_visit)]
 
 
-def plan_next_night(n_source):
+def plan_next_night(n_source: float) -> Any:
     """Return the visits of the first whole night after those of `plan_visits`."""
     n_visit, fields_per_night, n_field = _layout(n_source)
     n_per_night = 2 * fields_per_night
@@ -78,7 +79,7 @@ def plan_next_night(n_source):
     return [_visit(number, fields_per_night, n_field) for number in range(first, first + n_per_night)]
 
 
-def _layout(n_source):
+def _layout(n_source: float) -> tuple[int, int, int]:
     """Return the numbers of visits, of fields in a night, and of fields."""
     n_visit = max(1, round(n_source / N_PER_VISIT))
     n_field = -(-n_visit // VISITS_PER_FIELD)
@@ -87,7 +88,7 @@ def _layout(n_source):
     return n_visit, min(_MAX_VISITS_PER_NIGHT // 2, n_field), n_field
 
 
-def _visit(number, fields_per_night, n_field):
+def _visit(number: int, fields_per_night: int, n_field: int) -> Visit:
     """Each night goes twice through its fields, the next night through the next ones, in another filter."""
     night, slot = divmod(number, 2 * fields_per_night)
     field = (night * fields_per_night + slot % fields_per_night) % n_field
@@ -104,7 +105,7 @@ def _visit(number, fields_per_night, n_field):
 
 
 @lru_cache(maxsize=1)
-def field_centers():
+def field_centers() -> list[tuple[float, float]]:
     """Return the centers (ra, dec) [deg] of all fields, which do not touch each other."""
     centers = []
     for dec in np.arange(-28.0, 61.0, _FIELD_SPACING_DEG):
@@ -113,7 +114,7 @@ def field_centers():
     return centers
 
 
-def make_detections(seed, visit):
+def make_detections(seed: int, visit: Visit) -> dict[str, np.ndarray]:
     """Return the detections of a visit as columns of `dia_source`, those that are the same for all left out.
 
     Returns
@@ -133,7 +134,7 @@ def make_detections(seed, visit):
 
 
 @lru_cache(maxsize=128)
-def _pool(seed, field):
+def _pool(seed: int, field: int) -> dict[str, np.ndarray]:
     """Objects of a field that stay: where they are, how bright they usually are, how often they are brighter."""
     rng = np.random.default_rng([seed, field])
     return {
@@ -143,12 +144,12 @@ def _pool(seed, field):
     }
 
 
-def _power_law(rng, lowest, n):
+def _power_law(rng: np.random.Generator, lowest: float, n: int) -> np.ndarray:
     """Signal to noise of sources whose number above a flux falls as flux^-1.5, as in Euclidean space."""
     return np.minimum(lowest * rng.random(n) ** (-1.0 / 1.5), 1000.0)
 
 
-def _directions_in_field(rng, field, n):
+def _directions_in_field(rng: np.random.Generator, field: int, n: int) -> np.ndarray:
     ra, dec = field_centers()[field]
     east, north = local_axes(ra, dec)
     depth = rng.uniform(np.cos(np.radians(FIELD_RADIUS_DEG)), 1.0, n)
@@ -157,13 +158,15 @@ def _directions_in_field(rng, field, n):
     return np.tensordot(np.stack(parts, -1), np.stack([unit_vectors(ra, dec), east, north]), 1)
 
 
-def _jitter(rng, vectors, snr):
+def _jitter(rng: np.random.Generator, vectors: np.ndarray, snr: np.ndarray) -> np.ndarray:
     """Move directions by a Gaussian in each coordinate, the wider the fainter."""
     sigma = np.radians(SEEING_SIGMA_ARCSEC / snr / ARCSEC_PER_DEG)
     return vectors + sigma[:, None] * rng.standard_normal(vectors.shape)
 
 
-def _columns(rng, visit, vectors, snr, sign):
+def _columns(
+    rng: np.random.Generator, visit: Visit, vectors: np.ndarray, snr: np.ndarray, sign: np.ndarray
+) -> dict[str, np.ndarray]:
     ra, dec = directions(vectors)
     xi, eta = project(ra, dec, ra0=field_centers()[visit.field][0], dec0=field_centers()[visit.field][1])
     n, scale = len(ra), PIXEL_SCALE_ARCSEC / ARCSEC_PER_DEG
@@ -194,7 +197,7 @@ def _columns(rng, visit, vectors, snr, sign):
     }
 
 
-def _flags(rng, n_good):
+def _flags(rng: np.random.Generator, n_good: Any) -> Any:
     """Flags of the detections that come after the good ones."""
     n = N_PER_VISIT - n_good
     return {name: np.concatenate([np.zeros(n_good, bool), rng.random(n) < part]) for name, part in _FLAGS.items()}

@@ -5,6 +5,7 @@ S/N is that over the noise of an optimal PSF measurement in visit and template. 
 only where it was itself within half an arcsecond.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,13 +47,13 @@ class Judgment:
     """Median distance from truth, true S/N above 10."""
 
 
-def read_truth(directory):
+def read_truth(directory: Path) -> "dict[str, pd.DataFrame]":
     """Return the truth tables of a simulated survey, name -> DataFrame."""
     names = ("visits", "variable_visits", "objects", "stars")
     return {name: pd.read_parquet(Path(directory) / "truth" / f"{name}.parquet") for name in names}
 
 
-def judge(sources, template_weights, truth):
+def judge(sources: "pd.DataFrame", template_weights: "pd.DataFrame", truth: "Mapping[str, pd.DataFrame]") -> Judgment:
     """Compare difference sources with truth.
 
     Parameters
@@ -81,7 +82,7 @@ def judge(sources, template_weights, truth):
     return _summarize(matched, expected)
 
 
-def true_differences(truth, template_weights):
+def true_differences(truth: "Mapping[str, pd.DataFrame]", template_weights: "pd.DataFrame") -> "pd.DataFrame":
     """Return the rows of truth's variable_visits with true_flux_njy, true_snr, isolated and usable.
 
     Rows of visits without template are left out.
@@ -106,7 +107,7 @@ def true_differences(truth, template_weights):
     return result
 
 
-def _subtract_template(here, rows, weight):
+def _subtract_template(here: "pd.DataFrame", rows: "pd.DataFrame", weight: "pd.Series") -> "pd.DataFrame":
     """Fill in the true difference for the objects of one visit, given the weights of its template visits."""
     inside = rows[rows.obsid.isin(weight.index)]
     pairs = here[["obj_id", "kind", "ra", "dec"]].merge(
@@ -131,14 +132,14 @@ def _subtract_template(here, rows, weight):
     return here
 
 
-def _unit_vectors(ra, dec):
+def _unit_vectors(ra: "pd.Series", dec: "pd.Series") -> np.ndarray:
     """Return places as vectors whose distances are arcseconds, (n, 3)."""
     a, d = np.radians(np.asarray(ra, float)), np.radians(np.asarray(dec, float))
     scale = np.degrees(1.0) * ARCSEC_PER_DEG
     return scale * np.column_stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)])
 
 
-def _isolated(differences):
+def _isolated(differences: "pd.DataFrame") -> np.ndarray:
     """Return whether no other changed object is within three arcseconds in the same visit."""
     alone = np.ones(len(differences), bool)
     for indices in differences.groupby("obsid").indices.values():
@@ -151,7 +152,7 @@ def _isolated(differences):
     return alone
 
 
-def _match_visit(detected, differences):
+def _match_visit(detected: "pd.DataFrame", differences: "pd.DataFrame") -> "pd.DataFrame":
     """Match detections to changed objects one to one, closest first."""
     real = differences[differences.true_snr.abs() >= FAINTEST_REAL_SNR].reset_index(drop=True)
     detected = detected.reset_index(drop=True)
@@ -173,7 +174,9 @@ def _match_visit(detected, differences):
     return detected.assign(**columns, real=partner >= 0, separation_arcsec=distance)
 
 
-def _near_nuisance(matched, truth, template_weights):
+def _near_nuisance(
+    matched: "pd.DataFrame", truth: "Mapping[str, pd.DataFrame]", template_weights: "pd.DataFrame"
+) -> np.ndarray:
     """Return whether each detection lies on a high-proper-motion star, or where a moving object was in a template."""
     stars = truth["stars"]
     fast = stars[np.hypot(stars.pm_ra_cosdec, stars.pm_dec) >= 0.1]
@@ -187,7 +190,7 @@ def _near_nuisance(matched, truth, template_weights):
     return near
 
 
-def _summarize(matched, expected):
+def _summarize(matched: "pd.DataFrame", expected: "pd.DataFrame") -> Judgment:
     spurious = ~matched.real & ~matched.ignored
     clean = matched[matched.real & matched.isolated & matched.usable & (matched.true_snr.abs() >= THRESHOLD_SNR)]
     pull = (clean.psf_flux_njy - clean.true_flux_njy) / clean.psf_flux_err_njy
@@ -208,14 +211,14 @@ def _summarize(matched, expected):
     )
 
 
-def fit_snr_at_half(true_snr, found):
+def fit_snr_at_half(true_snr: "pd.Series | np.ndarray", found: "pd.Series | np.ndarray") -> float | None:
     """Return the S/N at which half are found, from a logistic curve in ln S/N; None if there is too little to fit."""
     ln_snr = np.log(np.maximum(np.asarray(true_snr, float), 0.1) / THRESHOLD_SNR)
     found = np.asarray(found, float)
     if len(found) < 8 or found.all() or not found.any():
         return None
 
-    def cost(parameters):
+    def cost(parameters: np.ndarray) -> float:
         argument = parameters[0] + parameters[1] * ln_snr
         # a weak prior keeps the slope finite when the two classes separate perfectly
         return np.sum(np.logaddexp(0.0, argument) - found * argument) + 0.005 * parameters[1] ** 2

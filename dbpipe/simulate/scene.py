@@ -1,6 +1,8 @@
 """What is on the sky of a simulated survey, and what goes wrong in it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,9 @@ from dbpipe.simulate.sky.fixed import (
 )
 from dbpipe.simulate.sky.light_curves import light_curves
 from dbpipe.simulate.sky.variables import make_objects
+
+if TYPE_CHECKING:
+    from dbpipe.simulate.camera.visits import Visit
 
 SKY_SCENES = {
     "static": "stars and galaxies, but nothing changes",
@@ -76,7 +81,16 @@ class Sky:
     curves: pd.DataFrame
 
 
-def make_survey(n_per_band, *, ra, dec, size_pix, scene, density, seed):
+def make_survey(
+    n_per_band: Mapping[str, int],
+    *,
+    ra: float,
+    dec: float,
+    size_pix: tuple[int, int],
+    scene: tuple[str, ...],
+    density: Density,
+    seed: int,
+) -> "tuple[list[Visit], Sky]":
     """Plan the visits and populate the sky.
 
     Parameters
@@ -105,7 +119,7 @@ def make_survey(n_per_band, *, ra, dec, size_pix, scene, density, seed):
         raise ConfigError(f"no such scene: {', '.join(unknown)}; there are {', '.join(SCENES)}")
     plan_rng, sky_rng = (np.random.default_rng([seed, stream]) for stream in (1, 2))
     extra = [name for name in scene if name in VISIT_TROUBLE]
-    main_band = max(n_per_band, key=n_per_band.get)
+    main_band = max(n_per_band, key=lambda band: n_per_band[band])
     wanted = {band: n + (len(extra) if band == main_band else 0) for band, n in n_per_band.items()}
     visits = plan_visits(wanted, ra=ra, dec=dec, size_pix=size_pix, rng=plan_rng)
     visits = _give_trouble(visits, extra, scene, main_band, plan_rng)
@@ -117,7 +131,9 @@ def make_survey(n_per_band, *, ra, dec, size_pix, scene, density, seed):
     return visits, _add_guests(sky, scene, np.random.default_rng([seed, 6]))
 
 
-def _give_trouble(visits, extra, scene, main_band, rng):
+def _give_trouble(
+    visits: "Sequence[Visit]", extra: Sequence[str], scene: tuple[str, ...], main_band: str, rng: np.random.Generator
+) -> "list[Visit]":
     """Return the visits with their problems, each in a visit of its own."""
     eligible = [k for k, visit in enumerate(visits) if visit.band == main_band]
     single = [name for name in ("satellite", "nan_block", "duplicate_id") if name in scene]
@@ -140,10 +156,12 @@ def _give_trouble(visits, extra, scene, main_band, rng):
     return changed
 
 
-def _make_sky(field, visits, *, scene, density, rng):
+def _make_sky(
+    field: "Field", visits: "Sequence[Visit]", *, scene: tuple[str, ...], density: Density, rng: np.random.Generator
+) -> Sky:
     dark, static = "noise_only" in scene, "static" in scene or "noise_only" in scene
 
-    def count(per_arcmin2, least=0):
+    def count(per_arcmin2: float, least: int = 0) -> int:
         return max(least, round(per_arcmin2 * field.area_arcmin2))
 
     stars = make_stars(field, 0 if dark else count(density.star), rng)
@@ -159,7 +177,7 @@ def _make_sky(field, visits, *, scene, density, rng):
     return Sky(field, stars, galaxies, make_nebula(field, 0, rng), objects, curves)
 
 
-def _add_guests(sky, scene, rng):
+def _add_guests(sky: Sky, scene: tuple[str, ...], rng: np.random.Generator) -> Sky:
     """Return the sky with the bright star and the nebula that the scene has."""
     if "bright_star" in scene:
         sky = replace(sky, stars=pd.concat([sky.stars, make_bright_star(sky.field, sky.stars, rng)], ignore_index=True))

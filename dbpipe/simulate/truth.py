@@ -6,7 +6,10 @@ and manifest.json. Positions in degrees, pixels 0-based, fluxes in nJy or electr
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -15,6 +18,11 @@ from dbpipe.simulate.camera.visits import CCD, EXPOSURE_S, FULL_WELL_E, PIXEL_SC
 from dbpipe.simulate.scene import VISIT_TROUBLE
 from dbpipe.simulate.sky import bands
 from dbpipe.simulate.sky.fixed import offset_position
+
+if TYPE_CHECKING:
+    from dbpipe.simulate.camera.exposure import Exposed
+    from dbpipe.simulate.camera.visits import Visit
+    from dbpipe.simulate.scene import Sky
 
 VARIABLE_COLUMNS = [
     "obj_id", "kind", "obsid", "ccd", "filter", "mjd_mid", "ra", "dec", "x", "y", "mag", "flux_njy", "flux_e",
@@ -25,7 +33,15 @@ STAR_COLUMNS = [
 ]  # fmt: skip
 
 
-def write_truth(directory, visits, sky, exposed, *, files, manifest_extra):
+def write_truth(
+    directory: Path,
+    visits: "Sequence[Visit]",
+    sky: "Sky",
+    exposed: "Sequence[Exposed]",
+    *,
+    files: Sequence[list[str]],
+    manifest_extra: Mapping[str, Any],
+) -> None:
     """Write every truth table.
 
     Parameters
@@ -61,12 +77,12 @@ def write_truth(directory, visits, sky, exposed, *, files, manifest_extra):
     write_output(directory / "manifest.json", lambda path: path.write_text(text))
 
 
-def is_scored(visit):
+def is_scored(visit: "Visit") -> bool:
     """Return whether the sources of a visit should be found."""
     return not any(problem in VISIT_TROUBLE for problem in visit.problems)
 
 
-def visit_row(visit, file):
+def visit_row(visit: "Visit", file: str) -> dict[str, Any]:
     """Return the truth about a visit as one row; file is the name of its raw image."""
     widths = visit.psf.central_widths()
     cd = visit.cd_matrix()
@@ -99,7 +115,7 @@ def visit_row(visit, file):
     return row
 
 
-def _manifest_entry(visit, files):
+def _manifest_entry(visit: "Visit", files: Sequence[str]) -> dict[str, Any]:
     expected = [VISIT_TROUBLE[name][1] for name in visit.problems if name in VISIT_TROUBLE]
     return {
         "obsid": visit.obsid,

@@ -3,8 +3,9 @@
 import gzip
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.io import fits
@@ -21,6 +22,12 @@ from dbpipe.simulate.scene import Density, make_survey
 from dbpipe.simulate.sky import bands as filters
 from dbpipe.simulate.sky.fixed import offset_position
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dbpipe.simulate.camera.visits import Visit
+    from dbpipe.simulate.scene import Sky
+
 FIELD_RA, FIELD_DEC = 53.0091, -27.4389
 """The Twinkles field [deg]."""
 REFERENCE_MAG_RANGE = (14.0, 22.0)
@@ -28,8 +35,18 @@ TAI_MINUS_UTC_S = 37.0
 """Since 2017 (IERS Bulletin C 52)."""
 
 
-def write_survey(out, *, seed=1, n_visit=10, bands=("g", "r"), size_pix=512, scene=(), density=None,
-                 ra=FIELD_RA, dec=FIELD_DEC):  # fmt: skip
+def write_survey(
+    out: str | os.PathLike[str],
+    *,
+    seed: int = 1,
+    n_visit: Mapping[str, int] | int = 10,
+    bands: Sequence[str] = ("g", "r"),
+    size_pix: int | tuple[int, int] = 512,
+    scene: Sequence[str] = (),
+    density: Density | None = None,
+    ra: float = FIELD_RA,
+    dec: float = FIELD_DEC,
+) -> list[Path]:
     """Simulate a survey of one CCD.
 
     Parameters
@@ -60,7 +77,7 @@ def write_survey(out, *, seed=1, n_visit=10, bands=("g", "r"), size_pix=512, sce
     ConfigError
         If a band, a scene or a number makes no sense, or something else is in the way.
     """
-    size_pix = (size_pix, size_pix) if isinstance(size_pix, int) else tuple(size_pix)
+    size_pix = (size_pix, size_pix) if isinstance(size_pix, int) else size_pix
     if min(size_pix) < 64:
         raise ConfigError(f"images must be at least 64 pixels wide and high, not {size_pix[0]} x {size_pix[1]}")
     n_per_band = _visits_per_band(n_visit, bands)
@@ -68,10 +85,10 @@ def write_survey(out, *, seed=1, n_visit=10, bands=("g", "r"), size_pix=512, sce
         n_per_band, ra=ra, dec=dec, size_pix=size_pix, scene=tuple(scene), density=density or Density(), seed=seed
     )
     _require_room(Path(out))
-    return write_exposures(out, visits, sky, seed=seed, scene=tuple(scene))
+    return write_exposures(Path(out), visits, sky, seed=seed, scene=tuple(scene))
 
 
-def _require_room(out):
+def _require_room(out: Path) -> None:
     """Raise ConfigError if raw/, truth/ or refcat.csv has something that was not simulated: it would be mixed up."""
     with plain_errors(out):
         if out.exists():
@@ -89,9 +106,10 @@ def _require_room(out):
         )
 
 
-def write_exposures(out, visits, sky, *, seed, scene=()):
+def write_exposures(
+    out: Path, visits: "Sequence[Visit]", sky: "Sky", *, seed: int, scene: tuple[str, ...] = ()
+) -> list[Path]:
     """Expose planned visits of a given sky and write them; arguments and result as for `write_survey`."""
-    out = Path(out)
     dead_boxes = dead_lines(visits[0].shape, np.random.default_rng([seed, 3]))
     utc = "utc_clock" in scene
     exposed, paths = [], []  # paths: those of each visit
@@ -109,7 +127,7 @@ def write_exposures(out, visits, sky, *, seed, scene=()):
     return [path for group in paths for path in group]
 
 
-def _visits_per_band(n_visit, bands):
+def _visits_per_band(n_visit: Mapping[str, int] | int, bands: Sequence[str]) -> dict[str, int]:
     counts = dict(n_visit) if isinstance(n_visit, Mapping) else {band: n_visit // len(bands) for band in bands}
     if not isinstance(n_visit, Mapping):
         for band in list(counts)[::-1][: n_visit % len(bands)]:
@@ -122,7 +140,7 @@ def _visits_per_band(n_visit, bands):
     return counts
 
 
-def _write_raw(directory, visit, image, *, utc, snap="E000"):
+def _write_raw(directory: Path, visit: "Visit", image: np.ndarray, *, utc: bool, snap: str = "E000") -> Path:
     """Write one eimage and return its path."""
     name = visit.file_name.replace("E000", snap)
     if "filter_mismatch" in visit.problems:
@@ -139,7 +157,7 @@ def _write_raw(directory, visit, image, *, utc, snap="E000"):
     return path
 
 
-def make_header(visit, *, utc, name):
+def make_header(visit: "Visit", *, utc: bool, name: str) -> fits.Header:
     """Return the cards that phosim writes and a pipeline may use, with the header's wrong WCS."""
     header = fits.Header()
     east, north = visit.header_offset_arcsec
@@ -175,7 +193,7 @@ def make_header(visit, *, utc, name):
     return header
 
 
-def write_reference_catalog(path, stars):
+def write_reference_catalog(path: Path, stars: "pd.DataFrame") -> None:
     """Write the bright stars as CSV: id, ra, dec at the catalog's epoch, and AB magnitudes."""
     low, high = REFERENCE_MAG_RANGE
     bright = stars[(stars.mag_r > low) & (stars.mag_r < high)]

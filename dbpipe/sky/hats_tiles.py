@@ -1,5 +1,7 @@
 """Tiles of the sky that hold about as many rows each, and the rim of other tiles around one: nested HEALPix pixels."""
 
+from collections.abc import Sequence
+
 import hpgeom
 import numpy as np
 
@@ -14,7 +16,9 @@ _SAFETY = 2.0
 """Width of a rim pixel over the margin that it has to hold; the narrowest pixels are 0.6 of the mean width."""
 
 
-def split_sky(cells, n_row, *, max_rows=MAX_ROWS):
+def split_sky(
+    cells: np.ndarray, n_row: Sequence[int] | np.ndarray, *, max_rows: int = MAX_ROWS
+) -> tuple[np.ndarray, np.ndarray]:
     """Assign every cell of order `MAX_ORDER` to the largest tile that holds at most so many rows.
 
     Parameters
@@ -40,7 +44,7 @@ def split_sky(cells, n_row, *, max_rows=MAX_ROWS):
     return order, cells >> 2 * (MAX_ORDER - order)
 
 
-def rim_order(margin_arcsec):
+def rim_order(margin_arcsec: float) -> int:
     """Return the order of the pixels that make the rim: none is narrower than the margin."""
     order = MAX_ORDER
     while order < INDEX_ORDER and _width_arcsec(order + 1) >= _SAFETY * margin_arcsec:
@@ -50,11 +54,11 @@ def rim_order(margin_arcsec):
     return order
 
 
-def _width_arcsec(order):
+def _width_arcsec(order: int) -> float:
     return np.degrees(np.sqrt(np.pi / 3.0)) * 3600.0 / (1 << order)
 
 
-def find_rim(order, pixel, *, at_order):
+def find_rim(order: int, pixel: int, *, at_order: int) -> np.ndarray:
     """Return the pixels of a finer order that lie around a tile, each touching it at a side or a corner, sorted."""
     levels = at_order - order
     n = 1 << levels
@@ -66,7 +70,7 @@ def find_rim(order, pixel, *, at_order):
     return around[(around >= 0) & (around >> 2 * levels != pixel)]
 
 
-def _interleave(x, y, levels):
+def _interleave(x: np.ndarray, y: np.ndarray, levels: int) -> np.ndarray:
     """Return the nested number of a pixel within its tile: the bits of x and y in turn."""
     number = np.zeros(len(x), np.int64)
     for bit in range(levels):

@@ -1,5 +1,7 @@
 """Which point belongs to which: nearest neighbors on the plane and on the sky."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.spatial import KDTree
 
@@ -7,7 +9,7 @@ from dbpipe.constants import ARCSEC_PER_DEG
 from dbpipe.sky.sphere import unit_vectors
 
 
-def match_points(a, b, *, radius):
+def match_points(a: np.ndarray, b: np.ndarray, *, radius: float) -> tuple[np.ndarray, np.ndarray]:
     """Pair points that are each other's nearest neighbor.
 
     Parameters
@@ -33,7 +35,14 @@ def match_points(a, b, *, radius):
     return finite_a[mutual], finite_b[nearest_b[mutual]]
 
 
-def match_sky(ra1, dec1, ra2, dec2, *, radius_arcsec):
+def match_sky(
+    ra1: Sequence[float] | np.ndarray,
+    dec1: Sequence[float] | np.ndarray,
+    ra2: Sequence[float] | np.ndarray,
+    dec2: Sequence[float] | np.ndarray,
+    *,
+    radius_arcsec: float,
+) -> tuple[np.ndarray, np.ndarray]:
     """Pair directions [deg] that are each other's nearest neighbor within a radius; returns (index1, index2)."""
     chord = 2.0 * np.sin(np.radians(radius_arcsec / ARCSEC_PER_DEG) / 2.0)
     return match_points(unit_vectors(ra1, dec1), unit_vectors(ra2, dec2), radius=chord)

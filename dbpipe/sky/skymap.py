@@ -8,9 +8,12 @@ far as gnomonic pixels stay nearly square: 5 degrees from the tangent point they
     patch number = 1000 (iy + 500) + (ix + 500),  ix and iy from -500 to 499
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from astropy.wcs import WCS
 from scipy.spatial import cKDTree
 
 from dbpipe.constants import ARCSEC_PER_DEG
@@ -37,7 +40,7 @@ class Tract:
     patch_size_pix: int
 
     @classmethod
-    def of(cls, unit):
+    def of(cls, unit: Mapping[str, Any]) -> "Tract":
         """Return the tract of a work row."""
         names = ("tract", "tract_ra", "tract_dec", "pixel_scale_arcsec", "patch_size_pix")
         return cls(*(unit[name] for name in names))
@@ -55,12 +58,19 @@ class Patch:
     ny: int
 
     @property
-    def patch(self):
+    def patch(self) -> int:
         """The number of the patch."""
         return 1000 * (self.iy + PATCH_LIMIT) + self.ix + PATCH_LIMIT
 
 
-def make_tract(corner_ra, corner_dec, *, tract=0, pixel_scale_arcsec, patch_size_pix):
+def make_tract(
+    corner_ra: Sequence[float] | np.ndarray,
+    corner_dec: Sequence[float] | np.ndarray,
+    *,
+    tract: int = 0,
+    pixel_scale_arcsec: float,
+    patch_size_pix: int,
+) -> Tract:
     """Make the tract that touches the sky at the center of the smallest circle around all exposures.
 
     Parameters
@@ -81,7 +91,7 @@ def make_tract(corner_ra, corner_dec, *, tract=0, pixel_scale_arcsec, patch_size
     return Tract(tract, ra, dec, float(pixel_scale_arcsec), int(patch_size_pix))
 
 
-def find_main_field(corner_ra, corner_dec):
+def find_main_field(corner_ra: np.ndarray, corner_dec: np.ndarray) -> np.ndarray:
     """Find the exposures that one tract can hold, so that a stray one does not spoil the survey.
 
     They are all of them if the smallest circle around them is small enough, else those near the exposure with most
@@ -111,18 +121,18 @@ def find_main_field(corner_ra, corner_dec):
     return inside
 
 
-def tract_wcs(tract):
+def tract_wcs(tract: Tract) -> WCS:
     """Return the WCS of the whole tract: its 0-based pixel (0, 0) is the tangent point, and pixels may be negative."""
     return patch_wcs(tract, 0, 0)
 
 
-def patch_wcs(tract, x0, y0):
+def patch_wcs(tract: Tract, x0: int, y0: int) -> WCS:
     """Return the WCS of an image whose first pixel is (x0, y0) of the tract."""
     scale = tract.pixel_scale_arcsec / ARCSEC_PER_DEG
     return tan_wcs(tract.ra, tract.dec, crpix=(-x0, -y0), cd=np.diag([-scale, scale]))
 
 
-def patches_for(tract, corner_ra, corner_dec):
+def patches_for(tract: Tract, corner_ra: np.ndarray, corner_dec: np.ndarray) -> list[Patch]:
     """List the patches that an exposure touches.
 
     Parameters
@@ -158,7 +168,7 @@ def patches_for(tract, corner_ra, corner_dec):
     ]
 
 
-def _squares_touch(polygon, center, half):
+def _squares_touch(polygon: np.ndarray, center: np.ndarray, half: float) -> np.ndarray:
     """Tell which squares, (m, 2) centers and half side, touch a convex polygon, (n, 2).
 
     Two convex shapes are apart only if they are along the normal of one of their edges (separating axis theorem).
@@ -172,7 +182,7 @@ def _squares_touch(polygon, center, half):
     return ~apart.any(axis=0)
 
 
-def patch_center(tract, patch):
+def patch_center(tract: Tract, patch: Patch) -> tuple[float, float]:
     """Return (ra, dec) [deg] of the center of a patch."""
     ra, dec = pixel_to_sky(tract_wcs(tract), patch.x0 + (patch.nx - 1) / 2.0, patch.y0 + (patch.ny - 1) / 2.0)
     return float(ra), float(dec)

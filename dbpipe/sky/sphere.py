@@ -4,9 +4,15 @@ Angles are degrees, except where a name says otherwise. Everything holds across 
 through unit vectors.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dbpipe.constants import ARCSEC_PER_DEG, JULIAN_YEAR_DAY
+
+if TYPE_CHECKING:
+    pass
 
 N_STEP = 4000
 """Steps of the search, each to the farthest point."""
@@ -14,20 +20,20 @@ N_STEP = 4000
 MAS_PER_DEG = 1000.0 * ARCSEC_PER_DEG
 
 
-def unit_vectors(ra, dec):
+def unit_vectors(ra: ArrayLike, dec: ArrayLike) -> np.ndarray:
     """Turn directions into unit vectors, (..., 3), with z to the pole and x to (0, 0)."""
     ra, dec = np.radians(np.asarray(ra, float)), np.radians(np.asarray(dec, float))
     return np.stack(np.broadcast_arrays(np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)), axis=-1)
 
 
-def directions(vectors):
+def directions(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Turn vectors (..., 3) of any length into (ra, dec), ra from 0 up to 360."""
     x, y, z = np.moveaxis(np.asarray(vectors, float), -1, 0)
     ra = np.degrees(np.arctan2(y, x)) % 360.0
     return np.where(ra == 360.0, 0.0, ra), np.degrees(np.arctan2(z, np.hypot(x, y)))
 
 
-def local_axes(ra, dec):
+def local_axes(ra: ArrayLike, dec: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Return unit vectors to the east and north of a direction, each (..., 3); at a pole, on the meridian of ``ra``."""
     ra, dec = np.broadcast_arrays(np.radians(np.asarray(ra, float)), np.radians(np.asarray(dec, float)))
     east = np.stack([-np.sin(ra), np.cos(ra), np.zeros_like(ra)], axis=-1)
@@ -35,13 +41,18 @@ def local_axes(ra, dec):
     return east, north
 
 
-def separation_deg(ra1, dec1, ra2, dec2):
+def separation_deg(
+    ra1: ArrayLike,
+    dec1: ArrayLike,
+    ra2: ArrayLike,
+    dec2: ArrayLike,
+) -> np.ndarray:
     """Return the angle between directions [deg], accurate for small and large ones: atan2 of cross and dot product."""
     a, b = unit_vectors(ra1, dec1), unit_vectors(ra2, dec2)
     return np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b), axis=-1), np.sum(a * b, axis=-1)))
 
 
-def project(ra, dec, *, ra0, dec0):
+def project(ra: ArrayLike, dec: ArrayLike, *, ra0: float, dec0: float) -> tuple[np.ndarray, np.ndarray]:
     """Project directions gnomonically on the plane that touches the sky at (ra0, dec0).
 
     Returns
@@ -57,14 +68,14 @@ def project(ra, dec, *, ra0, dec0):
     return np.degrees(v @ east / depth), np.degrees(v @ north / depth)
 
 
-def deproject(xi, eta, *, ra0, dec0):
+def deproject(xi: ArrayLike, eta: ArrayLike, *, ra0: float, dec0: float) -> tuple[np.ndarray, np.ndarray]:
     """Turn gnomonic coordinates [deg] back into (ra, dec); the inverse of `project`."""
-    xi, eta = np.radians(np.asarray(xi, float)), np.radians(np.asarray(eta, float))
+    east_part, north_part = np.radians(np.asarray(xi, float)), np.radians(np.asarray(eta, float))
     east, north = local_axes(ra0, dec0)
-    return directions(unit_vectors(ra0, dec0) + xi[..., None] * east + eta[..., None] * north)
+    return directions(unit_vectors(ra0, dec0) + east_part[..., None] * east + north_part[..., None] * north)
 
 
-def bounding_cap(ra, dec):
+def bounding_cap(ra: np.ndarray, dec: np.ndarray) -> tuple[float, float, float]:
     """Find the center and radius of the smallest circle on the sky that holds all directions.
 
     The smallest ball around the unit vectors has its center along the axis of the smallest cap. It is found by walking
@@ -83,7 +94,14 @@ def bounding_cap(ra, dec):
     return float(ra0), float(dec0), float(np.max(separation_deg(ra, dec, ra0, dec0)))
 
 
-def apply_proper_motion(ra, dec, pm_ra, pm_dec, epoch, to_epoch):
+def apply_proper_motion(
+    ra: ArrayLike,
+    dec: ArrayLike,
+    pm_ra: ArrayLike,
+    pm_dec: ArrayLike,
+    epoch: ArrayLike,
+    to_epoch: float,
+) -> tuple[np.ndarray, np.ndarray]:
     """Move stars along their great circles to another epoch.
 
     Parameters

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from astropy.wcs import WCS
+from numpy.typing import ArrayLike
 
 from dbpipe.constants import ARCSEC_PER_DEG
 from dbpipe.errors import DataError
@@ -27,7 +28,7 @@ class PixelMap:
     y: np.ndarray
     step_pix: int
 
-    def at(self, x, y):
+    def at(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the interpolated input position (x, y) of output positions [pix]."""
         i = np.clip(np.floor_divide(x, self.step_pix).astype(int), 0, self.x.shape[1] - 2)
         j = np.clip(np.floor_divide(y, self.step_pix).astype(int), 0, self.x.shape[0] - 2)
@@ -37,7 +38,7 @@ class PixelMap:
         return tuple((1 - v) * low + v * high)
 
 
-def tan_wcs(ra, dec, *, crpix, cd):
+def tan_wcs(ra: float, dec: float, *, crpix: tuple[float, float], cd: np.ndarray) -> WCS:
     """Make a gnomonic WCS.
 
     Parameters
@@ -60,7 +61,7 @@ def tan_wcs(ra, dec, *, crpix, cd):
     return wcs
 
 
-def check_celestial(wcs):
+def check_celestial(wcs: WCS) -> None:
     """Raise DataError unless the WCS maps two pixel axes to right ascension and declination, ICRS or J2000."""
     if wcs.naxis != 2 or not wcs.has_celestial or {t[:4] for t in wcs.wcs.ctype} != {"RA--", "DEC-"}:
         raise DataError("WCS is not a map of two axes to RA and Dec", ctype=" ".join(wcs.wcs.ctype), naxis=wcs.naxis)
@@ -74,14 +75,14 @@ def check_celestial(wcs):
         raise DataError("WCS has a singular pixel matrix", matrix=matrix.tolist())
 
 
-def pixel_to_sky(wcs, x, y):
+def pixel_to_sky(wcs: WCS, x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Return (ra, dec) [deg] of pixel positions, distortion included; arrays of the common shape of x and y."""
     x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
     ra, dec = wcs.all_pix2world(x.ravel(), y.ravel(), 0)
     return ra.reshape(x.shape), dec.reshape(x.shape)
 
 
-def sky_to_pixel(wcs, ra, dec):
+def sky_to_pixel(wcs: WCS, ra: ArrayLike, dec: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Return the pixel position (x, y) of directions, distortion included.
 
     The distortion f, from pixels to undistorted pixels, is inverted by iteration, p <- p - (f(p) - target); the inverse
@@ -99,7 +100,7 @@ def sky_to_pixel(wcs, ra, dec):
     return target[0].reshape(ra.shape), target[1].reshape(ra.shape)
 
 
-def _undistort(wcs, target):
+def _undistort(wcs: WCS, target: np.ndarray) -> np.ndarray:
     """Solve f(p) = target for (2, n) pixel positions p; NaN where the iteration does not settle."""
     pixel = target.copy()
     active = np.flatnonzero(np.isfinite(target).all(axis=0))
@@ -115,26 +116,26 @@ def _undistort(wcs, target):
     return pixel
 
 
-def corners(wcs, shape):
+def corners(wcs: WCS, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Return (ra, dec), each (4,) [deg], of the outer corners (0, 0) (nx, 0) (nx, ny) (0, ny) of an image (ny, nx)."""
     ny, nx = shape
     return pixel_to_sky(wcs, np.array([0, nx, nx, 0]) - 0.5, np.array([0, 0, ny, ny]) - 0.5)
 
 
-def _center_axes(wcs, shape):
+def _center_axes(wcs: WCS, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the direction of the image center and its change per pixel along x and y [rad], each (3,)."""
     x, y = (shape[1] - 1) / 2.0, (shape[0] - 1) / 2.0
     v = unit_vectors(*pixel_to_sky(wcs, x + np.array([0.0, -4, 4, 0, 0]), y + np.array([0.0, 0, 0, -4, 4])))
     return v[0], (v[2] - v[1]) / 8.0, (v[4] - v[3]) / 8.0
 
 
-def pixel_scale_arcsec(wcs, shape):
+def pixel_scale_arcsec(wcs: WCS, shape: tuple[int, int]) -> float:
     """Return the square root of the area of the pixel at the center of an image of ``shape`` (ny, nx) [arcsec]."""
     _, along_x, along_y = _center_axes(wcs, shape)
     return math.degrees(math.sqrt(np.linalg.norm(np.cross(along_x, along_y)))) * ARCSEC_PER_DEG
 
 
-def pixel_map(wcs_out, wcs_in, shape_out, *, step_pix=32):
+def pixel_map(wcs_out: WCS, wcs_in: WCS, shape_out: tuple[int, int], *, step_pix: int = 32) -> PixelMap:
     """Find where every ``step_pix``-th pixel of an output image lies in an input image.
 
     Parameters
@@ -154,10 +155,10 @@ def pixel_map(wcs_out, wcs_in, shape_out, *, step_pix=32):
     return PixelMap(*sky_to_pixel(wcs_in, *pixel_to_sky(wcs_out, x, y)), step_pix)
 
 
-def local_affine(wcs_from, wcs_to, x, y):
+def local_affine(wcs_from: WCS, wcs_to: WCS, x: ArrayLike, y: ArrayLike) -> np.ndarray:
     """Return d(x_to, y_to) / d(x_from, y_from) at positions of the first image, (..., 2, 2)."""
-    x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
+    column, row = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
     half = 2.0
     dx, dy = np.array([-half, half, 0.0, 0.0]), np.array([0.0, 0.0, -half, half])
-    to = np.stack(sky_to_pixel(wcs_to, *pixel_to_sky(wcs_from, x[..., None] + dx, y[..., None] + dy)), axis=-2)
+    to = np.stack(sky_to_pixel(wcs_to, *pixel_to_sky(wcs_from, column[..., None] + dx, row[..., None] + dy)), axis=-2)
     return np.stack([to[..., 1] - to[..., 0], to[..., 3] - to[..., 2]], axis=-1) / (2.0 * half)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from astropy.wcs import WCS
 
 from dbpipe.sky.wcs import pixel_to_sky, sky_to_pixel
 
@@ -17,35 +18,35 @@ class Window:
     ny: int
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         """(ny, nx)"""
         return self.ny, self.nx
 
-    def grown(self, margin_pix):
+    def grown(self, margin_pix: int) -> "Window":
         """Return the window with a margin on every side."""
         return Window(self.x0 - margin_pix, self.y0 - margin_pix, self.nx + 2 * margin_pix, self.ny + 2 * margin_pix)
 
-    def common(self, other):
+    def common(self, other: "Window") -> "Window | None":
         """Return the part that two windows share, or None."""
         x0, y0 = max(self.x0, other.x0), max(self.y0, other.y0)
         nx = min(self.x0 + self.nx, other.x0 + other.nx) - x0
         ny = min(self.y0 + self.ny, other.y0 + other.ny) - y0
         return Window(x0, y0, nx, ny) if nx > 0 and ny > 0 else None
 
-    def union(self, other):
+    def union(self, other: "Window") -> "Window":
         """Return the smallest window that holds both."""
         x0, y0 = min(self.x0, other.x0), min(self.y0, other.y0)
         nx = max(self.x0 + self.nx, other.x0 + other.nx) - x0
         ny = max(self.y0 + self.ny, other.y0 + other.ny) - y0
         return Window(x0, y0, nx, ny)
 
-    def slices_in(self, outer):
+    def slices_in(self, outer: "Window") -> tuple[slice, slice]:
         """Return the pair of slices that cuts this window out of an array of the window ``outer``."""
         y, x = self.y0 - outer.y0, self.x0 - outer.x0
         return slice(y, y + self.ny), slice(x, x + self.nx)
 
 
-def footprint_window(wcs, shape, tract_frame, *, margin_pix=2):
+def footprint_window(wcs: WCS, shape: tuple[int, int], tract_frame: WCS, *, margin_pix: int = 2) -> Window:
     """Return the window of a tract that an image covers.
 
     Parameters

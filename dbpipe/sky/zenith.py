@@ -8,7 +8,9 @@ _J2000_MJD = 51544.5
 _TAI_MINUS_UTC_D = 37.0 / 86400.0
 
 
-def zenith_direction(ra, dec, midpoint_mjd_tai, *, longitude_deg, latitude_deg):
+def zenith_direction(
+    ra: float, dec: float, midpoint_mjd_tai: float, *, longitude_deg: float, latitude_deg: float
+) -> tuple[float, float]:
     """Return altitude and parallactic angle [deg] of a direction [deg] at a time.
 
     The parallactic angle is the position angle of the zenith, from north through east, positive west of the meridian.

@@ -1,15 +1,19 @@
 """Average the warps of a patch into the template."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from scipy import ndimage
 
 from dbpipe.declared import group
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging.clean.sky_structure import follow_structure, structure_image
 from dbpipe.imaging.stack.coadd import (
+    Mean,
     RejectionLimits,
     background_offset,
     find_deviant,
@@ -39,12 +43,12 @@ class CoaddConfig(Ranged):
 
 @dataclass(frozen=True)
 class _Input:
-    row: dict
+    row: dict[str, Any]
     window: Window
     noise: np.ndarray
 
 
-def coadd(unit, inputs, config):
+def coadd(unit: Mapping[str, Any], inputs: Mapping[str, pa.Table], config: CoaddConfig) -> Outputs | Skip:
     """Match backgrounds, reject artifacts, average; keep which input went in where."""
     rows = inputs["warps"].to_pylist()
     if not rows:
@@ -94,7 +98,7 @@ def coadd(unit, inputs, config):
     )
 
 
-def _match_structure(stack, usable):
+def _match_structure(stack: np.ndarray, usable: np.ndarray) -> np.ndarray:
     """Give all inputs the same part of the sky's structure, in place; return the nodes of what was added to each.
 
     Their common median changes where an input ends: it is taken anew while they come closer.
@@ -110,10 +114,11 @@ def _match_structure(stack, usable):
         nodes = added if nodes is None else nodes + added
         if not added.any():
             break
+    assert nodes is not None  # N_MATCH is 1 at least
     return nodes
 
 
-def _mask(warps, window, mean, used, rejected):
+def _mask(warps: Sequence[_Input], window: Window, mean: Mean, used: np.ndarray, rejected: np.ndarray) -> np.ndarray:
     """Mask of the coadd.
 
     A source of any input is a source; a halo counts where half of what went in lies in one, since bleeds point
@@ -133,7 +138,7 @@ def _mask(warps, window, mean, used, rejected):
     return mask
 
 
-def _filled(mean, stack, usable, mask):
+def _filled(mean: Mean, stack: np.ndarray, usable: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Fill pixels that nothing went into with the plain mean of what is there.
 
     They stay masked, but a hole in a star would ring when the template is convolved.
@@ -146,13 +151,13 @@ def _filled(mean, stack, usable, mask):
     return image
 
 
-def _open(row):
+def _open(row: dict[str, Any]) -> _Input:
     product = read_planes(row["path"], ["NOISE", "MASK"])
     ny, nx = product.arrays["MASK"].shape
     return _Input(row, Window(product.metadata["X0"], product.metadata["Y0"], nx, ny), product.arrays["NOISE"])
 
 
-def _read_plane(warp, name, window):
+def _read_plane(warp: _Input, name: str, window: Window) -> np.ndarray:
     plane = read_planes(warp.row["path"], [name]).arrays[name]
     outside = planes.NO_DATA if name == "MASK" else 0
     whole = np.full(window.shape, outside, plane.dtype)
@@ -160,7 +165,7 @@ def _read_plane(warp, name, window):
     return whole
 
 
-def _read_stack(warps, window):
+def _read_stack(warps: Sequence[_Input], window: Window) -> tuple[np.ndarray, np.ndarray]:
     stack = np.zeros((len(warps), *window.shape), np.float32)
     usable = np.zeros(stack.shape, bool)
     for k, w in enumerate(warps):
@@ -169,7 +174,16 @@ def _read_stack(warps, window):
     return stack, usable
 
 
-def _rejected(unit, warps, window, stack, usable, median, count, config):
+def _rejected(
+    unit: Mapping[str, Any],
+    warps: Sequence[_Input],
+    window: Window,
+    stack: np.ndarray,
+    usable: np.ndarray,
+    median: np.ndarray,
+    count: np.ndarray,
+    config: CoaddConfig,
+) -> np.ndarray:
     limits, fwhm_pix = config.rejection, unit["target_fwhm_pix"]
     mjd = [w.row["midpoint_mjd_tai"] for w in warps]
     deviant, trail = np.zeros((2, *stack.shape), bool)
@@ -189,12 +203,12 @@ def _rejected(unit, warps, window, stack, usable, median, count, config):
     return deviant
 
 
-def _shown(mask, usable):
+def _shown(mask: np.ndarray, usable: np.ndarray) -> np.ndarray:
     """Return 1 where an input shows a source, 0 where sky, -1 where nothing is known; int8."""
     return np.where((mask & (planes.DETECTED | planes.SATURATED)) != 0, 1, np.where(usable, 0, -1)).astype(np.int8)
 
 
-def _coadd_row(unit, mean, used, usable):
+def _coadd_row(unit: Mapping[str, Any], mean: Mean, used: np.ndarray, usable: np.ndarray) -> dict[str, float]:
     covered = mean.weight > 0
     n_usable = int(usable.sum())
     return {
@@ -207,7 +221,15 @@ def _coadd_row(unit, mean, used, usable):
     }
 
 
-def _input_row(unit, row, number, weight, offset, usable, rejected):
+def _input_row(
+    unit: Mapping[str, Any],
+    row: Mapping[str, Any],
+    number: int,
+    weight: float,
+    offset: float,
+    usable: np.ndarray,
+    rejected: np.ndarray,
+) -> dict[str, float]:
     return {
         **{key: unit[key] for key in ("template_id", "tract", "patch")},
         "visit": row["visit"],

@@ -1,12 +1,17 @@
 """Find and measure the sources of a difference image."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
 from dbpipe.io.difference import read_difference
 from dbpipe.stage import Outputs, Stage
 from dbpipe.stages.shared.detection import DETECT_VERSION, DetectConfig, measure_difference
 from dbpipe.stages.shared.units import DetectUnit
 
 
-def detect(unit, inputs, config):
+def detect(unit: Mapping[str, Any], inputs: Mapping[str, pa.Table], config: DetectConfig) -> Outputs:
     """Find the peaks of the score image and measure them on the difference, the science image and the template."""
     image = read_difference(unit["path"])
     return Outputs(rows={"dia_source": measure_difference(image, unit, inputs, config)}, n_pix=image.difference.size)

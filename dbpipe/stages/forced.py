@@ -8,8 +8,9 @@ function of the image and of the places in a group of neighbors alone.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +42,7 @@ class ForcedConfig(Ranged):
     """Objects closer to each other than this are fitted together, in FWHM."""
 
 
-def forced(unit, inputs, config):
+def forced(unit: Mapping[str, Any], inputs: Mapping[str, pa.Table], config: ForcedConfig) -> Outputs:
     """Measure the objects of one difference image; what is known of it already is taken over."""
     used = measured_with(unit, config)
     columns = {}
@@ -53,13 +54,15 @@ def forced(unit, inputs, config):
     return Outputs(rows={"dia_forced_source": columns, "forced_image": [image]})
 
 
-def measured_with(unit, config):
+def measured_with(unit: Mapping[str, Any], config: ForcedConfig) -> str:
     """Return the hash of what a measurement depends on besides the places."""
     whole = [_VERSION, flatten(config), unit["sha256"], unit["calexp_sha256"]]
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
-def measure_objects(image, unit, inputs, config):
+def measure_objects(
+    image: Any, unit: Mapping[str, Any], inputs: Mapping[str, pa.Table], config: ForcedConfig
+) -> dict[str, Any]:
     """Return the columns of the objects on a difference image."""
     ny, nx = image.difference.shape
     psf = image.psf_field.at((nx - 1) / 2, (ny - 1) / 2)
@@ -90,11 +93,11 @@ class _Places:
     y: np.ndarray
     group: np.ndarray
 
-    def take(self, chosen):
+    def take(self, chosen: np.ndarray) -> "_Places":
         return _Places(*(getattr(self, name)[chosen] for name in ("pixel", "ra", "dec", "x", "y", "group")))
 
 
-def _find_places(image, pixels, *, blend_pix):
+def _find_places(image: Any, pixels: np.ndarray, *, blend_pix: float) -> _Places:
     """Return the different places that lie on the image where it has data, with their groups."""
     pixel = np.unique(pixels)
     ra, dec = place_centers(pixel)
@@ -103,10 +106,11 @@ def _find_places(image, pixels, *, blend_pix):
     on_image = (x >= -0.5) & (x < nx - 0.5) & (y >= -0.5) & (y < ny - 0.5)
     column, row = (np.floor(np.where(on_image, v, 0.0) + 0.5).astype(int) for v in (x, y))
     covered = on_image & (image.mask[row, column] & bit.NO_DATA == 0)
-    return _Places(*(v[covered] for v in (pixel, ra, dec, x, y)), find_groups(x[covered], y[covered], blend_pix))
+    groups = find_groups(x[covered], y[covered], blend_pix)
+    return _Places(pixel[covered], ra[covered], dec[covered], x[covered], y[covered], groups)
 
 
-def _group_names(places):
+def _group_names(places: _Places) -> np.ndarray:
     """Return a text for each place that says which places its group has."""
     order = np.argsort(places.group, kind="stable")
     bounds = np.flatnonzero(np.diff(places.group[order])) + 1
@@ -116,7 +120,7 @@ def _group_names(places):
     return names.astype(str)
 
 
-def _still_valid(known, used):
+def _still_valid(known: pa.Table, used: str) -> pa.Table:
     """Return the rows that were measured with the same image, settings and code, one for each place."""
     fits = np.array([name == used for name in known["measured_with"].to_pylist()], bool)
     known = known.filter(pa.array(fits, pa.bool_())) if len(fits) else known
@@ -124,9 +128,11 @@ def _still_valid(known, used):
     return known.take(first).drop_columns(["dia_object_id", "measured_with"])
 
 
-def _measure(image, unit, places, *, radius_pix, fwhm_pix):
+def _measure(
+    image: Any, unit: Mapping[str, Any], places: _Places, *, radius_pix: float, fwhm_pix: float
+) -> dict[str, np.ndarray]:
     """Return the columns that depend on places alone, as arrays."""
-    at = {"x": places.x, "y": places.y, "group": places.group}
+    at: dict[str, Any] = {"x": places.x, "y": places.y, "group": places.group}
     difference = joint_flux(
         image.difference,
         image.variance,
@@ -153,12 +159,14 @@ def _measure(image, unit, places, *, radius_pix, fwhm_pix):
     }
 
 
-def _flux_columns(name, measured, unit):
+def _flux_columns(name: str, measured: tuple[np.ndarray, np.ndarray], unit: Mapping[str, Any]) -> dict[str, np.ndarray]:
     flux, flux_err = (values * unit["njy_per_e"] for values in measured)
     return {f"{name}_flux_njy": flux, f"{name}_flux_err_njy": flux_err}
 
 
-def _merged(measured, known, places, is_new):
+def _merged(
+    measured: Mapping[str, np.ndarray], known: pa.Table, places: _Places, is_new: np.ndarray
+) -> dict[str, np.ndarray]:
     """Return the columns of all places: what was measured now where it is new, what is known elsewhere."""
     row = np.searchsorted(place_pixels(known["hpx29"].to_numpy()), places.pixel[~is_new])
     columns = {"ra": places.ra, "dec": places.dec}

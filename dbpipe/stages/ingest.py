@@ -2,18 +2,20 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
+from astropy.wcs import WCS
 
 from dbpipe.constants import ARCSEC_PER_DEG
 from dbpipe.disk.content import MAX_FILE_MIB
 from dbpipe.errors import DataError
 from dbpipe.io.fits.quiet import quiet
-from dbpipe.io.raw.image import read_raw
-from dbpipe.io.raw.instrument import INSTRUMENT_FILE, load_instrument
+from dbpipe.io.raw.image import RawImage, read_raw
+from dbpipe.io.raw.instrument import INSTRUMENT_FILE, Instrument, load_instrument
 from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.zenith import zenith_direction
 from dbpipe.stage import Outputs, Stage
@@ -32,7 +34,7 @@ class IngestConfig(Ranged):
     """Largest size of a raw file, unpacked; larger ones are refused without being held in memory [MiB]."""
 
 
-def ingest(unit, inputs, config):
+def ingest(unit: Mapping[str, Any], inputs: Mapping[str, Any], config: IngestConfig) -> Outputs:
     """Read one raw file, check it, and describe it in rows.
 
     Parameters
@@ -92,14 +94,17 @@ def ingest(unit, inputs, config):
     return Outputs(rows=rows, n_pix=raw.image.size)
 
 
-def _zenith(raw, footprint, instrument):
+def _zenith(raw: RawImage, footprint: Mapping[str, float], instrument: Instrument) -> dict[str, float]:
     """Return the row of visit_zenith: where the zenith is, seen from the middle of the image."""
-    site = {"longitude_deg": instrument.site_longitude_deg, "latitude_deg": instrument.site_latitude_deg}
+    site: dict[str, Any] = {
+        "longitude_deg": instrument.site_longitude_deg,
+        "latitude_deg": instrument.site_latitude_deg,
+    }
     altitude_deg, angle_deg = zenith_direction(footprint["ra"], footprint["dec"], raw.midpoint_mjd_tai, **site)
     return {"visit": raw.visit, "altitude_deg": altitude_deg, "parallactic_angle_deg": angle_deg}
 
 
-def hash_content(raw, instrument):
+def hash_content(raw: RawImage, instrument: Instrument) -> str:
     """Return the hash of all that calibration reads of a raw file, however that is packed and called.
 
     Time and band are not among it: they are facts of the visit.
@@ -108,11 +113,11 @@ def hash_content(raw, instrument):
     words = json.dumps([raw.image.shape, facts, instrument.bleed, _wcs_text(raw.wcs)], sort_keys=True)
     whole = hashlib.sha256(words.encode())
     for plane in (raw.image, raw.bad, raw.saturated):
-        whole.update(np.ascontiguousarray(plane))
+        whole.update(np.ascontiguousarray(plane).data)
     return whole.hexdigest()
 
 
-def _wcs_text(wcs):
+def _wcs_text(wcs: WCS) -> list[str]:
     """Return the words of a WCS without the date, which wcslib adds."""
     with quiet():
         cards = wcs.to_header(relax=True)
@@ -120,7 +125,7 @@ def _wcs_text(wcs):
     return [f"{key}={value}" for key, value in cards.items() if not key.startswith(_DATES)] + [repr(v) for v in exact]
 
 
-def check_pixels(image, bad, *, max_bad_fraction):
+def check_pixels(image: np.ndarray, bad: np.ndarray, *, max_bad_fraction: float) -> int:
     """Return the number of bad pixels.
 
     Raises
@@ -137,7 +142,7 @@ def check_pixels(image, bad, *, max_bad_fraction):
     return n_bad
 
 
-def measure_footprint(wcs, shape):
+def measure_footprint(wcs: WCS, shape: tuple[int, int]) -> dict[str, float]:
     """Return where an image lies by its WCS.
 
     Returns

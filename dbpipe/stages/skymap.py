@@ -1,12 +1,14 @@
 """Lay the pixel grid of the survey on the sky and find which exposure touches which patch."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
+import pyarrow as pa
 
 from dbpipe.ranges import Range, Ranged
-from dbpipe.sky.skymap import Tract, find_main_field, make_tract, patch_center, patches_for
+from dbpipe.sky.skymap import Patch, Tract, find_main_field, make_tract, patch_center, patches_for
 from dbpipe.stage import Outputs, Stage
 from dbpipe.stages.shared.units import SkymapUnit
 
@@ -21,7 +23,7 @@ class SkymapConfig(Ranged):
     """Pixel size of the tract; 0 means that of the calibrated exposures (their median)."""
 
 
-def skymap(unit, inputs, config):
+def skymap(unit: Mapping[str, Any], inputs: Mapping[str, pa.Table], config: SkymapConfig) -> Outputs:
     """Find the patches that one exposure touches; the first exposures make the tract around all.
 
     Units that start before the tract is on record all make it from the same outlines, so they make the same one.
@@ -43,12 +45,12 @@ def skymap(unit, inputs, config):
     )
 
 
-def _existing_tract(tracts):
+def _existing_tract(tracts: pa.Table) -> Tract | None:
     """Return the tract of the catalog, or None."""
     return next((Tract(**row) for row in tracts.to_pylist()), None)
 
 
-def _new_tract(number, footprints, config):
+def _new_tract(number: int, footprints: Sequence[dict[str, Any]], config: SkymapConfig) -> Tract:
     """Make a tract around the exposures, those of the main field if they are too far apart."""
     corner_ra = np.array([exposure["corner_ra"] for exposure in footprints])
     corner_dec = np.array([exposure["corner_dec"] for exposure in footprints])
@@ -63,7 +65,7 @@ def _new_tract(number, footprints, config):
     )
 
 
-def _patch_row(tract, patch):
+def _patch_row(tract: Tract, patch: Patch) -> dict[str, float]:
     """Return the row of a patch."""
     ra, dec = patch_center(tract, patch)
     return {"tract": tract.tract, "patch": patch.patch, **asdict(patch), "ra": ra, "dec": dec}

@@ -3,10 +3,12 @@
 The image is warped first and matched afterward: PSF and image then went through the same interpolation.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
+from astropy.wcs import WCS
 
 from dbpipe.errors import DataError
 from dbpipe.imaging import mask as planes
@@ -14,9 +16,9 @@ from dbpipe.imaging import noise
 from dbpipe.imaging.clean.thin_lines import fill_thin_lines
 from dbpipe.imaging.convolve import KernelField, block_centers, convolve, core_radius_pix
 from dbpipe.imaging.difference.decorrelate import spread
-from dbpipe.imaging.psf.homogenize import match_psf, moffat_psf
-from dbpipe.imaging.resample import fill_bleeds, fill_gaps, warp, warp_stamp
-from dbpipe.io.exposure import read_exposure
+from dbpipe.imaging.psf.homogenize import HomogenizationKernel, match_psf, moffat_psf
+from dbpipe.imaging.resample import Warped, fill_bleeds, fill_gaps, warp, warp_stamp
+from dbpipe.io.exposure import Exposure, read_exposure
 from dbpipe.io.planes import Planes
 from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.skymap import Tract, patch_wcs, tract_wcs
@@ -46,7 +48,7 @@ class WarpConfig(Ranged):
     """Largest sum of the negative part of the kernel: more means that the exposure would have to be sharpened much."""
 
 
-def warp_exposure(unit, inputs, config):
+def warp_exposure(unit: Mapping[str, Any], inputs: Mapping[str, Any], config: WarpConfig) -> Outputs | Skip:
     """Warp, homogenize and scale one exposure to nJy on one patch."""
     exposure = read_exposure(unit["path"])
     tract = Tract.of(unit)
@@ -99,7 +101,7 @@ def warp_exposure(unit, inputs, config):
     return Outputs(rows={"warp": [row]}, files={"warp": product}, n_pix=covered.nx * covered.ny)
 
 
-def _warped(exposure, frame, window, fwhm_pix):
+def _warped(exposure: Exposure, frame: WCS, window: Window, fwhm_pix: float) -> Warped:
     grid = pixel_map(frame, exposure.wcs, window.shape)
     image, variance, mask = fill_thin_lines(exposure.image, exposure.variance, exposure.mask, fwhm_pix=fwhm_pix)
     return warp(
@@ -113,7 +115,9 @@ def _warped(exposure, frame, window, fwhm_pix):
     )
 
 
-def _kernels(exposure, frame, window, unit, config):
+def _kernels(
+    exposure: Exposure, frame: WCS, window: Window, unit: Mapping[str, Any], config: WarpConfig
+) -> tuple[KernelField, HomogenizationKernel]:
     """Fit the homogenization kernel of every block."""
     x, y = block_centers(window.shape, BLOCK_PIX)
     grid_x, grid_y = (g.ravel() for g in np.meshgrid(x, y))
@@ -123,7 +127,15 @@ def _kernels(exposure, frame, window, unit, config):
     return KernelField(kernels, BLOCK_PIX), fits[len(fits) // 2]
 
 
-def _kernels_at(exposure, frame, window, grid_x, grid_y, unit, config):
+def _kernels_at(
+    exposure: Exposure,
+    frame: WCS,
+    window: Window,
+    grid_x: np.ndarray,
+    grid_y: np.ndarray,
+    unit: Mapping[str, Any],
+    config: WarpConfig,
+) -> list[HomogenizationKernel]:
     """Fit the homogenization kernel at places of the window from the PSF model, warped like the image."""
     grid = pixel_map(frame, exposure.wcs, window.shape)
     in_x, in_y = grid.at(grid_x, grid_y)
@@ -134,13 +146,17 @@ def _kernels_at(exposure, frame, window, grid_x, grid_y, unit, config):
     return _fit_kernels(exposure.psf.at_many(in_x, in_y), matrices, unit, config)
 
 
-def _fit_kernels(psfs, matrices, unit, config):
+def _fit_kernels(
+    psfs: np.ndarray, matrices: np.ndarray, unit: Mapping[str, Any], config: WarpConfig
+) -> list[HomogenizationKernel]:
     model = moffat_psf(unit["target_fwhm_pix"], unit["target_beta"], psfs.shape[-1])
     stamps = (warp_stamp(psf, matrix) for psf, matrix in zip(psfs, matrices, strict=True))
     return [match_psf(stamp / stamp.sum(), model, kernel_size_pix=config.kernel_size_pix) for stamp in stamps]
 
 
-def _refuse_ill_conditioned(exposure, tract_frame, unit, config):
+def _refuse_ill_conditioned(
+    exposure: Exposure, tract_frame: WCS, unit: Mapping[str, Any], config: WarpConfig
+) -> dict[str, float]:
     """Judge the whole exposure, on a grid of nine places, so that it goes into all patches or none."""
     ny, nx = exposure.image.shape
     x, y = (g.ravel() for g in np.meshgrid(np.linspace(0, nx - 1, 3), np.linspace(0, ny - 1, 3)))
@@ -160,7 +176,14 @@ def _refuse_ill_conditioned(exposure, tract_frame, unit, config):
     return {"psf_residual": residual, "kernel_negative": negative}
 
 
-def _noise_stamps(exposure, frame, window, interpolated, unit, config):
+def _noise_stamps(
+    exposure: Exposure,
+    frame: WCS,
+    window: Window,
+    interpolated: np.ndarray,
+    unit: Mapping[str, Any],
+    config: WarpConfig,
+) -> np.ndarray:
     """Autocovariance of the noise at nodes of the window, relative to the variance before the kernel, float32."""
     x, y = (noise.nodes(n, N_NODE) for n in (window.nx, window.ny))
     grid_x, grid_y = (g.ravel() for g in np.meshgrid(x, y))
@@ -169,12 +192,12 @@ def _noise_stamps(exposure, frame, window, interpolated, unit, config):
     return np.reshape(stamps, (N_NODE, N_NODE, *stamps[0].shape)).astype(np.float32)
 
 
-def _power(interpolated, kernel):
+def _power(interpolated: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """Noise power of the product relative to the variance of the exposure's own pixels."""
     return interpolated * noise.kernel_power(kernel, POWER_SIZE)
 
 
-def _interpolated_power(exposure, frame, window):
+def _interpolated_power(exposure: Exposure, frame: WCS, window: Window) -> np.ndarray:
     """Noise power of the warped exposure relative to the variance of its own pixels."""
     matrix = local_affine(frame, exposure.wcs, window.nx / 2.0, window.ny / 2.0)
     interpolated = noise.interpolation_power(POWER_SIZE, matrix)

@@ -9,7 +9,10 @@ import re
 import stat
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from dbpipe.catalog.work.request import place_of
 from dbpipe.disk.ledger import LEDGER
@@ -26,19 +29,19 @@ class LeftAlone:
 
     counts: Counter = field(default_factory=Counter)
     """Kind -> number."""
-    examples: dict = field(default_factory=dict)
+    examples: dict[str, Any] = field(default_factory=dict)
     """Kind -> the first path of it, as text that can be stored and printed."""
 
-    def add(self, kind, path):
+    def add(self, kind: Any, path: Any) -> None:
         """Put a path aside."""
         self.counts[kind] += 1
         self.examples.setdefault(kind, clean(path))
 
-    def __int__(self):
+    def __int__(self) -> Any:
         return self.counts.total()
 
 
-def find_raw_files(names, *, leave_out=None):
+def find_raw_files(names: Any, *, leave_out: Path | None = None) -> Any:
     """Return the files that the user means.
 
     Parameters
@@ -69,7 +72,7 @@ def find_raw_files(names, *, leave_out=None):
     return sorted(found.values()), left
 
 
-def _take(path, found, left, *, is_named):
+def _take(path: Any, found: Any, left: Any, *, is_named: bool) -> None:
     """Add a path to the files found, or put it aside."""
     try:
         state = os.stat(path)
@@ -87,7 +90,7 @@ def _take(path, found, left, *, is_named):
         found[state.st_dev, state.st_ino] = min(known, path, key=lambda p: (os.path.islink(p), p))
 
 
-def _walk(path, seen, left):
+def _walk(path: Any, seen: Any, left: Any) -> Iterator[Any]:
     """Yield the files of a folder with False, or the path itself with True where it is none.
 
     A folder is entered once, by whatever links it is reached.
@@ -115,12 +118,12 @@ def _walk(path, seen, left):
                 yield inside, False
 
 
-def _identity(path):
+def _identity(path: Any) -> Any:
     state = os.stat(path)
     return state.st_dev, state.st_ino
 
 
-def _is_text(path):
+def _is_text(path: Any) -> Any:
     """Return whether a path can be stored: not every name on a disk is UTF-8."""
     try:
         path.encode("utf-8")
@@ -129,7 +132,9 @@ def _is_text(path):
     return True
 
 
-def split_settled(paths, *, settle_s, now=time.time, sleep=time.sleep):
+def split_settled(
+    paths: Any, *, settle_s: float, now: Callable[..., Any] = time.time, sleep: Callable[..., Any] = time.sleep
+) -> Any:
     """Tell files that are whole from those that somebody is still writing to.
 
     A file that changed less than ``settle_s`` seconds ago is looked at again after that time: if it has changed, it is
@@ -149,7 +154,7 @@ def split_settled(paths, *, settle_s, now=time.time, sleep=time.sleep):
     return [path for path in paths if path not in growing], [path for path in paths if path in growing]
 
 
-def _state(path):
+def _state(path: Any) -> Any:
     """Size and time of change [ns]; None if it has just been moved away, or cannot be looked at."""
     try:
         state = os.stat(path)
@@ -158,7 +163,7 @@ def _state(path):
     return state.st_size, state.st_mtime_ns
 
 
-def _expand(name):
+def _expand(name: str) -> Any:
     """Return the paths that a name stands for; one that is there is meant, whatever signs of patterns it contains."""
     home = os.path.expanduser(name)
     for path in (name, home):

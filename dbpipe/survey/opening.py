@@ -18,9 +18,11 @@ import shutil
 import tempfile
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 from importlib.resources import files as package_files
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -28,6 +30,7 @@ from dbpipe.catalog import migrations
 from dbpipe.catalog.store import connection as catalog_connection
 from dbpipe.catalog.store import rekey, snapshot
 from dbpipe.catalog.store.lock import Lock
+from dbpipe.catalog.store.snapshot import Label
 from dbpipe.catalog.views import apply_views, has_current_views
 from dbpipe.disk.beside import TEMPORARY_PREFIX, replace_file
 from dbpipe.disk.ledger import is_own, plain_errors, write_output
@@ -63,11 +66,11 @@ class Opened:
     """Where a copy is that nobody else reads."""
 
     @property
-    def as_of(self):
+    def as_of(self) -> datetime | None:
         """UTC, from when the snapshot is."""
         return None if self.label is None else self.label.as_of
 
-    def close(self):
+    def close(self) -> None:
         """Let go of it."""
         self.connection.close()
         if self.folder is not None:
@@ -86,7 +89,7 @@ class Writing:
     as_of: None = field(default=None, init=False)
     stale: None = field(default=None, init=False)
 
-    def publish(self):
+    def publish(self) -> datetime:
         """Let readers see the catalog as it is now; returns from when it is (UTC).
 
         Raises
@@ -104,12 +107,12 @@ class Writing:
             raise (DiskError if of_disk else CatalogError)(f"{text}: {catalog_connection.first_line(error)}") from error
         return self.label.as_of
 
-    def publish_changes(self):
+    def publish_changes(self) -> None:
         """Publish if the catalog has changed since it was published."""
         if self.label is None or not self.label.is_current(self.root / CATALOG):
             self.publish()
 
-    def close(self):
+    def close(self) -> None:
         """Write everything to the file and let go of it."""
         try:
             self.connection.close()
@@ -117,7 +120,7 @@ class Writing:
             self.lock.close()
 
 
-def create(root, instrument):
+def create(root: Path, instrument: str | os.PathLike[str]) -> list[str]:
     """Make the files of an empty survey; settings and description that are there already stay.
 
     Returns
@@ -149,7 +152,7 @@ def create(root, instrument):
     return [name for name in kept if (root / name).read_bytes() != texts[name]]
 
 
-def _make_catalog(root):
+def _make_catalog(root: Path) -> None:
     """Make the catalog with all its tables beside its place, so that a survey is whole or not there."""
     for leftover in filter(_LEFTOVER.fullmatch, os.listdir(root)):  # of one who was killed here: we have the lock
         os.unlink(root / leftover)
@@ -163,7 +166,7 @@ def _make_catalog(root):
         temporary.unlink(missing_ok=True)
 
 
-def _require_room(root):
+def _require_room(root: Path) -> None:
     """Make the folder; ConfigError if it has a survey, or what a survey will write is there already."""
     with plain_errors(root):
         root.mkdir(parents=True, exist_ok=True)
@@ -174,7 +177,7 @@ def _require_room(root):
         raise ConfigError(f"{root / in_the_way[0]} is there, where a survey has its own: give another folder")
 
 
-def empty_catalog():
+def empty_catalog() -> Any:
     """Return a connection to a catalog in memory, as a new survey has it."""
     connection = catalog_connection.memory()
     migrations.migrate(connection)
@@ -182,12 +185,12 @@ def empty_catalog():
     return connection
 
 
-def _instrument_file(instrument):
+def _instrument_file(instrument: str | os.PathLike[str]) -> Path:
     shipped = package_files("dbpipe") / "instruments" / f"{instrument}.toml"
     return Path(instrument) if str(instrument).endswith(".toml") else Path(str(shipped))
 
 
-def open_to_write(root, *, reader=False, patience_s=None):
+def open_to_write(root: Path, *, reader: bool = False, patience_s: float | None = None) -> Writing:
     """Open the catalog for writing, bring its schema up to date, and see to it that there is a snapshot.
 
     ``reader``: it is only for a moment, to publish what a killed command has left; other writers wait for that.
@@ -205,7 +208,7 @@ def open_to_write(root, *, reader=False, patience_s=None):
     return writing
 
 
-def bring_up_to_date(connection):
+def bring_up_to_date(connection: duckdb.DuckDBPyConnection) -> bool:
     """Give a catalog the tables, views and macros of this dbpipe; returns whether it had others.
 
     It may be killed at any moment, and the next one who writes goes on. Until the end `is_outdated`.
@@ -218,7 +221,7 @@ def bring_up_to_date(connection):
     return outdated
 
 
-def is_outdated(connection):
+def is_outdated(connection: duckdb.DuckDBPyConnection) -> bool:
     """Return whether a catalog or snapshot lacks tables, views or macros of this dbpipe."""
     return (
         bool(migrations.pending_migrations(connection))
@@ -227,7 +230,7 @@ def is_outdated(connection):
     )
 
 
-def _connect(root):
+def _connect(root: Path) -> duckdb.DuckDBPyConnection:
     try:
         return catalog_connection.connect(root / CATALOG)
     except CatalogError as error:
@@ -237,7 +240,7 @@ def _connect(root):
         raise
 
 
-def _read_label(root):
+def _read_label(root: Path) -> Label | None:
     """Return the label of the snapshot that readers have; None if there is none that they can read."""
     found = _find_snapshot(root)
     if found is None:
@@ -246,7 +249,7 @@ def _read_label(root):
     return found.label
 
 
-def open_to_read(root, *, current=False, scratch=None):
+def open_to_read(root: Path, *, current: bool = False, scratch: Path | None = None) -> Opened:
     """Open the newest snapshot that can be had; what a killed command has left is published first.
 
     Parameters
@@ -282,7 +285,7 @@ def open_to_read(root, *, current=False, scratch=None):
     return _open_snapshot(root, scratch)
 
 
-def find_writer(root, opened):
+def find_writer(root: Path, opened: Opened) -> str:
     """Return who is writing to the catalog, or has since a reader opened it; "" if nobody."""
     root = Path(root).absolute()
     try:
@@ -294,7 +297,7 @@ def find_writer(root, opened):
     return "the catalog has changed since it was published"
 
 
-def _find_snapshot(root, scratch=None):
+def _find_snapshot(root: Path, scratch: Path | None = None) -> Opened | None:
     """Open the snapshot; None if there is none that can be read: it is of a newer dbpipe, damaged, or not ours."""
     try:
         return _open_snapshot(root, scratch) if (root / SNAPSHOT).is_file() else None
@@ -302,7 +305,7 @@ def _find_snapshot(root, scratch=None):
         return None
 
 
-def _open_snapshot(root, scratch=None):
+def _open_snapshot(root: Path, scratch: Path | None = None) -> Opened:
     connection = catalog_connection.connect(root / SNAPSHOT, read_only=True)
     with ExitStack() as on_error:
         on_error.callback(connection.close)
@@ -313,18 +316,18 @@ def _open_snapshot(root, scratch=None):
     return Opened(connection, label, None if fits else CatalogError("the catalog has changed since"))
 
 
-def _is_writable(root):
+def _is_writable(root: Path) -> bool:
     return os.access(root, os.W_OK) and os.access(root / CATALOG, os.W_OK)
 
 
-def _publish_for_readers(root, *, patience_s):
+def _publish_for_readers(root: Path, *, patience_s: float | None) -> None:
     if not _is_writable(root):
         raise CatalogError(f"the catalog has changed since, and {root} cannot be written to, so that it stays as it is")
     with closing(open_to_write(root, reader=True, patience_s=patience_s)) as writing:
         writing.publish_changes()
 
 
-def _open_copy(root, scratch):
+def _open_copy(root: Path, scratch: Path | None) -> Opened:
     """Open a copy of the catalog of a survey that has no snapshot and cannot be written to."""
     with ExitStack() as on_error:
         folder = tempfile.TemporaryDirectory(prefix="dbpipe-")

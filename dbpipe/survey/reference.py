@@ -1,13 +1,19 @@
 """Where the reference catalog of a survey comes from: a file, or an exposure of its own."""
 
+from collections.abc import Mapping
 from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
 
 from dbpipe.catalog.refcat import replace_reference_catalog
 from dbpipe.catalog.sql.queries import fetch_table, load_named
 from dbpipe.errors import DataError
 
 
-def store_from_file(connection, path, mapping):
+def store_from_file(connection: duckdb.DuckDBPyConnection, path: Path, mapping: Mapping[str, Any]) -> tuple[int, int]:
     """Read a file into the survey; see `dbpipe.survey.Survey.set_reference_catalog`."""
     from dbpipe.io.tables.refcat import read_refcat
 
@@ -15,7 +21,7 @@ def store_from_file(connection, path, mapping):
     return _store(connection, *read_refcat(path, mapping, fields=fields))
 
 
-def store_from_exposure(connection, root, visit, config):
+def store_from_exposure(connection: duckdb.DuckDBPyConnection, root: Path, visit: Any, config: Any) -> Any:
     """Make the stars of one raw exposure the reference catalog.
 
     Parameters
@@ -36,6 +42,6 @@ def store_from_exposure(connection, root, visit, config):
     return _store(connection, stars, magnitudes)
 
 
-def _store(connection, stars, magnitudes):
+def _store(connection: duckdb.DuckDBPyConnection, stars: pa.Table, magnitudes: pa.Table) -> tuple[int, int]:
     replace_reference_catalog(connection, stars, magnitudes)
     return stars.num_rows, magnitudes.num_rows

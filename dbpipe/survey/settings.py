@@ -5,9 +5,10 @@ import inspect
 import json
 import textwrap
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 from dbpipe.declared import build, flatten, parse_toml
 from dbpipe.errors import ConfigError
@@ -18,30 +19,30 @@ from dbpipe.ranges import describe_range
 class Settings(Mapping):
     """The settings in force: ``settings["calibrate"].psf.size_pix`` or ``settings.calibrate.psf.size_pix``."""
 
-    def __init__(self, sections):
+    def __init__(self, sections: Mapping[str, Any]) -> None:
         self._sections = dict(sections)
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Any:
         return self._sections[name]
 
-    def __iter__(self):
+    def __iter__(self) -> Any:
         return iter(self._sections)
 
-    def __len__(self):
+    def __len__(self) -> Any:
         return len(self._sections)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         try:
             return self.__dict__["_sections"][name]
         except KeyError:
             raise AttributeError(f"no section {name} in the settings") from None
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, dict[str, Any]]:
         """Return every value by section and flat name (`dbpipe.declared`), as the record of a run has it."""
         return {name: flatten(section) for name, section in self._sections.items()}
 
 
-def read_settings(path, sections):
+def read_settings(path: Path, sections: Mapping[str, Any]) -> Settings:
     """Read a settings file.
 
     Parameters
@@ -66,7 +67,7 @@ def read_settings(path, sections):
     return Settings({name: build(cls, found.get(name, {}), where, path=name) for name, cls in sections.items()})
 
 
-def _read_toml(path):
+def _read_toml(path: Path) -> dict[str, dict[str, Any]]:
     if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for
         raise ConfigError(f"{path} is not a file")
     try:
@@ -88,7 +89,7 @@ class Documented:
     """Its range, or the few values that it may have; empty where anything of its type will do."""
 
 
-def document(sections):
+def document(sections: Mapping[str, Any]) -> list[Documented]:
     """Return every setting with the text that stands under its field, in the order of the file."""
     return [
         Documented(table, item.name, _default(item), texts.get(item.name, ""), describe_range(hints[item.name]))
@@ -99,7 +100,7 @@ def document(sections):
     ]
 
 
-def tables(sections):
+def tables(sections: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the name of every table in the file with its dataclass: each section, then the tables in it."""
     for name, cls in sections.items():
         yield name, cls
@@ -107,11 +108,11 @@ def tables(sections):
         yield from tables({f"{name}.{k}": kind for k, kind in kinds.items() if is_dataclass(kind)})
 
 
-def _default(item):
+def _default(item: Any) -> Any:
     return item.default if item.default is not MISSING else item.default_factory()
 
 
-def _field_texts(cls):
+def _field_texts(cls: Any) -> dict[str, str]:
     """Read the strings under the fields of a dataclass from its source."""
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body
     texts = {}
@@ -123,7 +124,7 @@ def _field_texts(cls):
     return texts
 
 
-def default_text(sections, heading):
+def default_text(sections: Mapping[str, Any], heading: str) -> str:
     """Return a settings file in which every setting stands with its explanation, commented out at its default."""
     lines = [f"# {line}".rstrip() for line in heading.splitlines()]
     settings = document(sections)
@@ -136,7 +137,7 @@ def default_text(sections, heading):
     return "\n".join(lines) + "\n"
 
 
-def format_value(value):
+def format_value(value: Mapping[str, Any] | None) -> str:
     """Write a value the way TOML does."""
     if isinstance(value, dict):
         inner = ", ".join(f"{key} = {format_value(item)}" for key, item in value.items())

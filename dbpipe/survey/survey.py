@@ -3,13 +3,20 @@
 `dbpipe.survey.opening` says what is in the folder.
 """
 
+import os
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import chdir, closing, contextmanager, suppress
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from dbpipe.ask.provenance import explain
+import pyarrow as pa
+
+from dbpipe.ask.provenance import Section, explain
 from dbpipe.catalog import checks, files
+from dbpipe.catalog.checks import Finding
 from dbpipe.catalog.sql.cookbook import find_recipe
 from dbpipe.catalog.sql.queries import fetch_table, load_named
 from dbpipe.catalog.sql.questions import ask, check_new_name, find_relation
@@ -18,12 +25,18 @@ from dbpipe.catalog.work.offer import Options
 from dbpipe.errors import ConfigError, DbpipeError, DiskError
 from dbpipe.failures import clean
 from dbpipe.publish.answers import Answer, fetch_answer, fetch_head, write_answer
+from dbpipe.publish.tree import TreeReport
 from dbpipe.runner import intake, order, outlook, pipeline
 from dbpipe.runner.pool import WorkerPool
+from dbpipe.runner.report import Summary
 from dbpipe.survey import opening
-from dbpipe.survey.discover import find_raw_files, split_settled
+from dbpipe.survey.discover import LeftAlone, find_raw_files, split_settled
 from dbpipe.survey.opening import CATALOG, INSTRUMENT, LOCK, SETTINGS, SNAPSHOT
-from dbpipe.survey.settings import read_settings
+from dbpipe.survey.settings import Settings, read_settings
+from dbpipe.template.decision import Decision
+
+if TYPE_CHECKING:
+    from dbpipe.survey.opening import Opened, Writing
 
 __all__ = ["CATALOG", "INSTRUMENT", "LOCK", "SETTINGS", "SNAPSHOT", "Survey"]
 
@@ -35,7 +48,7 @@ class Survey:
     is (UTC), and ``busy``, if it is not the catalog as it is now, why: mostly, who is writing.
     """
 
-    def __init__(self, root, opened):
+    def __init__(self, root: Path, opened: "Opened | Writing") -> None:
         self.root = Path(root)
         self.connection = opened.connection
         self._opened = opened
@@ -44,17 +57,17 @@ class Survey:
         """Names of files that were in the folder when the survey was made, and are not as it would have made them."""
 
     @property
-    def as_of(self):
+    def as_of(self) -> datetime | None:
         """From when the snapshot is (UTC); None for the catalog itself."""
         return self._opened.as_of
 
     @property
-    def busy(self):
+    def busy(self) -> str | None:
         """Why there is no newer snapshot, or None."""
         return self._opened.stale and str(self._opened.stale)
 
     @classmethod
-    def open(cls, root, *, read_only=True, published=True):
+    def open(cls, root: str | os.PathLike[str], *, read_only: bool = True, published: bool = True) -> "Survey":
         """Open a survey, bringing its schema up to date first if need be.
 
         Parameters
@@ -79,7 +92,7 @@ class Survey:
         return cls(root, opening.open_to_write(root))
 
     @classmethod
-    def init(cls, root, *, instrument="phosim-eimage"):
+    def init(cls, root: Path, *, instrument: str | os.PathLike[str] = "phosim-eimage") -> "Survey":
         """Make an empty survey and return it, open for writing.
 
         Parameters
@@ -96,7 +109,7 @@ class Survey:
         survey.kept = kept
         return survey
 
-    def close(self):
+    def close(self) -> None:
         """Write everything to the catalog file, let readers see it if anything has changed, and let go of it.
 
         A survey that is closed already stays so.
@@ -111,13 +124,13 @@ class Survey:
             self._opened.close()
 
     @property
-    def _is_writing(self):
+    def _is_writing(self) -> bool:
         return isinstance(self._opened, opening.Writing)
 
-    def __enter__(self):
+    def __enter__(self) -> "Survey":
         return self
 
-    def __exit__(self, kind, error, traceback):
+    def __exit__(self, kind: type | type[Any] | type[ConfigError] | None, error: Any, traceback: Any) -> None:
         if error is None:
             self.close()
         elif isinstance(error, DbpipeError) and not isinstance(error, DiskError):
@@ -127,11 +140,11 @@ class Survey:
             self._opened.close()  # stopped or broken: the next who opens it publishes what was committed
 
     @cached_property
-    def settings(self):
+    def settings(self) -> Settings:
         """The settings in force, `dbpipe.survey.settings.Settings`."""
         return read_settings(self.root / SETTINGS, order.sections())
 
-    def sql(self, query, **parameters):
+    def sql(self, query: str, **parameters: str) -> Answer:
         """Ask the catalog: ``survey.sql("SELECT ...").df()``; ``$name`` in the text takes a keyword argument.
 
         Raises
@@ -141,24 +154,24 @@ class Survey:
         """
         return Answer(ask(self.connection, query, parameters))
 
-    def fetch(self, query, **parameters):
+    def fetch(self, query: str, **parameters: str) -> pa.Table:
         """Return the answer to a query as a pyarrow.Table; a query that DuckDB refuses is a ConfigError."""
         return fetch_answer(self.connection, query, parameters)
 
-    def fetch_head(self, query, *, limit, **parameters):
+    def fetch_head(self, query: str, *, limit: int, **parameters: float) -> tuple[pa.Table, int]:
         """Return the first rows of an answer as a pyarrow.Table, and the number of all its rows."""
         return fetch_head(self.connection, query, parameters, limit=limit)
 
-    def named(self, name, **parameters):
+    def named(self, name: str, **parameters: Any) -> Any:
         """Ask a question of the cookbook and return a pyarrow.Table: ``survey.named("around", ra=53.0, dec=-27.4)``."""
         recipe = find_recipe(name)
         return self.fetch(recipe.query, **recipe.bind(parameters))
 
-    def write(self, path, query, **parameters):
+    def write(self, path: Path, query: str, **parameters: int | str) -> int:
         """Write the answer to a query to a file: Parquet, CSV, ECSV or JSON by its name; returns the number of rows."""
         return write_answer(self.connection, path, query, parameters)
 
-    def lend(self, name, path):
+    def lend(self, name: str, path: str | os.PathLike[str]) -> None:
         """Let queries see a file (CSV, Parquet, FITS, ECSV, VOTable) as a table, until the survey closes.
 
         What is missing in it is NULL; ``stars.fits[2]`` is one of several tables.
@@ -169,17 +182,17 @@ class Survey:
         table, _ = read_table(path)
         self.connection.register(name, table)
 
-    def explain(self, dia_source_id):
+    def explain(self, dia_source_id: int) -> list[Section]:
         """Return where a DIASource comes from, a list of `dbpipe.ask.provenance.Section`."""
         return explain(self.connection, dia_source_id)
 
-    def count(self, table):
+    def count(self, table: str) -> int:
         """Return how many rows a table or view has; a name that is not known is a ConfigError."""
         query = load_named("catalog", "schema")["count"]
         ((n_row,),) = self.connection.execute(query, {"table": find_relation(self.connection, table)}).fetchall()
         return n_row
 
-    def find_settled(self, names, *, settle_s):
+    def find_settled(self, names: Sequence[str], *, settle_s: float) -> tuple[list[str], list[Any], LeftAlone]:
         """Return the raw files among ``names`` that nobody is writing to, those that are, and what is left alone.
 
         See `dbpipe.survey.discover`; the first list can be given to `ingest`.
@@ -188,7 +201,14 @@ class Survey:
         settled, growing = split_settled(paths, settle_s=settle_s)
         return settled, growing, left_alone
 
-    def ingest(self, names, *, n_worker=None, retry_failed=False, report=None):
+    def ingest(
+        self,
+        names: Sequence[str | os.PathLike[str]],
+        *,
+        n_worker: int | None = None,
+        retry_failed: bool = False,
+        report: Any = None,
+    ) -> tuple[Summary, LeftAlone]:
         """Take raw files into the survey, or say why not; the files stay where they are.
 
         Parameters
@@ -212,7 +232,7 @@ class Survey:
             summary = intake.run_ingest(self.connection, config, paths, **keywords)
         return summary, left_alone
 
-    def set_reference_catalog(self, path, *, mapping=None):
+    def set_reference_catalog(self, path: Path, *, mapping: Mapping[str, Any] | None = None) -> tuple[int, int]:
         """Read a reference catalog into the survey, in the place of the one it has.
 
         Parameters
@@ -232,13 +252,21 @@ class Survey:
         configured = {name: value for name, value in self.settings.as_dict()["refcat"].items() if value}
         return store_from_file(self.connection, path, configured | (mapping or {}))
 
-    def set_reference_from_exposure(self, visit):
+    def set_reference_from_exposure(self, visit: Any) -> Any:
         """Make the stars of one raw exposure the reference catalog, where there is no better one."""
         from dbpipe.survey.reference import store_from_exposure
 
         return store_from_exposure(self.connection, self.root, visit, self.settings["calibrate"])
 
-    def run(self, *, to=None, where=None, n_worker=None, retry_failed=False, report=None):
+    def run(
+        self,
+        *,
+        to: str | None = None,
+        where: Any | None = None,
+        n_worker: int | None = None,
+        retry_failed: bool = False,
+        report: Any = None,
+    ) -> list[Summary]:
         """Do everything that is not done yet, up to a stage, and return a list of `Summary`.
 
         Parameters
@@ -256,21 +284,29 @@ class Survey:
         """
         options = Options(where=where, retry_failed=retry_failed)
         with self._run_record() as run_id, self._pool(n_worker) as pool:
-            keywords = {"run_id": run_id, "pool": pool, "root": self.root, "options": options, "report": report}
+            keywords: dict[str, Any] = {
+                "run_id": run_id,
+                "pool": pool,
+                "root": self.root,
+                "options": options,
+                "report": report,
+            }
             summaries = pipeline.run_all(self.connection, self.settings, to=to, **keywords)
         self.publish()
         return summaries
 
-    def check_request(self, *, to=None, where=None):
+    def check_request(self, *, to: str | None = None, where: Any | None = None) -> None:
         """Refuse what `run` would refuse, settings that are wrong among it, and do nothing."""
         _ = self.settings  # reading is checking
         pipeline.check_request(self.connection, to=to, where=where)
 
-    def publish(self):
+    def publish(self) -> datetime:
         """Let readers see the catalog as it is now; `run` does it at its end. Returns from when it is (UTC)."""
         return self._opened.publish()
 
-    def inject(self, *, where=None, n_worker=None, retry_failed=False, report=None):
+    def inject(
+        self, *, where: Any | None = None, n_worker: int | None = None, retry_failed: bool = False, report: Any = None
+    ) -> Summary:
         """Put sources of known flux into copies of the exposures and find them again; returns the `Summary`.
 
         Only difference images that are there are looked at; their sources, files and tables stay as they are.
@@ -280,31 +316,37 @@ class Survey:
 
         options = Options(where=where, retry_failed=retry_failed)
         with self._run_record() as run_id, self._pool(n_worker) as pool:
-            keywords = {"run_id": run_id, "pool": pool, "root": self.root, "options": options, "report": report}
+            keywords: dict[str, Any] = {
+                "run_id": run_id,
+                "pool": pool,
+                "root": self.root,
+                "options": options,
+                "report": report,
+            }
             summary = pipeline.run_stage(self.connection, INJECT, self.settings.inject, **keywords)
         self.publish()
         return summary
 
-    def _pool(self, n_worker):
+    def _pool(self, n_worker: int | None) -> WorkerPool:
         return WorkerPool(self.root, n_worker, limits=self.settings["run"])
 
-    def templates(self, *, band=None):
+    def templates(self, *, band: Any | None = None) -> list[Any]:
         """Return the template decisions in force, a list of `dbpipe.template.decision.Decision`."""
         from dbpipe.template import choice  # with all that calculates PSFs: half a second that few commands need
 
         return choice.in_force(self.connection, band=band)
 
-    def template_depth(self, *, band=None):
+    def template_depth(self, *, band: Any | None = None) -> pa.Table:
         """Return predicted and measured depth of the difference images of the templates in force, a pyarrow.Table."""
         return fetch_table(self.connection, load_named("stages", "template")["depth"], {"band": band})
 
-    def propose_template(self, *, band=None, **choice):
+    def propose_template(self, *, band: Any | None = None, **choice: bool | float) -> list[Decision]:
         """Return what a choice would give, deciding nothing; see `dbpipe.template.choice.propose`."""
         from dbpipe.template.choice import propose
 
         return propose(self.connection, self.settings["template"], band=band, **choice)
 
-    def decide_template(self, decisions):
+    def decide_template(self, decisions: Sequence[Decision]) -> None:
         """Put proposed decisions in force; the next run makes the warps, coadds and differences that follow."""
         from dbpipe.template.choice import decide
 
@@ -312,13 +354,13 @@ class Survey:
             decide(self.connection, self.settings["template"], decisions, run_id)
 
     @contextmanager
-    def _run_record(self):
+    def _run_record(self) -> Iterator[int]:
         command = clean(" ".join([Path(sys.argv[0]).name or "python", *sys.argv[1:]]))
         run_id = units.start_run(self.connection, command, outlook.versions(), self.settings.as_dict())
         yield run_id
         units.finish_run(self.connection, run_id)
 
-    def light_curve(self, name):
+    def light_curve(self, name: str) -> Any:
         """Return every epoch of an object, detected or not, in time: rows of the view light_curve, a pyarrow.Table.
 
         Parameters
@@ -331,7 +373,7 @@ class Survey:
         found = light_curves.find_object(self.connection, name)
         return light_curves.fetch_light_curve(self.connection, found.dia_object_id)
 
-    def find_detections(self, dia_object_id):
+    def find_detections(self, dia_object_id: Any) -> Any:
         """Return positions and fluxes of the DIASources of an object; quick in a catalog of any size.
 
         See `light_curve` for the epochs at which it was not detected.
@@ -340,7 +382,7 @@ class Survey:
 
         return lookup.find_detections(self.connection, dia_object_id)
 
-    def draw_light_curve(self, path, name, *, n_cutout=4):
+    def draw_light_curve(self, path: Path, name: int, *, n_cutout: int = 4) -> Path:
         """Draw the light curve of an object with cutouts of a few epochs and return the path of the PNG."""
         from dbpipe.pictures.object_page import draw_object
 
@@ -348,7 +390,9 @@ class Survey:
         with chdir(self.root):  # paths in the catalog are relative to the survey
             return draw_object(self.connection, path, name, n_cutout=n_cutout)
 
-    def export(self, out, *, tables, where=None, overwrite=False):
+    def export(
+        self, out: Path, *, tables: Sequence[str], where: str | None = None, overwrite: bool = False
+    ) -> list[Path]:
         """Write tables or views and return the paths of the files.
 
         Parameters
@@ -366,7 +410,7 @@ class Survey:
         paths = check_export(out, tables, overwrite=overwrite)  # all of them before the first is written
         return [export(self.connection, p, table=name, where=where)[0] for p, name in zip(paths, tables, strict=True)]
 
-    def export_layouts(self, out, layouts, *, margin_arcsec=10.0):
+    def export_layouts(self, out: Path, layouts: Sequence[str], *, margin_arcsec: float = 10.0) -> TreeReport:
         """Bring a folder of partitioned tables up to date; see `dbpipe.publish.tree.export_tree`.
 
         Parameters
@@ -384,41 +428,45 @@ class Survey:
         with closing(opening.open_to_read(self.root, scratch=Path(out).absolute())) as opened:
             return export_tree(opened.connection, out, layouts, margin_arcsec=margin_arcsec)
 
-    def count_due(self):
+    def count_due(self) -> dict[str, int]:
         """Return how many units each stage would work on now."""
         return outlook.count_due(self.connection, self.settings)
 
-    def find_outdated(self):
+    def find_outdated(self) -> list[Any]:
         """Return what an older dbpipe made and this one makes otherwise: a list of `outlook.Outdated`."""
         return outlook.find_outdated(self.connection)
 
-    def check(self, *, check_hash=False):
+    def check(self, *, check_hash: bool = False) -> list[Finding]:
         """Apply every rule of a healthy catalog; see `dbpipe.catalog.checks.run_checks`."""
-        keywords = {"folder": self.checks_folder, "check_hash": check_hash, "who_writes": self.find_writer}
+        keywords: dict[str, Any] = {
+            "folder": self.checks_folder,
+            "check_hash": check_hash,
+            "who_writes": self.find_writer,
+        }
         return checks.run_checks(self.connection, self.root, **keywords)
 
-    def find_warnings(self):
+    def find_warnings(self) -> list[Finding]:
         """Apply every check of quality; see `dbpipe.catalog.checks.run_warnings`."""
         return checks.run_warnings(self.connection, folder=self.checks_folder)
 
     @property
-    def checks_folder(self):
+    def checks_folder(self) -> Path:
         """Where the user's own checks are."""
         return self.root / self.settings["check"].folder
 
-    def find_writer(self):
+    def find_writer(self) -> str:
         """Return who else is working on the survey, or has since it was opened; "" if nobody."""
         return "" if self._is_writing else opening.find_writer(self.root, self._opened)
 
-    def find_garbage(self):
+    def find_garbage(self) -> list[str]:
         """Return the products that the catalog does not name, relative to the survey."""
         return files.find_orphans(self.connection, self.root)
 
-    def find_strangers(self):
+    def find_strangers(self) -> list[str]:
         """Return what else is under ``files/`` and not dbpipe's, relative to the survey: it is left alone."""
         return files.find_strangers(self.connection, self.root)
 
-    def delete_garbage(self):
+    def delete_garbage(self) -> list[str]:
         """Delete products that the catalog does not name and return them. Needs the survey open for writing.
 
         Raises

@@ -4,7 +4,10 @@ There are no images: one empty file stands for all of them.
 """
 
 import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +18,10 @@ from dbpipe.catalog.store.connection import transaction
 from dbpipe.catalog.store.lent import execute_with, fetch_with
 from dbpipe.catalog.work import units
 from dbpipe.catalog.work.offer import offer_work
+from dbpipe.catalog.work.units import Verdict
 from dbpipe.runner import order, outlook
 from dbpipe.simulate import detections
+from dbpipe.simulate.detections import Visit
 from dbpipe.survey import Survey
 
 NO_IMAGE = "files/no_image"
@@ -28,7 +33,7 @@ _OF_VISITS = ("visits", "raws", "calexps", "residuals", "overlaps", "diffims")
 _MADE_BY = ("calibrate", "skymap", "difference", "detect")
 
 
-def make_survey(root, *, n_source, seed=1, say=lambda text: None):
+def make_survey(root: Path, *, n_source: float, seed: int = 1, say: Callable[..., Any] = lambda text: None) -> int:
     """Make a survey whose catalog holds so many DIASources, linked to objects, and return the number of visits.
 
     The objects are those that `dbpipe.association.associate` finds.
@@ -65,14 +70,14 @@ def make_survey(root, *, n_source, seed=1, say=lambda text: None):
     return len(visits)
 
 
-def add_visits(survey, visits, run_id):
+def add_visits(survey: Any, visits: Sequence[Visit], run_id: int) -> None:
     """Write down visits as they are before their detections come: all tables up to the difference images."""
     with transaction(survey.connection):
         _insert(survey, visits, _OF_VISITS, run_id)
         _record_units(survey, run_id)
 
 
-def commit_detections(survey, visit, *, seed, run_id):
+def commit_detections(survey: Any, visit: Any, *, seed: int, run_id: int) -> None:
     """Write down the detections of a visit as the runner does it when a worker has found them."""
     query = _query("dia_sources")
     rows = fetch_with(survey.connection, query, {"made": _made(seed, [visit])}, _values(query))
@@ -87,7 +92,7 @@ def commit_detections(survey, visit, *, seed, run_id):
     units.commit_unit(survey.connection, verdict, units.Result({"dia_source": rows}), place)
 
 
-def _insert(survey, visits, names, run_id):
+def _insert(survey: Any, visits: Sequence[Visit], names: tuple[str, ...], run_id: int) -> None:
     centers = np.array([detections.field_centers()[visit.field] for visit in visits])
     columns = {
         name: [getattr(visit, name) for visit in visits] for name in ("visit", "night", "midpoint_mjd_tai", "band")
@@ -107,7 +112,7 @@ def _insert(survey, visits, names, run_id):
         execute_with(survey.connection, query, {"planned": planned}, _values(query, values))
 
 
-def _record_units(survey, run_id):
+def _record_units(survey: Any, run_id: int) -> None:
     """Write down that the stages have done their work, so that there is nothing left for them to do."""
     connection, verdicts = survey.connection, []
     for name in _MADE_BY:
@@ -117,11 +122,11 @@ def _record_units(survey, run_id):
     units.record_verdicts(connection, verdicts)
 
 
-def _done(stage, unit_key, fingerprint, version, run_id):
+def _done(stage: str, unit_key: str, fingerprint: str, version: int, run_id: int) -> Verdict:
     return units.Verdict(stage, unit_key, fingerprint, version, run_id, "done")
 
 
-def _link(survey, visits, run_id, say):
+def _link(survey: Any, visits: Sequence[Visit], run_id: int, say: Callable[..., Any]) -> None:
     """Link the detections field by field: no two fields have an object in common, nor a body that moves in a night."""
     config = survey.settings["associate"]
     field = {visit.visit: visit.field for visit in visits}
@@ -131,20 +136,20 @@ def _link(survey, visits, run_id, say):
         say(f"field {number + 1} of {max(field.values()) + 1} linked")
 
 
-def _raw_path(survey):
+def _raw_path(survey: Path) -> str:
     return str((survey.root / NO_IMAGE).resolve())
 
 
-def _ingested(survey):
+def _ingested(survey: Survey) -> str:
     """The unit that took in the one file that there is."""
     return units.format_key({"path": _raw_path(survey)})
 
 
-def _query(name):
+def _query(name: str) -> str:
     return load_named("simulate", "catalog")[name]
 
 
-def _values(query, more=None):
+def _values(query: str, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The values of the parameters that a query has."""
     known = {
         "bands": list(detections.BANDS),
@@ -154,7 +159,7 @@ def _values(query, more=None):
     return select_parameters(query, known | (more or {}))
 
 
-def _made(seed, visits):
+def _made(seed: int, visits: Sequence[Visit]) -> pa.Table:
     """The detections of some visits as a pyarrow.Table."""
     parts = []
     for visit in visits:

@@ -8,11 +8,15 @@ are matched to.
 
 import logging
 import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import numpy as np
+import pyarrow as pa
 
 from dbpipe.catalog.sql.queries import fetch_table, load_named
 from dbpipe.catalog.sql.questions import asking, check_select
@@ -21,11 +25,12 @@ from dbpipe.catalog.store.connection import is_disk_failure, transaction
 from dbpipe.catalog.store.lent import insert
 from dbpipe.catalog.store.undisturbed import undisturbed
 from dbpipe.catalog.work import units
+from dbpipe.catalog.work.units import Verdict
 from dbpipe.declared import flatten
 from dbpipe.errors import ConfigError, TransientError
 from dbpipe.failures import DATA, MAX_RUN, Failure, failure_of, stops_run
 from dbpipe.template.cuts import Cut, choose, model_psf, weigh
-from dbpipe.template.decision import Decision, NoTemplate
+from dbpipe.template.decision import Decision, NoTemplate, TemplateConfig
 from dbpipe.template.depth import DepthModel
 
 VERSION = 2
@@ -38,7 +43,7 @@ _AT_ONCE = 200
 log = logging.getLogger("dbpipe")
 
 
-def decide_missing(connection, config, run_id):
+def decide_missing(connection: duckdb.DuckDBPyConnection, config: TemplateConfig, run_id: int) -> list[Verdict]:
     """Decide for every band that has no template yet; what was decided before stays.
 
     But where an exposure that went in has turned out to be of another band, it is decided anew in the same way.
@@ -66,7 +71,14 @@ def decide_missing(connection, config, run_id):
     return verdicts
 
 
-def _attempt(step, connection, config, target, *, run_id):
+def _attempt(
+    step: Callable[..., Any],
+    connection: duckdb.DuckDBPyConnection,
+    config: TemplateConfig,
+    target: Mapping[str, Any],
+    *,
+    run_id: int,
+) -> list[Verdict]:
     """Do a step for one tract and band; what it cannot do is recorded and returned, a list of one verdict or none."""
     try:
         with undisturbed():
@@ -84,12 +96,12 @@ def _attempt(step, connection, config, target, *, run_id):
     return [verdict]
 
 
-def find_outdated(connection):
+def find_outdated(connection: duckdb.DuckDBPyConnection) -> list[Any]:
     """Return the decisions in force that a dbpipe made which knew only Gaussian model PSFs: tract, band, how ..."""
     return fetch_table(connection, _query("of_before"), {}).to_pylist()
 
 
-def _decide_again(connection, config, run_id):
+def _decide_again(connection: duckdb.DuckDBPyConnection, config: TemplateConfig, run_id: int) -> None:
     """Decide anew, in the same way, what was decided by an older dbpipe.
 
     Not every exposure can be matched to the model PSF of then: one after the other would be lost. Where the same way
@@ -105,20 +117,22 @@ def _decide_again(connection, config, run_id):
         _record(connection, decision, run_id)
 
 
-def _value(row):
+def _value(row: Any) -> Any:
     """What a decision on record was made with; of auto nothing is needed."""
     return float(row["how_value"]) if row["how"] in ("quantile", "max_psf_fwhm_pix") else row["how_value"]
 
 
-def _unit_key(target):
+def _unit_key(target: Mapping[str, Any]) -> str:
     return units.format_key({"tract": target["tract"], "band": target["band"]})
 
 
-def _forget(connection, target):
+def _forget(connection: duckdb.DuckDBPyConnection, target: Mapping[str, Any]) -> None:
     units.remove_unit(connection, "template", _unit_key(target), key={}, writes=())
 
 
-def _decide_one(connection, config, target, run_id):
+def _decide_one(
+    connection: duckdb.DuckDBPyConnection, config: TemplateConfig, target: Mapping[str, Any], run_id: int
+) -> None:
     _wait(connection, target)
     value = {"quantile": config.quantile, "max_psf_fwhm_pix": config.max_psf_fwhm_pix, "sql": config.sql}
     how = target["how"] if target["is_astray"] else config.choose
@@ -126,20 +140,33 @@ def _decide_one(connection, config, target, run_id):
     _forget(connection, target)
 
 
-def _wait(connection, target):
+def _wait(connection: duckdb.DuckDBPyConnection, target: Mapping[str, Any]) -> None:
     """Raise TransientError if exposures of the band may still be calibrated by a later run; log what is left out."""
     parameters = {"tract": target["tract"], "band": target["band"], "max_run": MAX_RUN}
     missing = fetch_table(connection, _query("missing"), parameters).to_pylist()[0]
     if missing["n_coming"] and missing["n_run"] < MAX_RUN:
         text = "the template waits for exposures that the next run tries again (dbpipe template --auto decides now)"
-        numbers = {"n_exposure": missing["n_coming"], "n_run": missing["n_run"] + 1, "n_run_at_most": MAX_RUN}
+        numbers: dict[str, Any] = {
+            "n_exposure": missing["n_coming"],
+            "n_run": missing["n_run"] + 1,
+            "n_run_at_most": MAX_RUN,
+        }
         raise TransientError(text, **numbers, example=missing["example"])
     if missing["n_missing"]:
         what = (_unit_key(target), missing["n_missing"], missing["example"])
         log.warning("template %s is decided without %d exposures whose calibration broke off, %s among them", *what)
 
 
-def propose(connection, config, *, band=None, max_psf_fwhm=None, quantile=None, auto=None, sql=None):
+def propose(
+    connection: duckdb.DuckDBPyConnection,
+    config: TemplateConfig,
+    *,
+    band: Any | None = None,
+    max_psf_fwhm: float | None = None,
+    quantile: float | None = None,
+    auto: bool | None = None,
+    sql: Any | None = None,
+) -> list[Decision]:
     """Work out what a choice would give, without deciding it.
 
     Parameters
@@ -176,7 +203,7 @@ def propose(connection, config, *, band=None, max_psf_fwhm=None, quantile=None, 
 
 
 @contextmanager
-def _naming_select():
+def _naming_select() -> Iterator[None]:
     """Say of what is wrong with a SELECT what it is for."""
     try:
         yield
@@ -184,7 +211,7 @@ def _naming_select():
         raise ConfigError(f"the template needs one SELECT of visit and detector: {error}") from error
 
 
-def _read_select(path):
+def _read_select(path: Any) -> Any:
     if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for
         raise ConfigError(f"the SELECT of the template cannot be read from {path}: it is not a file")
     try:
@@ -194,7 +221,9 @@ def _read_select(path):
         raise ConfigError(f"the SELECT of the template cannot be read from {path}: {reason}") from error
 
 
-def decide(connection, config, decisions, run_id):
+def decide(
+    connection: duckdb.DuckDBPyConnection, config: TemplateConfig, decisions: Sequence[Decision], run_id: int
+) -> None:
     """Make decisions the ones in force; one that changes nothing makes no new version."""
     for decision in decisions:
         current = [d for d in in_force(connection, band=[decision.band]) if d.place == decision.place]
@@ -203,7 +232,7 @@ def decide(connection, config, decisions, run_id):
     predict(connection, config)
 
 
-def in_force(connection, *, band=None):
+def in_force(connection: duckdb.DuckDBPyConnection, *, band: Sequence[str] | None = None) -> list[Decision]:
     """Return the decisions in force."""
     found = []
     for row in fetch_table(connection, _query("in_force"), {"band": band}).to_pylist():
@@ -213,20 +242,26 @@ def in_force(connection, *, band=None):
     return found
 
 
-def _essence(decision):
+def _essence(decision: Decision) -> tuple[set[tuple[int, int]], float, float]:
     chosen = {(row["visit"], row["detector"]) for row in decision.exposures if row["selected"]}
     return chosen, round(decision.target_fwhm_pix, 9), decision.target_beta and round(decision.target_beta, 9)
 
 
-def _query(name):
+def _query(name: str) -> str:
     return load_named("stages", "template")[name]
 
 
-def _targets(connection, band):
+def _targets(connection: duckdb.DuckDBPyConnection, band: Any | None) -> list[dict[str, Any]]:
     return fetch_table(connection, _query("targets"), {"band": band}).to_pylist()
 
 
-def _propose(connection, config, target, how, value):
+def _propose(
+    connection: duckdb.DuckDBPyConnection,
+    config: TemplateConfig,
+    target: Mapping[str, Any],
+    how: str,
+    value: float | None,
+) -> Decision:
     parameters = {"tract": target["tract"], "band": target["band"], **flatten(config)}
     candidates = fetch_table(connection, _query("candidates"), parameters)
     rows = candidates.to_pylist()
@@ -266,12 +301,19 @@ def _propose(connection, config, target, how, value):
     )
 
 
-def _native_over_tract(connection, tract, candidates):
+def _native_over_tract(connection: duckdb.DuckDBPyConnection, tract: int, candidates: pa.Table) -> float:
     native = float(np.median(candidates["pixel_scale_arcsec"].to_numpy()))
     return native / fetch_table(connection, _query("scale"), {"tract": tract})["pixel_scale_arcsec"][0].as_py()
 
 
-def _cut(connection, how, value, weighed, config, candidates):
+def _cut(
+    connection: duckdb.DuckDBPyConnection,
+    how: str,
+    value: float | None,
+    weighed: "Sequence[tuple[Cut, dict[str, Any]]]",
+    config: TemplateConfig,
+    candidates: Sequence[dict[str, Any]],
+) -> "Cut | None":
     """Return the Cut of a choice, or None if there is none."""
     if how == "max_psf_fwhm_pix":
         return Cut(float(value))
@@ -281,12 +323,14 @@ def _cut(connection, how, value, weighed, config, candidates):
         ].as_py()
         if limit is not None:
             return Cut(limit)
-    limits = {name: getattr(config.auto, name) for name in ("max_sharpening", "min_input", "min_gain_mag")}
+    limits: dict[str, Any] = {
+        name: getattr(config.auto, name) for name in ("max_sharpening", "min_input", "min_gain_mag")
+    }
     chosen = choose(weighed, candidates, **limits)
     return None if chosen is None else chosen[0]
 
 
-def _chosen_by_cut(candidates, cut):
+def _chosen_by_cut(candidates: Sequence[dict[str, Any]], cut: "Cut") -> list[dict[str, Any]]:
     """Say of every candidate whether it goes in, and why."""
     exposures = []
     for row in candidates:
@@ -299,7 +343,7 @@ def _chosen_by_cut(candidates, cut):
     return exposures
 
 
-def _chosen_by_sql(connection, candidates, select):
+def _chosen_by_sql(connection: duckdb.DuckDBPyConnection, candidates: Any, select: Any) -> Any:
     with _naming_select(), asking(connection, select) as relation:
         wanted = set(relation.select("visit", "detector").fetchall())
     exposures = []
@@ -310,7 +354,7 @@ def _chosen_by_sql(connection, candidates, select):
     return exposures
 
 
-def _predicted_depth(candidates, exposures):
+def _predicted_depth(candidates: Sequence[dict[str, Any]], exposures: Sequence[dict[str, Any]]) -> float | None:
     """5 sigma depth of the median difference image of the exposures that are no veto; None if it has no template."""
     asked = [k for k, row in enumerate(candidates) if row["veto"] is None]
     chosen = {_identity(row) for row in exposures if row["selected"]}
@@ -319,11 +363,11 @@ def _predicted_depth(candidates, exposures):
     return median if math.isfinite(median) else None
 
 
-def _identity(row):
+def _identity(row: Mapping[str, Any]) -> tuple[int, int]:
     return row["visit"], row["detector"]
 
 
-def predict(connection, config):
+def predict(connection: duckdb.DuckDBPyConnection, config: TemplateConfig) -> None:
     """Predict the depth of every difference image of the templates in force, in the place of earlier predictions.
 
     It is asked from `calexp` as it is now, so that exposures that came after the decision have a prediction too.
@@ -333,7 +377,9 @@ def predict(connection, config):
             _predict_one(connection, config, target)
 
 
-def _predict_one(connection, config, target, _run_id=None):
+def _predict_one(
+    connection: duckdb.DuckDBPyConnection, config: TemplateConfig, target: Mapping[str, Any], _run_id: int | None = None
+) -> None:
     parameters = {"tract": target["tract"], "band": target["band"], **flatten(config)}
     candidates = fetch_table(connection, _query("candidates"), parameters).to_pylist()
     inputs = fetch_table(connection, _query("inputs"), {"template_id": target["template_id"]}).to_pylist()
@@ -346,7 +392,7 @@ def _predict_one(connection, config, target, _run_id=None):
             insert(connection, "template_prediction", to_table(rows))
 
 
-def _predict_rows(candidates, selected):
+def _predict_rows(candidates: Sequence[dict[str, Any]], selected: np.ndarray) -> list[dict[str, float]]:
     rows = []
     for start in range(0, len(candidates), _AT_ONCE):
         asked = np.arange(start, min(start + _AT_ONCE, len(candidates)))
@@ -359,7 +405,7 @@ def _predict_rows(candidates, selected):
     return rows
 
 
-def _record(connection, decision, run_id):
+def _record(connection: duckdb.DuckDBPyConnection, decision: Decision, run_id: int) -> None:
     identity = {"tract": decision.tract, "band": decision.band}
     number = fetch_table(connection, _query("next_id"), identity).to_pylist()[0]
     template_id = {"template_id": number["template_id"]}

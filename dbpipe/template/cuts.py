@@ -4,7 +4,9 @@ Every cut in seeing is weighed alone and together with one cut in another quanti
 depth of the median difference image, `dbpipe.template.depth`.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +35,7 @@ class Cut:
     quantity: str | None = None
     quantity_limit: float | None = None
 
-    def left_out(self, row):
+    def left_out(self, row: Mapping[str, Any]) -> str | None:
         """Return why the second limit leaves a candidate out, or None."""
         if self.quantity is None:
             return None
@@ -42,11 +44,11 @@ class Cut:
             return None
         return f"{self.quantity} {row[column]:.4g}, the limit is {self.quantity_limit:.4g}"
 
-    def passes(self, row):
+    def passes(self, row: Mapping[str, Any]) -> bool:
         """Tell whether a candidate goes in."""
         return row["veto"] is None and row["psf_fwhm_det_pix"] <= self.max_psf_fwhm_pix and self.left_out(row) is None
 
-    def __str__(self):
+    def __str__(self) -> str:
         text = f"psf_fwhm_det_pix <= {self.max_psf_fwhm_pix:.4f}"
         if self.quantity is not None:
             column, side = QUANTITIES[self.quantity]
@@ -54,7 +56,7 @@ class Cut:
         return text
 
 
-def weigh(candidates):
+def weigh(candidates: Sequence[dict[str, Any]]) -> list[tuple[Cut, dict[str, Any]]]:
     """Predict what every cut would give.
 
     Parameters
@@ -83,12 +85,12 @@ def weigh(candidates):
     return weighed
 
 
-def _spread(index, n):
+def _spread(index: np.ndarray, n: int) -> np.ndarray:
     """Return no more than n of some indices, evenly spread."""
     return index if len(index) <= n else index[np.linspace(0, len(index) - 1, n).round().astype(int)]
 
 
-def _cuts(allowed):
+def _cuts(allowed: Sequence[dict[str, Any]]) -> Iterator[Cut]:
     """Every limit in seeing that two exposures pass; then each of them with every second limit."""
     last = _spread(np.arange(min(2, len(allowed)) - 1, len(allowed)), _MAX_SEEING_CUT)
     seeing = [Cut(allowed[k]["psf_fwhm_det_pix"]) for k in last]
@@ -103,7 +105,7 @@ def _cuts(allowed):
                     yield Cut(cut.max_psf_fwhm_pix, name, best_first[n_kept - 1])
 
 
-def _row(cut, chosen, depth_mag):
+def _row(cut: Cut, chosen: Sequence[dict[str, Any]], depth_mag: float) -> dict[str, Any]:
     return {
         "max_psf_fwhm_pix": cut.max_psf_fwhm_pix,
         "quantity": cut.quantity,
@@ -114,7 +116,7 @@ def _row(cut, chosen, depth_mag):
     }
 
 
-def model_psf(chosen):
+def model_psf(chosen: Sequence[dict[str, Any]]) -> tuple[float, float]:
     """Return FWHM [native pix] and Moffat beta (None for a Gaussian) of the model PSF of some inputs.
 
     It lies half-way between the sharpest and the widest of them, so that neither the one needs a template sharpened
@@ -127,7 +129,14 @@ def model_psf(chosen):
     return max(float(half_way), MIN_MODEL_FWHM_PIX), moffat_beta(1.0, float(np.median(area / fwhm**2)))
 
 
-def choose(weighed, candidates, *, max_sharpening, min_input, min_gain_mag):
+def choose(
+    weighed: Sequence[tuple[Cut, dict[str, Any]]],
+    candidates: Sequence[dict[str, Any]],
+    *,
+    max_sharpening: float,
+    min_input: int,
+    min_gain_mag: float,
+) -> tuple[Cut, dict[str, float | None]] | None:
     """Return the (Cut, row) to take, or None: the sharpest within ``min_gain_mag`` of the deepest that is allowed.
 
     Not allowed is a model PSF wider than ``max_sharpening`` times that of the sharpest exposure, unless it takes that

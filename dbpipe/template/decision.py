@@ -1,7 +1,7 @@
 """What a template decision is made by, and what it says."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from dbpipe.declared import group
 from dbpipe.errors import ConfigError
@@ -11,7 +11,7 @@ from dbpipe.ranges import Range, Ranged
 class NoTemplate(ConfigError):
     """No exposure of a band may go into its template; the keyword arguments are the numbers behind it."""
 
-    def __init__(self, message, **numbers):
+    def __init__(self, message: str, **numbers: int) -> None:
         super().__init__(message)
         self.numbers = numbers
 
@@ -63,7 +63,7 @@ class TemplateConfig(Ranged):
     auto: AutoCut = group(AutoCut, prefix="")
     veto: Veto = group(Veto, prefix="")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.choose == "sql" and not self.sql.strip():
             raise ConfigError('choose = "sql" needs a SELECT of visit and detector in sql')
@@ -82,17 +82,17 @@ class Decision:
     target_beta: float | None
     """Moffat beta of the model PSF; None for a Gaussian."""
     predicted_depth_mag: float | None
-    exposures: list
+    exposures: list[Any]
     """Rows visit, detector, psf_fwhm_pix, psf_fwhm_det_pix, depth_5sigma_mag, selected, reason; the sharpest first."""
-    curve: list = field(default_factory=list)
+    curve: list[Any] = field(default_factory=list)
     """Rows of template_curve, for auto."""
 
     @property
-    def place(self):
+    def place(self) -> tuple[int, str]:
         """Tract and band."""
         return self.tract, self.band
 
     @property
-    def n_input(self):
+    def n_input(self) -> int:
         """Number of exposures that go in."""
         return sum(row["selected"] for row in self.exposures)

@@ -4,7 +4,9 @@ Each exposure is asked at nine places for the inputs that lie there, itself left
 coadd gives it, the inverse of its sky variance. Where no input lies there will be no difference image.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +46,7 @@ class DepthModel:
         Candidates whose difference images are predicted; by default all.
     """
 
-    def __init__(self, candidates, asked=None):
+    def __init__(self, candidates: Sequence[dict[str, Any]], asked: Sequence[int] | np.ndarray | None = None) -> None:
         column = {name: np.array([row[name] for row in candidates], float) for name in _COLUMNS}
         self._noise = column["sky_noise_njy"]
         self._weight = 1.0 / np.square(self._noise)
@@ -54,7 +56,7 @@ class DepthModel:
         corners = unit_vectors(*(np.array([row[name] for row in candidates]) for name in ("corner_ra", "corner_dec")))
         self._covers = _covers(corners, self._asked)
 
-    def predict(self, selected):
+    def predict(self, selected: Sequence[bool] | np.ndarray) -> Prediction:
         """Return the `Prediction` for a template of the candidates with ``selected``, an (n,) bool array."""
         inputs = np.flatnonzero(selected)
         covers = self._covers[:, :, inputs].astype(float)
@@ -77,7 +79,7 @@ class DepthModel:
 _COLUMNS = ("sky_noise_njy", "psf_effective_area_pix", "ellipticity")
 
 
-def _covers(corners, asked):
+def _covers(corners: np.ndarray, asked: np.ndarray) -> np.ndarray:
     """Tell which exposures lie at the places of those asked: (n_asked, 9, n) bool, none at its own.
 
     A place lies in an exposure if it is on the same side of the great circles through all four of its edges, and on its
@@ -97,7 +99,7 @@ def _covers(corners, asked):
     return covers
 
 
-def _places(corners):
+def _places(corners: np.ndarray) -> np.ndarray:
     """Return nine places inside quadrangles (n, 4, 3), as vectors (n, 9, 3)."""
     u, v = (grid.ravel() for grid in np.meshgrid(_FRACTION, _FRACTION))
     shares = np.stack([(1 - u) * (1 - v), u * (1 - v), u * v, (1 - u) * v])

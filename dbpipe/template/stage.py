@@ -1,12 +1,20 @@
 """The template as a stage: a run decides where there is no decision yet."""
 
+from typing import Any
+
+import duckdb
+
+from dbpipe.catalog.work.offer import Options
+from dbpipe.catalog.work.units import Verdict
 from dbpipe.failures import DATA
 from dbpipe.stage import ParentStage
 from dbpipe.template.choice import VERSION, decide_missing, find_outdated
 from dbpipe.template.decision import TemplateConfig
 
 
-def decide(connection, config, *, run_id, options, report):
+def decide(
+    connection: duckdb.DuckDBPyConnection, config: TemplateConfig, *, run_id: int, options: Options, report: Any
+) -> tuple[list[Verdict], int]:
     """Decide for the bands that have no template; a band that has too few exposures as yet is no news."""
     made = decide_missing(connection, config, run_id)
     verdicts = [verdict for verdict in made if verdict.status == "done" or verdict.kind != DATA]
@@ -16,7 +24,7 @@ def decide(connection, config, *, run_id, options, report):
     return verdicts, 0
 
 
-def count_outdated(connection):
+def count_outdated(connection: duckdb.DuckDBPyConnection) -> int:
     """Return how many decisions in force the version before this one made."""
     return len(find_outdated(connection))
 

@@ -5,7 +5,9 @@ parameter. Values are handed to the database beside the text, never pasted into 
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from dbpipe.catalog.sql.queries import directory, load
 from dbpipe.errors import CatalogError, ConfigError
@@ -34,7 +36,7 @@ class Recipe:
     query: str
     parameters: tuple[Parameter, ...]
 
-    def bind(self, given):
+    def bind(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values of all parameters: those given, and the defaults of the others.
 
         Raises
@@ -49,10 +51,10 @@ class Recipe:
         for name, parameter in known.items():
             if name not in given and parameter.default is None:
                 raise ConfigError(f"{self.name} needs ${name}: {parameter.meaning} (--set {name}=...)")
-        return {name: given[name] if name in given else parse_value(p.default) for name, p in known.items()}
+        return {name: given[name] if name in given else parse_value(p.default or "") for name, p in known.items()}
 
 
-def read_recipes():
+def read_recipes() -> dict[str, Recipe]:
     """Return every recipe, name -> `Recipe`, in the order of the files."""
     recipes = {}
     for path in sorted((directory("sql") / "cookbook").glob("*.sql")):
@@ -63,7 +65,7 @@ def read_recipes():
     return recipes
 
 
-def find_recipe(name):
+def find_recipe(name: str) -> Recipe:
     """Return a recipe, or raise ConfigError that names the nearest one."""
     recipes = read_recipes()
     if name not in recipes:
@@ -71,7 +73,7 @@ def find_recipe(name):
     return recipes[name]
 
 
-def parse_value(text):
+def parse_value(text: str) -> bool | float | str | None:
     """Return the value that a text means: a number, true, false, null, else the text; quotes make anything text."""
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
         return text[1:-1]
@@ -85,7 +87,7 @@ def parse_value(text):
     return text
 
 
-def _recipe(name, text):
+def _recipe(name: str, text: str) -> Recipe:
     lines = text.splitlines()
     head = [line for line in lines if line.startswith("--")]
     parameters = tuple(Parameter(*match.groups()) for line in head if (match := _PARAMETER.match(line)))

@@ -1,6 +1,7 @@
 """What DuckDB says of a query that it refuses, in one line, with the name that was probably meant."""
 
 import re
+from typing import Any
 
 import duckdb
 
@@ -18,7 +19,7 @@ _PARAMETER = re.compile(r"not provided for the following.*parameters: (.+)$")
 _LINE = re.compile(r"^LINE (\d+): (.*)$", re.MULTILINE)
 
 
-def explain_refusal(connection, query, error):
+def explain_refusal(connection: duckdb.DuckDBPyConnection, query: str, error: Exception) -> str:
     """Return one line for the user.
 
     Parameters
@@ -44,12 +45,12 @@ def explain_refusal(connection, query, error):
     return first + where + _suggest(connection, query, first)
 
 
-def lacks_column(error):
+def lacks_column(error: Any) -> Any:
     """Return whether DuckDB refused a query because a column in it is none of its tables'."""
     return isinstance(error, duckdb.BinderException) and _LACKING.search(str(error)) is not None
 
 
-def _suggest(connection, query, text):
+def _suggest(connection: duckdb.DuckDBPyConnection, query: str, text: str) -> str:
     if found := _FUNCTION.search(text):
         return did_you_mean(found[1], _names(connection, "functions"))
     if found := _RELATION.search(text):
@@ -59,7 +60,7 @@ def _suggest(connection, query, text):
     return ""
 
 
-def _suggest_column(connection, query, name):
+def _suggest_column(connection: duckdb.DuckDBPyConnection, query: str, name: str) -> str:
     """Name the nearest column of the tables in the query, or the tables that have a column of this name."""
     rows = connection.execute(_query("columns")).fetchall()
     words = set(re.findall(r"\w+", query.lower()))
@@ -68,9 +69,9 @@ def _suggest_column(connection, query, name):
     return did_you_mean(name, mentioned) or (f": {', '.join(owners[:5])} has it" if owners else "")
 
 
-def _names(connection, query):
+def _names(connection: duckdb.DuckDBPyConnection, query: str) -> set[str]:
     return {name for *_, name in connection.execute(_query(query)).fetchall() if re.match(r"\w", name)}
 
 
-def _query(name):
+def _query(name: str) -> str:
     return load_named("catalog", "schema")[name]

@@ -5,9 +5,12 @@ under a wrong unit is worse than a column without one.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from dbpipe.catalog.sql.queries import load_named
 
@@ -22,7 +25,7 @@ class Column:
 
     name: str | None
     """None: DuckDB makes it up."""
-    origins: tuple = ()
+    origins: tuple[Any, ...] = ()
     """(table, column) pairs, each the table as `find_table` gives it: all of which its values may come from."""
 
 
@@ -30,20 +33,20 @@ class Column:
 class _Source:
     """What FROM offers: relations by their names, what ``*`` means, and what USING has made one."""
 
-    relations: list
-    star: list | None
+    relations: list[Any]
+    star: list[Any] | None
     """None: not known, as are the columns of a table function."""
-    merged: dict = field(default_factory=dict)
+    merged: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _Scope:
     """What the names in a query mean."""
 
-    connection: object
-    queries: dict = field(default_factory=dict)
+    connection: duckdb.DuckDBPyConnection
+    queries: dict[str, Any] = field(default_factory=dict)
     """Name of a WITH query -> its columns, None if not known."""
-    parameters: frozenset = frozenset()
+    parameters: frozenset[str] = frozenset()
     """Of the macro whose text this is."""
     depth: int = 0
 
@@ -52,7 +55,7 @@ _DEPTH = 30
 """Macros in macros, at most; ours are three deep."""
 
 
-def trace(connection, query):
+def trace(connection: duckdb.DuckDBPyConnection, query: str) -> list[Column]:
     """Return the `Column` list of a query.
 
     Raises
@@ -63,24 +66,26 @@ def trace(connection, query):
     return _trace(_Scope(connection), query)
 
 
-def find_table(connection, table, schema=None):
+def find_table(
+    connection: duckdb.DuckDBPyConnection, table: str, schema: pa.Schema | None = None
+) -> tuple[str, str, str] | None:
     """Return (database, schema, table) of the table or view that a name means; None if there is none, or several."""
     rows = connection.execute(_query("places"), {"table": table, "schema": schema}).fetchall()
     preferred = [row for row in rows if row[0] == "temp"] or [row for row in rows if row[1] == "main"] or rows
     return preferred[0] if len(preferred) == 1 else None
 
 
-def column_names(connection, place):
+def column_names(connection: duckdb.DuckDBPyConnection, place: tuple[str, ...]) -> list[str]:
     """Return the names of the columns of a table or view, given as `find_table` does."""
     return list(column_comments(connection, place))
 
 
-def column_comments(connection, place):
+def column_comments(connection: duckdb.DuckDBPyConnection, place: tuple[str, ...]) -> dict[str, str | None]:
     """Return column -> comment or None of a table or view, given as `find_table` does."""
     return dict(connection.execute(_query("comments"), _named(place)).fetchall())
 
 
-def view_query(connection, place):
+def view_query(connection: duckdb.DuckDBPyConnection, place: tuple[str, ...]) -> str | None:
     """Return the query of a view, None for a table."""
     found = connection.execute(_query("view_text"), _named(place)).fetchone()
     parts = found[0].split(" AS ") if found else []
@@ -91,15 +96,15 @@ def view_query(connection, place):
     return None
 
 
-def _named(place):
+def _named(place: tuple[str, ...]) -> dict[str, str]:
     return dict(zip(("database", "schema", "table"), place, strict=True))
 
 
-def _query(name):
+def _query(name: str) -> str:
     return load_named("catalog", "schema")[name]
 
 
-def _parse(connection, query):
+def _parse(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any] | None:
     """Return the tree of a single SELECT, or None."""
     try:
         ((text,),) = connection.execute(_query("tree"), {"text": query}).fetchall()
@@ -110,7 +115,7 @@ def _parse(connection, query):
     return statements[0]["node"] if len(statements) == 1 else None
 
 
-def _trace(scope, query):
+def _trace(scope: _Scope, query: str) -> list[Column]:
     node = _parse(scope.connection, query)
     if node is None or scope.depth > _DEPTH:
         raise Untraceable
@@ -120,7 +125,7 @@ def _trace(scope, query):
         raise Untraceable from error
 
 
-def _node(scope, node):
+def _node(scope: _Scope, node: Mapping[str, Any]) -> list[Column]:
     scope = _with_queries(scope, node)
     if node["type"] == "SELECT_NODE":
         source = _source(scope, node["from_table"])
@@ -131,7 +136,7 @@ def _node(scope, node):
     raise Untraceable
 
 
-def _with_queries(scope, node):
+def _with_queries(scope: _Scope, node: Mapping[str, Any]) -> _Scope:
     for entry in node.get("cte_map", {}).get("map", []):
         value = entry["value"]
         query = value.get("query_node") or value["query"]["node"]
@@ -143,9 +148,9 @@ def _with_queries(scope, node):
     return scope
 
 
-def _set_operation(kind, sides):
+def _set_operation(kind: str, sides: Sequence[list[Column]]) -> list[Column]:
     if kind == "UNION_BY_NAME":
-        by_name = {}
+        by_name: dict[str, list[Column]] = {}
         for column in [column for side in sides for column in side]:
             if column.name is None:
                 raise Untraceable
@@ -158,14 +163,14 @@ def _set_operation(kind, sides):
     return [Column(same[0].name, _common(same)) for same in zip(*sides, strict=True)]
 
 
-def _common(columns):
+def _common(columns: Sequence[Column]) -> tuple[tuple[tuple[str, str, str], str], ...]:
     """Origins of values that come from any of some columns: none if one of these has none."""
     if not all(column.origins for column in columns):
         return ()
     return tuple(dict.fromkeys(origin for column in columns for origin in column.origins))
 
 
-def _as_relation(columns):
+def _as_relation(columns: Sequence[Column]) -> list[Column]:
     """Columns as a FROM clause sees them: DuckDB gives the second one of a name another name."""
     seen, named = set(), []
     for column in columns:
@@ -175,13 +180,13 @@ def _as_relation(columns):
     return named
 
 
-def _renamed(columns, names):
+def _renamed(columns: list[Column] | None, names: Sequence[str] | None) -> list[Column] | None:
     if not names or columns is None:
         return columns
     return [replace(column, name=name) for column, name in zip(columns, names, strict=False)] + columns[len(names) :]
 
 
-def _source(scope, table):
+def _source(scope: _Scope, table: Mapping[str, Any]) -> _Source:
     """Return what a FROM clause offers."""
     kind = table["type"]
     if kind == "EMPTY":
@@ -202,7 +207,7 @@ def _source(scope, table):
     return _Source([((name or "").lower(), columns)], columns)
 
 
-def _base_table(scope, table):
+def _base_table(scope: _Scope, table: Mapping[str, Any]) -> list[Column] | None:
     name, schema = table["table_name"], table.get("schema_name") or None
     path = (table.get("qualified_name") or {}).get("path", [])
     schema = schema or (path[-2] if len(path) > 1 else None)
@@ -214,7 +219,7 @@ def _base_table(scope, table):
     return place and [Column(column, ((place, column),)) for column in column_names(scope.connection, place)]
 
 
-def _macro(scope, name):
+def _macro(scope: _Scope, name: str) -> list[Column] | None:
     """Columns of a table macro; None if it is none, or has several texts."""
     rows = scope.connection.execute(_query("table_macro"), {"name": name}).fetchall()
     if len(rows) != 1:
@@ -227,39 +232,38 @@ def _macro(scope, name):
         return None
 
 
-def _join(join, left, right):
+def _join(join: Mapping[str, Any], left: _Source, right: _Source) -> _Source:
     if join["join_type"] in ("SEMI", "ANTI"):
         return left
     star = None if left.star is None or right.star is None else [*left.star, *right.star]
     merged = left.merged | right.merged
     using = [name.lower() for name in join.get("using_columns") or ()]
     if join.get("ref_type") == "NATURAL":
-        if star is None:
+        if left.star is None or right.star is None:
             raise Untraceable
         using = [c.name.lower() for c in left.star if c.name and _in(right.star, c.name.lower())]
     for name in using:
         one = _one_of(join["join_type"], _find(left, name), _find(right, name))
         merged[name] = one
-        if star is not None:
+        if left.star is not None and right.star is not None:
             there = [c for c in right.star if (c.name or "").lower() != name]
-            right = replace(right, star=there)
-            left = replace(left, star=[one if (c.name or "").lower() == name else c for c in left.star])
-            star = [*left.star, *right.star]
+            here = [one if (c.name or "").lower() == name else c for c in left.star]
+            left, right, star = replace(left, star=here), replace(right, star=there), [*here, *there]
     return _Source([*left.relations, *right.relations], star, merged)
 
 
-def _in(columns, name):
+def _in(columns: Sequence[Column], name: str) -> bool:
     return any((column.name or "").lower() == name for column in columns)
 
 
-def _one_of(join_type, left, right):
+def _one_of(join_type: str, left: Column, right: Column) -> Column:
     """The one column that USING makes of two."""
     if join_type in ("INNER", "LEFT"):
         return left
     return right if join_type == "RIGHT" else Column(left.name, _common([left, right]))
 
 
-def _find(source, name):
+def _find(source: _Source, name: str) -> Column:
     """The column that a name without a table means; without origins if that is not known."""
     if name in source.merged:
         return source.merged[name]
@@ -267,7 +271,7 @@ def _find(source, name):
     return found[0] if len(found) == 1 else Column(name)
 
 
-def _selected(scope, source, item):
+def _selected(scope: _Scope, source: _Source, item: Mapping[str, Any]) -> list[Column]:
     """Columns that one entry of a SELECT list gives."""
     if item["class"] == "STAR":
         return _expand(scope, source, item)
@@ -278,7 +282,7 @@ def _selected(scope, source, item):
     return [Column(item.get("alias") or (None if is_value else names[-1]), _origins(scope, source, item))]
 
 
-def _origins(scope, source, item):
+def _origins(scope: _Scope, source: _Source, item: Mapping[str, Any]) -> tuple[tuple[tuple[str, str, str], str], ...]:
     if item["class"] != "COLUMN_REF":
         return ()
     *table, name = (part.lower() for part in item["column_names"])
@@ -291,7 +295,7 @@ def _origins(scope, source, item):
     return same[0].origins if len(same) == 1 else ()
 
 
-def _expand(scope, source, star):
+def _expand(scope: _Scope, source: _Source, star: Mapping[str, Any]) -> list[Column]:
     """Columns of ``*``, ``t.*`` and ``COLUMNS(*)``, with EXCLUDE, REPLACE and RENAME."""
     if star.get("expr") or star.get("qualified_exclude_list") or star.get("alias"):
         raise Untraceable
@@ -316,7 +320,7 @@ def _expand(scope, source, star):
     return expanded
 
 
-def _lower(name):
+def _lower(name: Any) -> str:
     """Name in a list of EXCLUDE, REPLACE or RENAME, as a text or with the table that it is of."""
     if isinstance(name, str):
         return name.lower()
@@ -325,7 +329,7 @@ def _lower(name):
     return name["column"].lower()
 
 
-def _has_star(tree):
+def _has_star(tree: Mapping[str, Any] | None) -> bool:
     if isinstance(tree, dict):
         if tree.get("class") == "SUBQUERY":
             return False

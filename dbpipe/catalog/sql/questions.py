@@ -6,7 +6,9 @@ fences: the connection that a question runs on is confined as well (`dbpipe.cata
 
 import json
 import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -31,7 +33,7 @@ _OF_FILES = re.compile(r"read_|sniff_|glob$|parquet_|.*_scan$")
 _EXPLAIN = re.compile(r"\s*EXPLAIN\s+(?:ANALYZE\s+)?(?=\S)", re.IGNORECASE)
 
 
-def check_select(connection, text):
+def check_select(connection: duckdb.DuckDBPyConnection, text: str) -> None:
     """Refuse a text that is not one SELECT (or DESCRIBE, SUMMARIZE, SHOW, or EXPLAIN of one) that only reads tables.
 
     Parameters
@@ -64,7 +66,7 @@ def check_select(connection, text):
         _check_node(connection, node)
 
 
-def check_condition(connection, text):
+def check_condition(connection: duckdb.DuckDBPyConnection, text: str) -> None:
     """Refuse a text that is not one condition, such as ``band = 'r'``, that only reads.
 
     It is one if it parses both bare and within brackets: a bracket too many fails in the first, a second statement, a
@@ -74,14 +76,15 @@ def check_condition(connection, text):
     try:
         check_select(connection, within)
         check_select(connection, bare)
-        if len(_tree(bare)["node"]["select_list"]) != 1:
+        tree = _tree(bare)
+        if tree is None or len(tree["node"]["select_list"]) != 1:
             raise ConfigError("these are several")
     except ConfigError as error:
         raise ConfigError(f"{text!r} is not one condition on the columns, such as \"band = 'r'\": {error}") from error
 
 
 @contextmanager
-def refusals(connection, query):
+def refusals(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[None]:
     """Turn what DuckDB says of a query in the block into a ConfigError of one line."""
     try:
         yield
@@ -93,7 +96,9 @@ def refusals(connection, query):
         raise ConfigError(f"the answer is none that can be handed on: {first_line(error)}") from error
 
 
-def ask(connection, query, parameters=None):
+def ask(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, str] | None = None
+) -> duckdb.DuckDBPyRelation:
     """Return the answer to one SELECT, not fetched yet: a relation; fetch from it within `asking`."""
     check_select(connection, query)
     with refusals(connection, query):
@@ -101,13 +106,15 @@ def ask(connection, query, parameters=None):
 
 
 @contextmanager
-def asking(connection, query, parameters=None):
+def asking(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, str] | None = None
+) -> Iterator[duckdb.DuckDBPyRelation]:
     """Give the answer to one SELECT as a relation; what it would change within the block is refused."""
     with refusals(connection, query), only_reading(connection):
         yield ask(connection, query, parameters)
 
 
-def find_relation(connection, name):
+def find_relation(connection: duckdb.DuckDBPyConnection, name: str) -> str:
     """Return a table or view of the catalog, by its name in any case of letters, quoted for SQL.
 
     Raises
@@ -122,7 +129,7 @@ def find_relation(connection, name):
     return ".".join(map(quote_name, known[str(name).lower()]))
 
 
-def check_new_name(connection, name):
+def check_new_name(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     """Refuse a name for a table that is lent if it is none, or the catalog has it already."""
     if not name.isidentifier():
         raise ConfigError(f"{name!r} cannot be the name of a table: letters, digits and _ make one")
@@ -132,16 +139,16 @@ def check_new_name(connection, name):
         raise ConfigError(f"the catalog has a table {name} itself: give the file another name")
 
 
-def _relations(connection):
+def _relations(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
     """Schema and name of what can be asked by its bare name."""
     return connection.execute(_query("relations")).fetchall()
 
 
-def _query(name):
+def _query(name: str) -> str:
     return load_named("catalog", "schema")[name]
 
 
-def _parse(text):
+def _parse(text: str) -> list[Any]:
     text.encode()  # DuckDB has a TypeError for what cannot be
     if "\0" in text:
         raise ValueError("it has a zero byte in it")
@@ -149,7 +156,7 @@ def _parse(text):
         return cursor.extract_statements(text)
 
 
-def _tree(text):
+def _tree(text: str) -> dict[str, Any] | None:
     """Return the parsed statement as DuckDB writes it in JSON; None if it is not one SELECT."""
     with parser() as cursor:
         ((answer,),) = cursor.execute(_query("tree"), {"text": text}).fetchall()
@@ -158,7 +165,7 @@ def _tree(text):
     return statements[0] if not tree["error"] and len(statements) == 1 else None
 
 
-def _nodes(tree):
+def _nodes(tree: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield every object in the JSON; without recursion, for a query may be nested deeply."""
     waiting = [tree]
     while waiting:
@@ -170,7 +177,7 @@ def _nodes(tree):
             waiting.extend(item)
 
 
-def _check_node(connection, node):
+def _check_node(connection: duckdb.DuckDBPyConnection, node: Mapping[str, Any]) -> None:
     kind, function = node.get("type"), node.get("function_name")
     if isinstance(kind, str) and kind.endswith("_NODE") and kind not in _QUERIES:
         word = kind.removesuffix("_NODE").removesuffix("_QUERY")
@@ -181,7 +188,7 @@ def _check_node(connection, node):
         _check_table_function(connection, node["function"].get("function_name", "").lower())
 
 
-def _check_table_function(connection, name):
+def _check_table_function(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     if name in _TABLE_FUNCTIONS:
         return
     if _OF_FILES.match(name):

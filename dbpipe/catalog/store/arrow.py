@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -16,7 +18,7 @@ _PANDAS_VERSION = "2.1.0"
 """The oldest that dbpipe works with; readers want to see a version, and do nothing with one of this age."""
 
 
-def to_table(rows):
+def to_table(rows: Any) -> pa.Table:
     """Turn rows into a pyarrow.Table in which NaN is NULL.
 
     Parameters
@@ -34,7 +36,7 @@ def to_table(rows):
     return pa.table({name: _nan_to_null(column) for name, column in columns.items()})
 
 
-def _to_array(values):
+def _to_array(values: np.ndarray | pa.Array) -> pa.Array:
     if isinstance(values, np.ma.MaskedArray):
         return pa.array(_native(values.data), mask=np.ma.getmaskarray(values))
     if isinstance(values, np.ndarray) and values.ndim == 2:
@@ -45,18 +47,18 @@ def _to_array(values):
     return values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values)
 
 
-def _native(array):
+def _native(array: np.ndarray) -> np.ndarray:
     """Arrow refuses the big-endian numbers that FITS tables hold."""
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
-def _nan_to_null(column):
+def _nan_to_null(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     if not pa.types.is_floating(column.type):
         return column
     return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
 
 
-def check_columns(connection, table_name, table):
+def check_columns(connection: duckdb.DuckDBPyConnection, table_name: str, table: pa.Table) -> None:
     """Refuse columns that a catalog table lacks, and integers that arrive as floating point.
 
     Raises
@@ -76,7 +78,7 @@ def check_columns(connection, table_name, table):
             raise CatalogError(f"{table_name}.{column.name} is {types[column.name]} but comes as {column.type}")
 
 
-def pandas_keys(schema):
+def pandas_keys(schema: Sequence[pa.Field] | pa.Schema) -> dict[str, str]:
     """Return the metadata by which pandas reads whole numbers with gaps as such (Int64).
 
     Without it a column of ids that has a gap becomes floating point, in which ids beyond 2^53 run together. See
@@ -92,7 +94,7 @@ def pandas_keys(schema):
     return {"pandas": json.dumps(keys | {"creator": {"library": "pyarrow", "version": pa.__version__}})}
 
 
-def for_pandas(table):
+def for_pandas(table: pa.Table) -> pa.Table:
     """Return a pyarrow.Table whose ``to_pandas()`` keeps whole numbers with gaps whole, and so exact.
 
     Columns of the same name get one each, see `unique_names`: in a dictionary all but one would be lost.
@@ -102,7 +104,7 @@ def for_pandas(table):
     return table.replace_schema_metadata((table.schema.metadata or {}) | pandas_keys(gaps))
 
 
-def reader_for_pandas(reader):
+def reader_for_pandas(reader: Any) -> Any:
     """Return a pyarrow.RecordBatchReader like another, for pandas as in `for_pandas`; any column can have gaps."""
     schema = pa.schema(
         [field.with_name(name) for field, name in zip(reader.schema, unique_names(reader.schema.names), strict=True)]
@@ -112,7 +114,7 @@ def reader_for_pandas(reader):
     return pa.RecordBatchReader.from_batches(schema, batches)
 
 
-def plain_type(kind):
+def plain_type(kind: pa.DataType) -> pa.DataType:
     """Return the type in which a column leaves: no enums, decimal numbers or columns of nothing."""
     if pa.types.is_dictionary(kind):  # an enum, whose values may differ from batch to batch
         return kind.value_type
@@ -121,7 +123,7 @@ def plain_type(kind):
     return pa.string() if pa.types.is_null(kind) else kind
 
 
-def unique_names(names):
+def unique_names(names: Sequence[str]) -> list[str]:
     """Return names of which no two differ by capitals alone: further ones get ``_1``, ``_2``, as DuckDB does it."""
     seen, unique = set(), []
     for name in names:
@@ -131,17 +133,17 @@ def unique_names(names):
     return unique
 
 
-def _pandas_type(kind):
+def _pandas_type(kind: pa.DataType) -> str | None:
     """Name of the pandas type that knows gaps, None for kinds that know them anyway."""
     return str(kind).replace("u", "U").replace("int", "Int") if pa.types.is_integer(kind) else None
 
 
-def is_nested(kind):
+def is_nested(kind: pa.DataType) -> bool:
     """Whether a value of this Arrow type is made of values: lists, structures, maps."""
     return pa.types.is_nested(kind) or pa.types.is_fixed_size_list(kind)  # pyarrow 15 forgets lists of one length
 
 
-def to_text(array):
+def to_text(array: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return an Arrow array as text: lists and structures as JSON, times by ISO 8601, bytes in hexadecimal."""
     kind = array.type
     nested = is_nested(kind)
@@ -153,12 +155,12 @@ def to_text(array):
     return array.cast(pa.string())
 
 
-def to_json(value):
+def to_json(value: Any) -> Any:
     """Return a value as JSON; NaN and infinity, which JSON lacks, are null. Whole numbers have all their digits."""
     return json.dumps(_plain(value), default=_time_text, allow_nan=False)
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, bytes):
@@ -168,5 +170,5 @@ def _plain(value):
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _time_text(value):
+def _time_text(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -5,8 +5,10 @@
 
 import os
 import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -23,7 +25,7 @@ rest. It is a property of the connection, not of the file: with DuckDB's own 122
 larger groups, which is slower and nothing worse.
 """
 
-_SETTINGS = {
+_SETTINGS: dict[str, Any] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "checkpoint_threshold": "256MB",
@@ -31,7 +33,7 @@ _SETTINGS = {
 }
 
 
-def is_disk_failure(error):
+def is_disk_failure(error: Exception) -> bool:
     """Return whether DuckDB failed because the disk is full or the file damaged, and not because of rows or SQL."""
     kinds = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException)
     if isinstance(error, duckdb.TransactionException):  # a COMMIT on a full disk
@@ -39,25 +41,25 @@ def is_disk_failure(error):
     return isinstance(error, kinds) or type(error) is duckdb.Error  # a checksum that is wrong raises the bare class
 
 
-def is_of_rows(error):
+def is_of_rows(error: Any) -> Any:
     """Return whether DuckDB refused values, and not the statement, the schema or the disk."""
     kinds = (duckdb.DataError, duckdb.IntegrityError, duckdb.InvalidInputException, duckdb.OutOfMemoryException)
     return isinstance(error, kinds) and not is_disk_failure(error)
 
 
-def create(path):
+def create(path: Path) -> None:
     """Create an empty catalog file in the format that every supported DuckDB reads."""
     with memory() as connection:
         connection.execute(f"ATTACH {quote_text(path)} AS new_catalog (STORAGE_VERSION '{STORAGE_VERSION}')")
         connection.execute("DETACH new_catalog")
 
 
-def memory():
+def memory() -> duckdb.DuckDBPyConnection:
     """Return a connection to an empty catalog in memory."""
     return duckdb.connect(":memory:", config=_SETTINGS)
 
 
-def connect(path, *, read_only=False):
+def connect(path: Path, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
     """Connect to the catalog file; the caller holds the lock of the survey.
 
     Raises
@@ -80,12 +82,12 @@ def connect(path, *, read_only=False):
         raise CatalogError(f"{path} cannot be opened: {first_line(error)}") from error
 
 
-def first_line(error):
+def first_line(error: Exception) -> str:
     """Return what an error says, without the hints and stack that DuckDB adds."""
     return str(error).strip().split("\n")[0]
 
 
-def _attach(path, read_only):
+def _attach(path: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
     """Connect to the file as an attached one.
 
     Only those can be told the size of their row groups. And where a killed process left a write-ahead log, DuckDB 1.5
@@ -103,24 +105,30 @@ def _attach(path, read_only):
     return connection
 
 
-def quote_text(text):
+def quote_text(text: int | str | os.PathLike[str]) -> str:
     """Return a text as SQL writes it."""
     return "'" + str(text).replace("'", "''") + "'"
 
 
-def quote_name(name):
+def quote_name(name: str) -> str:
     """Return the name of a table or column as SQL writes it."""
     return '"' + str(name).replace('"', '""') + '"'
 
 
-def refuse_link(path):
+def refuse_link(path: str | os.PathLike[str]) -> None:
     """Raise CatalogError if a path is a symbolic link: what is written there would end up somewhere else."""
     if os.path.islink(path):
         text = f"{path} is a symbolic link to {os.readlink(path)}, which is not followed: put the file itself there"
         raise CatalogError(text)
 
 
-def confine(connection, *, folders=(), files=(), locked=False):
+def confine(
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    folders: Sequence[Path] = (),
+    files: Sequence[Any] = (),
+    locked: bool = False,
+) -> None:
     """Let a connection reach no files but some, for as long as it lives.
 
     What it has attached already stays so. Nothing that comes from outside, a query or a catalog with its views and
@@ -144,7 +152,7 @@ def confine(connection, *, folders=(), files=(), locked=False):
 
 
 @contextmanager
-def transaction(connection):
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Commit at the end of the block, roll back if it is left by an exception; a request to stop waits for the end."""
     with undisturbed():
         connection.execute("BEGIN TRANSACTION")
@@ -160,7 +168,7 @@ def transaction(connection):
 
 
 @contextmanager
-def only_reading(connection):
+def only_reading(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Let nothing within the block change the catalog."""
     connection.execute("BEGIN TRANSACTION READ ONLY")
     try:

@@ -14,6 +14,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from dbpipe.catalog.store.connection import refuse_link
 from dbpipe.errors import CatalogError, ConfigError, SurveyBusy
@@ -34,7 +35,9 @@ _LONGEST_HOLDER = 4096
 class Lock:
     """The lock of a survey: exclusive for a writer, shared for readers who copy."""
 
-    def __init__(self, path, *, shared=False, reader=False, patience_s=None):
+    def __init__(
+        self, path: Path, *, shared: bool = False, reader: bool = False, patience_s: float | None = None
+    ) -> None:
         """Take the lock, or say who has it.
 
         Parameters
@@ -69,7 +72,7 @@ class Lock:
         self._require_own()
         self._write(f"{os.getpid()} {_READER if reader or shared else ''}{_command()}\n")
 
-    def close(self):
+    def close(self) -> None:
         """Let go of the lock."""
         if self._file is not None:
             if not self._shared:
@@ -77,7 +80,7 @@ class Lock:
             self._file.close()
             self._file = None
 
-    def _require_own(self):
+    def _require_own(self) -> None:
         """Raise ConfigError if somebody's file has the name of a lock file: it is about to be written to."""
         self._file.seek(0)
         if _HOLDER.match(self._file.read(_LONGEST_HOLDER)) is None:
@@ -85,7 +88,7 @@ class Lock:
             self._file = None
             raise ConfigError(f"{self._path} is not a lock file of dbpipe: move it away")
 
-    def _take(self, patience_s):
+    def _take(self, patience_s: float) -> None:
         started = time.monotonic()
         while not _try(self._file, fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX):
             waited_s = time.monotonic() - started
@@ -98,7 +101,7 @@ class Lock:
                 raise SurveyBusy(f"survey {self._path.parent} is busy: {text}; try again when it has finished")
             time.sleep(_LOOK_EVERY_S)
 
-    def _write(self, line):
+    def _write(self, line: str) -> None:
         """Write down who has the lock; a writer takes the place of all before."""
         if self._file.writable():
             with suppress(OSError):  # on a full disk nobody learns who has it, and it is had all the same
@@ -107,7 +110,7 @@ class Lock:
                 os.write(self._file.fileno(), line.encode(errors="replace"))
 
 
-def _try(file, kind):
+def _try(file: Any, kind: int) -> bool:
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -115,7 +118,7 @@ def _try(file, kind):
     return True
 
 
-def _is_shared(file):
+def _is_shared(file: Any) -> bool:
     """Return whether only readers who copy have the lock: then we could be one of them."""
     if not _try(file, fcntl.LOCK_SH):
         return False
@@ -123,7 +126,7 @@ def _is_shared(file):
     return True
 
 
-def _open_lock_file(path):
+def _open_lock_file(path: Path) -> Any:
     """Open the lock file; who may not write there opens what is there, or goes without."""
     try:
         return _open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, "a+")
@@ -135,7 +138,7 @@ def _open_lock_file(path):
     return None
 
 
-def _open(path, flags, mode):
+def _open(path: Path, flags: int, mode: str) -> Any:
     """Open a file that is one: no link to another, and nothing that would make us wait."""
     refuse_link(path)
     number = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
@@ -145,14 +148,14 @@ def _open(path, flags, mode):
     return os.fdopen(number, mode, encoding="utf-8", errors="replace")
 
 
-def _living(file):
+def _living(file: Any) -> list[tuple[str, str]]:
     """Return (pid, command) of the living processes among those that wrote themselves into the lock file."""
     file.seek(0)
     lines = dict.fromkeys(line.strip() for line in file if line.strip())
     return [(pid, command) for pid, _, command in (line.partition(" ") for line in lines) if _is_alive(pid)]
 
 
-def _is_alive(pid):
+def _is_alive(pid: str) -> bool:
     try:
         os.kill(int(pid), 0)
     except (ProcessLookupError, ValueError, OverflowError):
@@ -162,5 +165,5 @@ def _is_alive(pid):
     return True
 
 
-def _command():
+def _command() -> str:
     return clean(" ".join([Path(sys.argv[0]).name or "python", *sys.argv[1:4]])).replace("\n", " ")

@@ -4,7 +4,10 @@ What refers to them is set aside in a first transaction and put back in the one 
 killed in between leaves it aside: whoever opens the catalog for writing puts it back, and nothing has changed.
 """
 
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+import duckdb
 
 from dbpipe.catalog.store.connection import quote_name, transaction
 
@@ -12,7 +15,7 @@ _SCHEMA = "aside"
 
 
 @contextmanager
-def rekeying(connection, table, keys):
+def rekeying(connection: duckdb.DuckDBPyConnection, table: str, keys: Sequence[int]) -> Iterator[None]:
     """Let the rows of a table with these whole-number keys be changed in the block.
 
     The block has a transaction of its own, and calls `put_back` in it. With no keys there is nothing to do.
@@ -33,19 +36,19 @@ def rekeying(connection, table, keys):
         restore(connection)
 
 
-def is_interrupted(connection):
+def is_interrupted(connection: duckdb.DuckDBPyConnection) -> bool:
     """Return whether something is aside: a change was cut short."""
     return bool(_aside(connection))
 
 
-def restore(connection):
+def restore(connection: duckdb.DuckDBPyConnection) -> None:
     """Put back what an interrupted change has left aside."""
     if is_interrupted(connection):
         with transaction(connection):
             put_back(connection)
 
 
-def put_back(connection):
+def put_back(connection: duckdb.DuckDBPyConnection) -> None:
     """Put back what is aside, part of the caller's transaction."""
     names = _aside(connection)
     for name in map(quote_name, names):
@@ -54,20 +57,20 @@ def put_back(connection):
         connection.execute(f"DROP SCHEMA {_SCHEMA} CASCADE")
 
 
-def _aside(connection):
+def _aside(connection: duckdb.DuckDBPyConnection) -> list[str]:
     """Names of the tables aside."""
     query = "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ?"
     return [name for (name,) in connection.execute(query, [_SCHEMA]).fetchall()]
 
 
-def _children(connection, table):
+def _children(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, list[str]]:
     """Return the tables that refer to a table -> their columns that do."""
     rows = connection.execute(
         "SELECT table_name, constraint_column_names[1] FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY' "
         "AND database_name = current_database() AND schema_name = 'main' AND referenced_table = ? ORDER BY ALL",
         [table],
     ).fetchall()
-    found = {}
+    found: dict[str, list[str]] = {}
     for child, column in rows:
         found.setdefault(child, []).append(column)
     return found

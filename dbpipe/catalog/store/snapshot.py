@@ -7,10 +7,12 @@ the old copy open goes on reading that one, and nobody ever sees half of a night
 
 import os
 import re
+from collections.abc import Mapping, Sequence
 from contextlib import chdir, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -41,12 +43,18 @@ class Label:
     size_byte: int
     mtime_ns: int
 
-    def is_current(self, catalog):
+    def is_current(self, catalog: Path) -> bool:
         """Return whether the catalog file has not changed since."""
         return (self.size_byte, self.mtime_ns) == _state(catalog) and not Path(f"{catalog}.wal").exists()
 
 
-def publish(connection, catalog, path, *, in_files=None):
+def publish(
+    connection: duckdb.DuckDBPyConnection,
+    catalog: Path,
+    path: Path,
+    *,
+    in_files: Mapping[tuple[str, str], list[str]] | None = None,
+) -> Label:
     """Copy the catalog, as it is now, to a file and put it in the place of the one before.
 
     Parameters
@@ -77,7 +85,9 @@ def publish(connection, catalog, path, *, in_files=None):
     return label
 
 
-def _copy(connection, temporary, label, in_files):
+def _copy(
+    connection: duckdb.DuckDBPyConnection, temporary: Path, label: Label, in_files: Mapping[tuple[str, str], list[str]]
+) -> None:
     ((name,),) = connection.execute("SELECT current_database()").fetchall()
     options = f"STORAGE_VERSION '{STORAGE_VERSION}', ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
     connection.execute(f"ATTACH {quote_text(temporary)} AS next_snapshot ({options})")
@@ -91,7 +101,9 @@ def _copy(connection, temporary, label, in_files):
             connection.execute("DETACH next_snapshot")
 
 
-def _copy_rows(connection, name, in_files, folder):
+def _copy_rows(
+    connection: duckdb.DuckDBPyConnection, name: str, in_files: Mapping[tuple[str, str], list[str]], folder: Path
+) -> None:
     """Copy the schema and the rows of all tables but some, which become views over files.
 
     Table by table: DuckDB 1.5 copies a whole database in an order that breaks foreign keys.
@@ -111,7 +123,7 @@ def _copy_rows(connection, name, in_files, folder):
             _make_view(connection, name, (schema, table), paths)
 
 
-def _make_view(connection, name, place, paths):
+def _make_view(connection: duckdb.DuckDBPyConnection, name: str, place: tuple[str, ...], paths: Sequence[str]) -> None:
     """Make a view in the place of a table, with its comments."""
     schema, table = place
     target = ".".join(map(quote_name, ("next_snapshot", schema, table)))
@@ -128,7 +140,7 @@ def _make_view(connection, name, place, paths):
         connection.execute(f"COMMENT ON COLUMN {target}.{quote_name(column)} IS {quote_text(comment or '')}")
 
 
-def shut_in(connection, folder, *, scratch=None):
+def shut_in(connection: duckdb.DuckDBPyConnection, folder: Path, *, scratch: Any | None = None) -> None:
     """Let a connection on a snapshot reach only the files that the snapshot's views name, and change no setting.
 
     Parameters
@@ -151,7 +163,7 @@ def shut_in(connection, folder, *, scratch=None):
     confine(connection, folders=folders, files=named, locked=scratch is None)
 
 
-def read_label(connection):
+def read_label(connection: duckdb.DuckDBPyConnection) -> Label:
     """Return the `Label` of the snapshot that a connection is open on; CatalogError if it has none that is one."""
     try:
         relation = connection.sql("SELECT * FROM published LIMIT 2")
@@ -164,6 +176,6 @@ def read_label(connection):
     return Label(*(rows[0][name] for name in kinds))
 
 
-def _state(path):
+def _state(path: Path) -> tuple[int, int]:
     state = os.stat(path)
     return state.st_size, state.st_mtime_ns

@@ -7,7 +7,9 @@ the handler raises: one that looks as if the rows were wrong. A unit would be on
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _N_AT_ONCE = 3
@@ -17,20 +19,20 @@ _under_way = threading.Event()
 
 
 @contextmanager
-def undisturbed():
+def undisturbed() -> Iterator[None]:
     """Let signals that ask to stop wait until the end of the block; a block within another one adds nothing."""
     if _under_way.is_set() or threading.current_thread() is not threading.main_thread():
         yield
         return
-    asked = []
+    asked: list[int] = []
 
-    def note(number, _frame):
+    def note(number: int, _frame: Any) -> None:
         asked.append(number)
         if len(asked) >= _N_AT_ONCE:
             os._exit(128 + number)
 
-    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
-    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+    known = {number: signal.getsignal(number) for number in _SIGNALS}
+    handlers = {int(number): handler for number, handler in known.items() if callable(handler)}
     _under_way.set()
     for number in handlers:
         signal.signal(number, note)

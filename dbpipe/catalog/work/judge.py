@@ -11,17 +11,25 @@ retry_*    the same, whatever became of the unit and of those that it supersedes
 """
 
 import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa
 
 from dbpipe.catalog.sql.queries import select_parameters
 from dbpipe.catalog.store.arrow import check_columns
 from dbpipe.catalog.store.lent import lent
 from dbpipe.errors import CatalogError
 
+if TYPE_CHECKING:
+    from dbpipe.catalog.work.units import Place, Verdict
+
 
 @contextmanager
-def new_rows(connection, rows, place):
+def new_rows(connection: duckdb.DuckDBPyConnection, rows: Mapping[str, pa.Table], place: "Place") -> Iterator[None]:
     """Let statements in the block see the rows of a unit, or none, as new_<table>."""
     unknown = set(rows) - set(place.writes) - set(place.inserts)
     if unknown:
@@ -37,7 +45,7 @@ def new_rows(connection, rows, place):
         yield
 
 
-def judge(connection, verdict, place):
+def judge(connection: duckdb.DuckDBPyConnection, verdict: "Verdict", place: "Place") -> "Verdict":
     """Return the verdict, or what the stage's queries skip and refuse make of it."""
     ask(connection, place, "look")
     for name, status in (("skip", "skipped"), ("refuse", "failed")):
@@ -47,7 +55,7 @@ def judge(connection, verdict, place):
     return verdict
 
 
-def ask(connection, place, name, **more):
+def ask(connection: duckdb.DuckDBPyConnection, place: "Place", name: str, **more: Any) -> list[tuple[Any, ...]]:
     """Return the rows that a query of the stage gives; none if it has no such query."""
     query = place.statements.get(name)
     if query is None:
@@ -55,7 +63,7 @@ def ask(connection, place, name, **more):
     return connection.execute(query, select_parameters(query, place.key | more)).fetchall()
 
 
-def apply(connection, place, prefix, **more):
+def apply(connection: duckdb.DuckDBPyConnection, place: "Place", prefix: str, **more: Any) -> None:
     """Run the stage's statements of a prefix, in their order."""
     for name in place.statements:
         if name.startswith(prefix):

@@ -3,8 +3,10 @@
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -16,6 +18,7 @@ from dbpipe.catalog.store.connection import only_reading, quote_name
 from dbpipe.catalog.work import units
 from dbpipe.declared import flatten
 from dbpipe.errors import CatalogError, ConfigError
+from dbpipe.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Options:
     """Try again what failed before although nothing has changed."""
     remove_stale: bool = True
     """Take back units that the work query does not offer any more."""
-    parameters: dict = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
     """$parameters of the work query."""
 
 
@@ -36,7 +39,7 @@ class Options:
 class Task:
     """A unit of work that is due."""
 
-    unit: dict
+    unit: dict[str, Any]
     unit_key: str
     fingerprint: str
 
@@ -46,10 +49,17 @@ class Offer:
     """Every unit that a stage's work query gives, and those that are due, in work order."""
 
     units: pa.Table
-    due: list
+    due: list[Any]
 
 
-def offer_work(connection, stage, config, *, options=None, statements=None):
+def offer_work(
+    connection: duckdb.DuckDBPyConnection,
+    stage: Stage,
+    config: Any,
+    *,
+    options: Options | None = None,
+    statements: Mapping[str, str] | None = None,
+) -> Offer:
     """Ask the database what a stage has to do.
 
     Returns
@@ -82,7 +92,7 @@ def offer_work(connection, stage, config, *, options=None, statements=None):
     return Offer(offered, [tasks[number] for number in due])
 
 
-def stage_queries(stage):
+def stage_queries(stage: Stage) -> dict[str, str]:
     """Return the named queries of a stage's SQL file, and those of other files that its inputs name."""
     found = dict(queries.load_named("stages", stage.name))
     for name in stage.inputs:
@@ -94,12 +104,12 @@ def stage_queries(stage):
     return found
 
 
-def _one_row(work, key):
+def _one_row(work: str, key: tuple[str, ...]) -> str:
     """Narrow a work query to the unit of a key."""
     return f"SELECT * FROM (\n{work}\n) WHERE " + " AND ".join(f"{quote_name(name)} = ${name}" for name in key)
 
 
-def fetch_work(connection, query, parameters):
+def fetch_work(connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, str]) -> pa.Table:
     """Return the rows of a work query as a pyarrow.Table."""
     try:
         return queries.fetch_table(connection, query, parameters)
@@ -107,7 +117,7 @@ def fetch_work(connection, query, parameters):
         raise CatalogError(f"a work query failed: {error}") from error
 
 
-def _task(stage, row, config):
+def _task(stage: Stage, row: Mapping[str, Any], config: Any) -> Task:
     row = {name: _plain(value) for name, value in row.items()}
     missing = [name for name in stage.key if not isinstance(row.get(name), int | str)]
     if missing:
@@ -119,14 +129,14 @@ def _task(stage, row, config):
     return Task(row, key, hashlib.sha256(text.encode()).hexdigest())
 
 
-def _plain(value):
+def _plain(value: Any | None) -> float | str | None:
     """DuckDB's 128-bit sums come as Decimal; a stage gets int or float."""
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     return value
 
 
-def find_where(connection, rows, condition):
+def find_where(connection: duckdb.DuckDBPyConnection, rows: pa.Table, condition: str) -> set[Any] | None:
     """Return the numbers of the work rows that meet the condition; None if they lack its columns."""
     check_condition(connection, condition)
     numbered = rows.append_column("work_order", pa.array(range(rows.num_rows), pa.int64()))

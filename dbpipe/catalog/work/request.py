@@ -1,7 +1,9 @@
 """Which raw files ingest is asked for, where they are, and what becomes of the images in use."""
 
 import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -12,7 +14,7 @@ from dbpipe.catalog.store.lent import execute_with
 _FUNCTION = "real_path"
 
 
-def place_of(path):
+def place_of(path: str) -> str:
     """Return the one absolute path of a file: its own name in the folder behind all links.
 
     The name itself may mean something (a description can read visit and band from it), so a link to a file stays a
@@ -22,7 +24,7 @@ def place_of(path):
     return os.path.join(os.path.realpath(folder), name)
 
 
-def request_ingest(connection, paths):
+def request_ingest(connection: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> None:
     """Make the table ``ingest_request`` of this connection: what the work query of ingest reads."""
     states = [_state(path) for path in paths]
     request = pa.table(
@@ -35,7 +37,7 @@ def request_ingest(connection, paths):
     execute_with(connection, _query("request"), {"requested": request})
 
 
-def _state(path):
+def _state(path: str) -> tuple[int, int]:
     """Return size and time of change; zeros for a file that went away meanwhile, which the verdict on it will say."""
     try:
         state = os.stat(path)
@@ -45,11 +47,12 @@ def _state(path):
 
 
 @contextmanager
-def seeing_files(connection):
+def seeing_files(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Let queries in the block ask ``real_path(path)``: `place_of` a file, NULL if it is not there."""
     known = load_named("catalog", "schema")["has_function"]
     if not connection.execute(known, {"name": _FUNCTION}).fetchall():
-        connection.create_function(_FUNCTION, _find, ["VARCHAR"], "VARCHAR", null_handling="special", side_effects=True)
+        settings: dict[str, Any] = {"null_handling": "special", "side_effects": True}
+        connection.create_function(_FUNCTION, _find, [duckdb.type("VARCHAR")], duckdb.type("VARCHAR"), **settings)
     try:
         yield
     finally:
@@ -57,11 +60,11 @@ def seeing_files(connection):
             connection.remove_function(_FUNCTION)
 
 
-def _find(path):
+def _find(path: str | None) -> str | None:
     return place_of(path) if path is not None and os.path.exists(path) else None
 
 
-def find_waiting(connection):
+def find_waiting(connection: duckdb.DuckDBPyConnection) -> list[str]:
     """Return the files that are to be looked at again though nobody named them, and are there.
 
     They were refused, or left out, because of another file that has changed or gone since.
@@ -73,27 +76,27 @@ def find_waiting(connection):
     return paths
 
 
-def remember_images(connection):
+def remember_images(connection: duckdb.DuckDBPyConnection) -> None:
     """Keep in mind which images are in use now, for `find_changes`."""
     connection.execute(_query("remember_images"))
 
 
-def find_changes(connection, run_id):
+def find_changes(connection: duckdb.DuckDBPyConnection, run_id: int) -> list[dict[str, str | None]]:
     """Return what has become of the images since: dictionaries of path, path_before, change, reason, numbers."""
     return fetch_table(connection, _query("changes"), {"run_id": run_id}).to_pylist()
 
 
-def count_verdicts(connection, run_id):
+def count_verdicts(connection: duckdb.DuckDBPyConnection, run_id: int) -> list[tuple[str, str | None, int]]:
     """Return (status, reason, number) of the files that a run of ingest looked at."""
     return connection.execute(_query("verdicts"), {"run_id": run_id}).fetchall()
 
 
-def count_kinds(connection, run_id):
+def count_kinds(connection: duckdb.DuckDBPyConnection, run_id: int) -> dict[str, int]:
     """Return kind of failure -> number of the files that a run of ingest could not take in."""
     return dict(connection.execute(_query("kinds"), {"run_id": run_id}).fetchall())
 
 
-def forget_unused_visits(connection):
+def forget_unused_visits(connection: duckdb.DuckDBPyConnection) -> None:
     """Forget visits that no image is of any more, as far as nothing on record refers to them."""
     for (visit,) in connection.execute(_query("unused_visits")).fetchall():
         connection.execute(_query("forget_zenith"), {"visit": visit})
@@ -101,5 +104,5 @@ def forget_unused_visits(connection):
             connection.execute(_query("forget_visit"), {"visit": visit})
 
 
-def _query(name):
+def _query(name: str) -> str:
     return load_named("stages", "ingest")[name]

@@ -1,9 +1,11 @@
 """Which units of work are due, and what became of them: rows, files and verdict in one transaction."""
 
 import json
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -15,7 +17,7 @@ from dbpipe.catalog.store.rekey import put_back, rekeying
 from dbpipe.catalog.store.undisturbed import undisturbed
 from dbpipe.catalog.work.judge import apply, ask, judge, new_rows
 from dbpipe.errors import CatalogError, DiskError
-from dbpipe.failures import DATA, MAX_RUN, TRANSIENT, failure_of
+from dbpipe.failures import DATA, MAX_RUN, TRANSIENT, Failure, failure_of
 
 _OF_FAILURE = ("stage", "unit_key", "fingerprint", "kind", "traceback")
 
@@ -32,7 +34,7 @@ class Verdict:
     status: str
     """done, skipped or failed."""
     reason: str | None = None
-    numbers: dict = field(default_factory=dict)
+    numbers: dict[str, Any] = field(default_factory=dict)
     n_pix: int | None = None
     wall_s: float = 0.0
     cpu_s: float = 0.0
@@ -42,11 +44,11 @@ class Verdict:
     traceback: str | None = None
 
     @property
-    def identity(self):
+    def identity(self) -> Any:
         """Stage and unit_key."""
         return {"stage": self.stage, "unit_key": self.unit_key}
 
-    def failed(self, failure):
+    def failed(self, failure: Failure) -> "Verdict":
         """Return the verdict that this unit failed."""
         return replace(self, status="failed", **asdict(failure))
 
@@ -55,9 +57,9 @@ class Verdict:
 class Result:
     """What a unit leaves behind besides its verdict."""
 
-    rows: dict = field(default_factory=dict)
+    rows: dict[str, Any] = field(default_factory=dict)
     """Table -> pyarrow.Table."""
-    files: tuple = ()
+    files: tuple[Any, ...] = ()
     """Rows of the table ``file``: dictionaries with path, product, sha256, size_byte."""
 
 
@@ -65,15 +67,17 @@ class Result:
 class Place:
     """Where the rows of a unit live."""
 
-    key: dict
+    key: dict[str, Any]
     """Key column -> value."""
     writes: tuple[str, ...]
     inserts: tuple[str, ...] = ()
-    statements: dict = field(default_factory=dict)
+    statements: dict[str, Any] = field(default_factory=dict)
     """Named queries of the stage; those of `dbpipe.catalog.work.judge` see the rows of the unit as ``new_<table>``."""
 
 
-def find_pending(connection, stage, offered, *, retry_failed=False):
+def find_pending(
+    connection: duckdb.DuckDBPyConnection, stage: str, offered: pa.Table, *, retry_failed: bool = False
+) -> list[int]:
     """Return the ``work_order`` of the units that are due.
 
     Parameters
@@ -85,17 +89,21 @@ def find_pending(connection, stage, offered, *, retry_failed=False):
     return [row[0] for row in _over_offered(connection, "pending", offered, values)]
 
 
-def find_stale(connection, stage, offered):
+def find_stale(connection: duckdb.DuckDBPyConnection, stage: str, offered: pa.Table) -> list[Any]:
     """Return the keys of units on record that are no longer offered."""
     return [row[0] for row in _over_offered(connection, "stale", offered, {"stage": stage})]
 
 
-def _over_offered(connection, name, offered, values):
+def _over_offered(
+    connection: duckdb.DuckDBPyConnection, name: str, offered: pa.Table, values: Mapping[str, Any]
+) -> list[tuple[int]]:
     with lent(connection, {"offered": offered}):
         return connection.execute(_query(name), values).fetchall()
 
 
-def commit_unit(connection, verdict, result, place):
+def commit_unit(
+    connection: duckdb.DuckDBPyConnection, verdict: Verdict, result: Result, place: Place
+) -> tuple[Verdict, list[Any]]:
     """Replace what a unit left behind, in one transaction.
 
     But where a unit that is done cannot be done again now, and may be later (a disk that is away, say), what it left
@@ -143,18 +151,20 @@ def commit_unit(connection, verdict, result, place):
     return verdict, sorted(old_files - made if is_done else old_files | made)
 
 
-def _superseded(connection, place):
+def _superseded(connection: duckdb.DuckDBPyConnection, place: Place) -> list[Any]:
     return [dict(zip(place.key, key, strict=True)) for key in ask(connection, place, "supersede")]
 
 
-def _take_back(connection, verdict, place, superseded):
+def _take_back(
+    connection: duckdb.DuckDBPyConnection, verdict: Verdict, place: Place, superseded: Sequence[Any]
+) -> tuple[set[Any], Verdict]:
     """Take back what a unit, and those that it supersedes, left; returns their files and the verdict.
 
     A verdict that is not done says how many rows there were.
     """
     old_files, n_row = set(), 0
     for key, unit_key in ((place.key, verdict.unit_key), *((key, format_key(key)) for key in superseded)):
-        identity = {"stage": verdict.stage, "unit_key": unit_key}
+        identity: dict[str, Any] = {"stage": verdict.stage, "unit_key": unit_key}
         old_files |= {row[0] for row in connection.execute(_query("files_of_unit"), identity).fetchall()}
         connection.execute(_query("delete_files"), identity)
         n_row += sum(_delete_rows(connection, table, key) for table in place.writes)
@@ -165,7 +175,9 @@ def _take_back(connection, verdict, place, superseded):
     return old_files, verdict
 
 
-def remove_unit(connection, stage, unit_key, *, key, writes):
+def remove_unit(
+    connection: duckdb.DuckDBPyConnection, stage: str, unit_key: str, *, key: Mapping[str, Any], writes: Sequence[str]
+) -> list[Any]:
     """Take back everything a unit left behind, in one transaction; returns its files, garbage now."""
     identity = {"stage": stage, "unit_key": unit_key}
     with transaction(connection):
@@ -177,18 +189,23 @@ def remove_unit(connection, stage, unit_key, *, key, writes):
     return files
 
 
-def format_key(key):
+def format_key(key: Mapping[str, Any]) -> str:
     """Return the text of a unit key, ``visit=1,detector=0``."""
     return ",".join(f"{name}={value}" for name, value in key.items())
 
 
-def parse_key(text, names):
+def parse_key(text: str, names: Any) -> Any:
     """Return the key as a dictionary of text again; only the last value may contain commas."""
     values = text.split(",", len(names) - 1)
     return {name: value.removeprefix(f"{name}=") for name, value in zip(names, values, strict=True)}
 
 
-def start_run(connection, command, versions, settings):
+def start_run(
+    connection: duckdb.DuckDBPyConnection,
+    command: str,
+    versions: Mapping[str, str],
+    settings: Mapping[str, dict[str, Any]],
+) -> int:
     """Open the record of a command and return its run_id."""
     values = {
         "started_at": _now(),
@@ -199,19 +216,19 @@ def start_run(connection, command, versions, settings):
     return connection.execute(_query("start_run"), values).fetchall()[0][0]
 
 
-def finish_run(connection, run_id):
+def finish_run(connection: duckdb.DuckDBPyConnection, run_id: int) -> None:
     """Write down when a command ended."""
     connection.execute(_query("finish_run"), {"run_id": run_id, "finished_at": _now()})
 
 
-def _delete_rows(connection, table, key):
+def _delete_rows(connection: duckdb.DuckDBPyConnection, table: str, key: Mapping[str, Any]) -> int:
     """Delete the rows of a key, also one read back as text, and return their number; with no key there are none."""
     condition = " AND ".join(f"{quote_name(name)} = cast_to_type(${name}, {quote_name(name)})" for name in key)
     ((n_row,),) = connection.execute(f"DELETE FROM {quote_name(table)} WHERE {condition}", key).fetchall()
     return n_row
 
 
-def _insert(connection, result, place, verdict):
+def _insert(connection: duckdb.DuckDBPyConnection, result: Result, place: Place, verdict: Verdict) -> None:
     for table in place.inserts:
         if table in result.rows and result.rows[table].num_rows:
             new = quote_name(f"new_{table}")
@@ -225,7 +242,7 @@ def _insert(connection, result, place, verdict):
         execute_with(connection, _query("insert_files"), {"new_file": rows})
 
 
-def record_verdicts(connection, verdicts):
+def record_verdicts(connection: duckdb.DuckDBPyConnection, verdicts: Sequence[Verdict]) -> None:
     """Write down verdicts, part of the caller's transaction."""
     now, rows = _now(), [asdict(verdict) for verdict in verdicts]
     failures = [{name: row[name] for name in _OF_FAILURE} for row in rows if row["status"] == "failed"]
@@ -239,15 +256,15 @@ def record_verdicts(connection, verdicts):
     execute_with(connection, _query("record"), new_unit)
 
 
-def forget_verdict(connection, stage, unit_key):
+def forget_verdict(connection: duckdb.DuckDBPyConnection, stage: str, unit_key: str) -> None:
     """Take back the verdict on a unit, part of the caller's transaction."""
     for name in ("forget", "forget_failure"):
         connection.execute(_query(name), {"stage": stage, "unit_key": unit_key})
 
 
-def _query(name):
+def _query(name: str) -> str:
     return load_named("catalog", "unit")[name]
 
 
-def _now():
+def _now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)

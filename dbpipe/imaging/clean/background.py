@@ -32,7 +32,7 @@ class Background:
     """Robust standard deviation of blank pixels about the level [electron]."""
 
 
-def fit_background(image, unusable, *, bin_pix=128):
+def fit_background(image: np.ndarray, unusable: np.ndarray, *, bin_pix: int = 128) -> Background:
     """Fit the sky level in bins, with the sources found in a first pass left out of the second.
 
     Parameters
@@ -59,7 +59,7 @@ def fit_background(image, unusable, *, bin_pix=128):
     return Background(level, float(np.median(level[::3, ::3])), noise)
 
 
-def _find_sources(residual, unusable, source_sigma, grow_pix):
+def _find_sources(residual: np.ndarray, unusable: np.ndarray, source_sigma: float, grow_pix: int) -> np.ndarray:
     """Mark pixels of the 3x3-smoothed image that stand out of the sky, and what surrounds them."""
     smooth = _box_mean(np.where(unusable, np.float32(0), residual), 1)
     sample = smooth[::3, ::3][~unusable[::3, ::3]]
@@ -99,7 +99,7 @@ def _box_mean(image, half):
     return out
 
 
-def smooth_level(residual, blank, bin_pix):
+def smooth_level(residual: np.ndarray, blank: np.ndarray, bin_pix: int) -> np.ndarray:
     """Average blank pixels in bins and draw a smooth surface through the bins.
 
     Parameters
@@ -126,7 +126,7 @@ def smooth_level(residual, blank, bin_pix):
     return draw_surface(mean, 0.5 * (edges_y[1:] + edges_y[:-1] - 1), 0.5 * (edges_x[1:] + edges_x[:-1] - 1), (ny, nx))
 
 
-def block_medians(image, excluded, block_pix):
+def block_medians(image: np.ndarray, excluded: np.ndarray, block_pix: int) -> np.ndarray:
     """Return medians in blocks, drawn out smoothly between their middles; 0 for blocks with fewer than a quarter seen.
 
     Parameters
@@ -176,13 +176,13 @@ def _bin_sums(residual, blank, middle, reach, edges_y, edges_x):
     return count, total
 
 
-def _fill_empty(mean, full):
+def _fill_empty(mean: np.ndarray, full: np.ndarray) -> np.ndarray:
     """Give bins without sky the value of the nearest bin that has some."""
     nearest = ndimage.distance_transform_edt(~full, return_distances=False, return_indices=True)
     return mean[tuple(nearest)]
 
 
-def draw_surface(mean, y, x, shape):
+def draw_surface(mean: np.ndarray, y: np.ndarray, x: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Interpolate bin values, one more bin extrapolated linearly on each side, to all pixels.
 
     Parameters
@@ -207,19 +207,19 @@ def draw_surface(mean, y, x, shape):
     return weight_y @ mean.astype(np.float32) @ weight_x.T
 
 
-def _spline_weights(nodes, n):
+def _spline_weights(nodes: np.ndarray, n: int) -> np.ndarray:
     """Return the weights (n, n_node) float32 of the values at the nodes in a cubic spline at pixels 0 to n - 1."""
     from scipy.interpolate import make_interp_spline  # loads for a fifth of a second
 
     return make_interp_spline(nodes, np.eye(len(nodes)), k=3)(np.arange(n)).astype(np.float32)
 
 
-def _nodes(middle, n):
+def _nodes(middle: np.ndarray, n: int) -> np.ndarray:
     if len(middle) == 1:
         return np.linspace(0.0, n - 1.0, 4)
     step = middle[1] - middle[0]
     return np.concatenate([[middle[0] - step], middle, [middle[-1] + step]])
 
 
-def _sigma_of_many(values):
+def _sigma_of_many(values: np.ndarray) -> float:
     return robust_sigma(values[:: max(1, len(values) // 200_000)])

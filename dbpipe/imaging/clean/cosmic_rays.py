@@ -12,7 +12,9 @@ _BORDER_PIX = 5
 """The medians of the method reach this far: nearer to the edge a star cannot be told from a hit."""
 
 
-def find_cosmic_rays(image, unusable, *, sky_e, read_noise_e, sigma=5.0):
+def find_cosmic_rays(
+    image: np.ndarray, unusable: np.ndarray, *, sky_e: float | np.ndarray, read_noise_e: float, sigma: float = 5.0
+) -> np.ndarray:
     """Find cosmic rays.
 
     The noise model is the median-filtered image: a variance plane would hold the cosmic rays' own counts. Tried with

@@ -16,7 +16,7 @@ HALO_LIMIT_PIX = 120
 """Largest halo: beyond it the light is background."""
 
 
-def find_dead_pixels(image, sky_e, noise_e):
+def find_dead_pixels(image: np.ndarray, sky_e: np.ndarray, noise_e: float) -> np.ndarray:
     """Find pixels far below the sky, and lines of them along rows or columns.
 
     A single pixel counts if it is `DEAD_SIGMA` below the sky; on a line of at least `MIN_LENGTH_PIX` already
@@ -40,7 +40,7 @@ def find_dead_pixels(image, sky_e, noise_e):
     return dead
 
 
-def _level_beneath(image, sky_e, noise_e):
+def _level_beneath(image: np.ndarray, sky_e: np.ndarray, noise_e: float) -> np.ndarray:
     """Return the sky level, or what half of the pixels around have where that is less.
 
     Beside a nebula a level that is smooth over the bins is too high.  What is below half of the image's sky is dead, as
@@ -57,14 +57,14 @@ def _level_beneath(image, sky_e, noise_e):
     return sky_e + wide.astype(np.float32)
 
 
-def _dark_cells(image):
+def _dark_cells(image: np.ndarray) -> np.ndarray:
     """Arrange an image by squares: (n_y, n_x, pixels of a square)."""
     padded = np.pad(image, [(0, -n % DARK_CELL_PIX) for n in image.shape], mode="reflect")
     n_y, n_x = (n // DARK_CELL_PIX for n in padded.shape)
     return padded.reshape(n_y, DARK_CELL_PIX, n_x, DARK_CELL_PIX).swapaxes(1, 2).reshape(n_y, n_x, -1)
 
 
-def _long_runs(flag, axis, length):
+def _long_runs(flag: np.ndarray, axis: int, length: int) -> np.ndarray:
     """Keep the runs of True along an axis that are at least this long (a one-dimensional opening)."""
     size = [1, 1]
     size[axis] = length
@@ -74,7 +74,7 @@ def _long_runs(flag, axis, length):
     return ndimage.binary_opening(flag, line)
 
 
-def grow_saturated(saturated, direction, *, grow_pix=2, bleed_pix=6):
+def grow_saturated(saturated: np.ndarray, direction: str, *, grow_pix: int = 2, bleed_pix: int = 6) -> np.ndarray:
     """Grow saturated pixels: all round, and further along the direction in which charge bleeds.
 
     Parameters
@@ -93,7 +93,7 @@ def grow_saturated(saturated, direction, *, grow_pix=2, bleed_pix=6):
     return grown
 
 
-def _box_grow(flag, grow_x, grow_y):
+def _box_grow(flag: np.ndarray, grow_x: int, grow_y: int) -> np.ndarray:
     """Set a box around every True pixel; there are few of them, which makes it faster than a filter of the image."""
     grown = flag.copy()
     ny, nx = flag.shape
@@ -104,7 +104,7 @@ def _box_grow(flag, grow_x, grow_y):
     return grown
 
 
-def find_bleeds(saturated):
+def find_bleeds(saturated: np.ndarray) -> np.ndarray:
     """Return which saturated pixels are charge that left its star, whatever the direction.
 
     The star is the largest disk that fits into a connected saturated area; what is further away than twice its radius
@@ -129,7 +129,7 @@ def find_bleeds(saturated):
     return bleed
 
 
-def find_halos(saturated, fwhm_pix, *, halo_scale=0.75):
+def find_halos(saturated: np.ndarray, fwhm_pix: float, *, halo_scale: float = 0.75) -> np.ndarray:
     """Mark the surroundings of saturated stars, where wings and ghosts mislead.
 
     A disk about the middle of the saturated area A, of radius 2 FWHM + ``halo_scale`` sqrt(A): the area stands in for
@@ -150,7 +150,7 @@ def find_halos(saturated, fwhm_pix, *, halo_scale=0.75):
     return near
 
 
-def _mark_disk(near, x, y, radius):
+def _mark_disk(near: np.ndarray, x: float, y: float, radius: float) -> None:
     """Set pixels within ``radius`` of a position."""
     x0, y0 = max(0, math.floor(x - radius)), max(0, math.floor(y - radius))
     window = near[y0 : math.ceil(y + radius) + 1, x0 : math.ceil(x + radius) + 1]

@@ -54,7 +54,7 @@ class _Tops:
     """Most of its pixels are equal."""
 
 
-def find_plateau(image, unusable, *, sky_e, noise_e):
+def find_plateau(image: np.ndarray, unusable: np.ndarray, *, sky_e: float, noise_e: float) -> Plateau | None:
     """Find the level at which stars are cut off.
 
     Parameters
@@ -79,7 +79,7 @@ def find_plateau(image, unusable, *, sky_e, noise_e):
     return Plateau(float(np.median(tops.height[found]) + sky_e), float(ceiling + sky_e), len(found), n_pix)
 
 
-def _find_tops(height, unusable, least):
+def _find_tops(height: np.ndarray, unusable: np.ndarray, least: float) -> _Tops:
     """Return the flat tops with steep edges, the highest first."""
     flat = _flat_cores(height, unusable, least)
     labels, n = ndimage.label(flat, structure=np.ones((3, 3)))
@@ -99,7 +99,7 @@ def _find_tops(height, unusable, least):
     return _Tops(np.array(heights), np.array(equal, bool))
 
 
-def _flat_cores(height, unusable, least):
+def _flat_cores(height: np.ndarray, unusable: np.ndarray, least: float) -> np.ndarray:
     """Mark bright pixels that are as high as those on their four sides, to `FLAT`, all of them usable."""
     ny, nx = height.shape
     rows, columns = np.nonzero(height >= least)
@@ -113,7 +113,9 @@ def _flat_cores(height, unusable, least):
     return flat
 
 
-def _judge_top(height, unusable, rows, columns):
+def _judge_top(
+    height: np.ndarray, unusable: np.ndarray, rows: np.ndarray, columns: np.ndarray
+) -> tuple[float, bool] | None:
     """Return (height, whether its pixels are equal) of a group of flat pixels, or None if it has no steep edges."""
     y0, x0 = max(rows.min() - 4, 0), max(columns.min() - 4, 0)
     window = slice(y0, rows.max() + 5), slice(x0, columns.max() + 5)
@@ -134,14 +136,14 @@ def _judge_top(height, unusable, rows, columns):
     return level, bool(n_equal >= max(MIN_EQUAL, 0.5 * top.sum()))
 
 
-def _highest_level(height, tops, ceiling):
+def _highest_level(height: np.ndarray, tops: _Tops, ceiling: float) -> np.ndarray | None:
     """Return the indices of the tops that make the highest plateau beneath a ceiling, or None."""
     left = np.flatnonzero(tops.height < ceiling)
     for k in left[np.argsort(-tops.height[left], kind="stable")]:
         same = left[np.abs(tops.height[left] / tops.height[k] - 1.0) < SPREAD]
         if not tops.is_equal[same].any():
             # where stars of every brightness have flat tops, out of focus, say, it is no plateau
-            n_lower = np.count_nonzero(tops.height[left] < tops.height[same].min())
+            n_lower = int(np.count_nonzero(tops.height[left] < tops.height[same].min()))
             if len(same) < max(MIN_TOPS, n_lower):
                 continue
         low, high = tops.height[same].min(), tops.height[same].max()

@@ -23,7 +23,7 @@ class Line:
     snr: float
 
 
-def strongest_line(bins, min_bins):
+def strongest_line(bins: np.ndarray, min_bins: int) -> Line | None:
     """Return the line of the largest sum over the root of its number of bins, or None if the image is too small."""
     best = None
     for transposed in (False, True):
@@ -40,7 +40,7 @@ def strongest_line(bins, min_bins):
     return best
 
 
-def _search(bins, min_bins):
+def _search(bins: np.ndarray, min_bins: int) -> tuple[float, float, float, float, float]:
     """Search the lines that lean right by at most 45 degrees."""
     ny, nx = bins.shape
     n = 1 << (ny - 1).bit_length()

@@ -24,7 +24,7 @@ N_PASS = 4
 """The mean over a bin misses a tenth of what changes within four bins; each pass finds that of what is left."""
 
 
-def follow_structure(difference, usable, halo=None):
+def follow_structure(difference: np.ndarray, usable: np.ndarray, halo: np.ndarray | None = None) -> np.ndarray:
     """Follow the difference of two images of one sky where it is not flat.
 
     Parameters
@@ -43,7 +43,11 @@ def follow_structure(difference, usable, halo=None):
     nodes = np.zeros((-(-ny // BIN_PIX), -(-nx // BIN_PIX)), np.float32)
     count = _cells(usable.astype(np.float64))
     full = count > 0.5 * CELL_PIX**2
-    region = True if halo is None else ~_near(_cells(halo.astype(np.float64)).any(axis=-1))
+    region = (
+        np.ones(full.shape[:-1], bool)
+        if halo is None
+        else ~_near(np.asarray(_cells(halo.astype(np.float64)).any(axis=-1)))
+    )
     for number in range(N_PASS):
         left = difference - structure_image(nodes, difference.shape) if nodes.any() else difference
         total = _cells(np.where(usable, left, 0.0))
@@ -60,24 +64,24 @@ def follow_structure(difference, usable, halo=None):
     return nodes
 
 
-def _near(bins):
+def _near(bins: np.ndarray) -> np.ndarray:
     """Mark bins and what is within reach of them."""
     return ndimage.binary_dilation(bins, iterations=REACH_BINS)
 
 
-def _large(bins):
+def _large(bins: np.ndarray) -> np.ndarray:
     """Keep the bins that hang together in groups large enough."""
     group, _ = ndimage.label(bins, np.ones((3, 3)))
     return bins & (np.bincount(group.ravel())[group] >= MIN_BINS)
 
 
-def structure_image(nodes, shape):
+def structure_image(nodes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Draw the surface through nodes of `follow_structure`, (ny, nx) float32."""
     y, x = ((np.arange(n) + 0.5) * BIN_PIX - 0.5 for n in nodes.shape)
     return draw_surface(nodes, y, x, shape)
 
 
-def _cells(image):
+def _cells(image: np.ndarray) -> np.ndarray:
     """Sum over cells, arranged by bins: (n_y, n_x, cells of a bin)."""
     n_y, n_x = (-(-n // BIN_PIX) for n in image.shape)
     padded = np.zeros((n_y * BIN_PIX, n_x * BIN_PIX))
@@ -87,7 +91,7 @@ def _cells(image):
     return cells.transpose(0, 2, 1, 3).reshape(n_y, n_x, side * side)
 
 
-def _levels(cells):
+def _levels(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the median of the cells of each bin and its error; infinite error where too few are seen."""
     seen = np.isfinite(cells)
     n_seen = seen.sum(axis=-1)
@@ -100,7 +104,7 @@ def _levels(cells):
     return level, np.where(enough, MEDIAN_LOSS * spread / np.sqrt(np.maximum(n_seen, 1)), np.inf)
 
 
-def _continued(level, seen):
+def _continued(level: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Extrapolate linearly from the bins that are seen to those beside them; further out the value stays."""
     if seen.all() or not seen.any():
         return level

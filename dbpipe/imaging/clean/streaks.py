@@ -6,13 +6,15 @@ wide as the PSF or more, and its sky is the same on both sides.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from dbpipe.constants import FWHM_PER_SIGMA, robust_sigma
-from dbpipe.imaging.clean.radon import strongest_line
+from dbpipe.imaging.clean.radon import Line, strongest_line
 
 CLIP_SIGMA = 3.0
 """No bin weighs more than this."""
@@ -73,11 +75,13 @@ class Streak:
     """Of the line sum in the clipped image, by which it was found."""
 
     @property
-    def length_pix(self):
+    def length_pix(self) -> float:
         return math.hypot(self.x1 - self.x0, self.y1 - self.y0)
 
 
-def find_streaks(image, variance, unusable, *, fwhm_pix, limits=None):
+def find_streaks(
+    image: np.ndarray, variance: np.ndarray, unusable: np.ndarray, *, fwhm_pix: float, limits: Any | None = None
+) -> list[Streak]:
     """Find streaks, the most significant first.
 
     Parameters
@@ -112,7 +116,7 @@ def find_streaks(image, variance, unusable, *, fwhm_pix, limits=None):
     return found
 
 
-def streak_mask(shape, streaks, *, margin_pix=0.0):
+def streak_mask(shape: tuple[int, int], streaks: Sequence[Streak], *, margin_pix: float = 0.0) -> np.ndarray:
     """Return where streaks are, (ny, nx) bool, their whole length and width and a margin."""
     mask = np.zeros(shape, bool)
     for streak in streaks:
@@ -122,7 +126,7 @@ def streak_mask(shape, streaks, *, margin_pix=0.0):
     return mask
 
 
-def _near_segment(shape, x0, y0, x1, y1, radius):
+def _near_segment(shape: tuple[int, int], x0: float, y0: float, x1: float, y1: float, radius: float) -> np.ndarray:
     length = max(math.hypot(x1 - x0, y1 - y0), 1e-6)
     ux, uy = (x1 - x0) / length, (y1 - y0) / length
     rows, columns = np.ogrid[: shape[0], : shape[1]]
@@ -131,12 +135,12 @@ def _near_segment(shape, x0, y0, x1, y1, radius):
     return (np.abs(across) <= radius) & (along >= -radius) & (along <= length + radius)
 
 
-def _clipped_bins(image, variance, unusable, bin_pix):
+def _clipped_bins(image: np.ndarray, variance: np.ndarray, unusable: np.ndarray, bin_pix: int) -> np.ndarray:
     """Average bins in units of their noise, clip them and take out what is not a line: their mean, far and wide."""
     ny, nx = (n // bin_pix for n in image.shape)
     cut = np.s_[: ny * bin_pix, : nx * bin_pix]
 
-    def total(values):
+    def total(values: np.ndarray) -> np.ndarray:
         return values[cut].reshape(ny, bin_pix, nx, bin_pix).sum(axis=(1, 3), dtype=np.float32)
 
     usable = ~unusable & (variance > 0)
@@ -153,12 +157,12 @@ def _clipped_bins(image, variance, unusable, bin_pix):
     return (bins / np.std(bins[seen])).astype(np.float32)
 
 
-def _forget(bins, line, streak, bin_pix, fwhm_pix):
+def _forget(bins: np.ndarray, line: Line, streak: Streak | None, bin_pix: int, fwhm_pix: float) -> None:
     """Clear the bins of a line, found or refused, so that the next search sees the next one."""
     bins[_near_segment(bins.shape, line.x0, line.y0, line.x1, line.y1, 2.0 * fwhm_pix / bin_pix + 1.0)] = 0.0
     if streak is not None:
-        ends = ((value + 0.5) / bin_pix - 0.5 for value in (streak.x0, streak.y0, streak.x1, streak.y1))
-        bins[_near_segment(bins.shape, *ends, streak.mask_half_width_pix / bin_pix + 2.0)] = 0.0
+        x0, y0, x1, y1 = ((value + 0.5) / bin_pix - 0.5 for value in (streak.x0, streak.y0, streak.x1, streak.y1))
+        bins[_near_segment(bins.shape, x0, y0, x1, y1, streak.mask_half_width_pix / bin_pix + 2.0)] = 0.0
 
 
 @dataclass(frozen=True)
@@ -173,11 +177,11 @@ class _Band:
     sigma: float
 
     @property
-    def half(self):
+    def half(self) -> int:
         return self.values.shape[1] // 2
 
 
-def _cut_band(image, variance, unusable, ends, half):
+def _cut_band(image: np.ndarray, variance: np.ndarray, unusable: np.ndarray, ends: Sequence[float], half: int) -> _Band:
     """Resample the image along the whole chord on which the line crosses it; NaN where it is unusable."""
     x0, y0, x1, y1 = ends
     length = math.hypot(x1 - x0, y1 - y0)
@@ -193,7 +197,7 @@ def _cut_band(image, variance, unusable, ends, half):
     return _Band(x0 + first * ux, y0 + first * uy, ux, uy, values, sigma)
 
 
-def _chord(shape, x0, y0, ux, uy):
+def _chord(shape: tuple[int, int], x0: float, y0: float, ux: float, uy: float) -> tuple[int, int]:
     """Return the whole steps from (x0, y0) between which the line is inside the image."""
     first, last = -math.inf, math.inf
     for position, slope, n in ((x0, ux, shape[1]), (y0, uy, shape[0])):
@@ -203,14 +207,22 @@ def _chord(shape, x0, y0, ux, uy):
     return (math.ceil(first), math.floor(last) + 1) if last > first else (0, 0)
 
 
-def _confirm(image, variance, unusable, ends, snr, fwhm_pix, limits):
+def _confirm(
+    image: np.ndarray,
+    variance: np.ndarray,
+    unusable: np.ndarray,
+    ends: Sequence[float],
+    snr: float,
+    fwhm_pix: float,
+    limits: StreakLimits,
+) -> Streak | None:
     """Measure a line at full resolution, and return it as a Streak if it is one."""
     half = math.ceil(6.0 * fwhm_pix)
     band = _cut_band(image, variance, unusable, ends, half)
     if len(band.values) < limits.min_length_fwhm * fwhm_pix:
         return None
     for reach_fwhm in (2.0, 1.2):
-        band = _cut_band(image, variance, unusable, _recenterd(band, reach_fwhm * fwhm_pix), half)
+        band = _cut_band(image, variance, unusable, _recentered(band, reach_fwhm * fwhm_pix), half)
     n_chunk = int(np.clip((snr / CHUNK_SNR) ** 2, 8, len(band.values) / (2.0 * fwhm_pix)))
     edges = np.linspace(0, len(band.values), n_chunk + 1).astype(int)
     profiles = np.array([_profile(band.values[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)])
@@ -225,11 +237,11 @@ def _confirm(image, variance, unusable, ends, snr, fwhm_pix, limits):
     first, last = _to_the_edge(run, np.isfinite(light))
     crosses = first == 0 and last == n_chunk
     shortest = limits.min_length_fwhm if crosses else limits.min_inside_fwhm
-    start, stop = edges[first], edges[last]
+    start, stop = int(edges[first]), int(edges[last])
     return _measured(band, start, stop, snr, fwhm_pix, limits) if stop - start >= shortest * fwhm_pix else None
 
 
-def _profile(values):
+def _profile(values: np.ndarray) -> np.ndarray:
     """Return the median along the line for each distance across, less the sky on both sides; NaN if half is unseen."""
     seen = np.isfinite(values)
     profile = np.full(values.shape[1], np.nan)
@@ -240,12 +252,12 @@ def _profile(values):
     return profile - np.nanmedian(np.concatenate([profile[: _side(profile)], profile[-_side(profile) :]]))
 
 
-def _side(profile):
+def _side(profile: np.ndarray) -> int:
     """Number of pixels at each end of a profile that are sky."""
     return len(profile) // 4
 
 
-def _light(profiles, fwhm_pix):
+def _light(profiles: np.ndarray, fwhm_pix: float) -> np.ndarray:
     """Light of each piece in a ridge as wide as the PSF; NaN where it is not seen.
 
     A Gaussian less its mean over five FWHM: a slope gives nothing, a step little, and a hill less than a ridge.
@@ -256,7 +268,7 @@ def _light(profiles, fwhm_pix):
     return profiles @ ridge
 
 
-def _lit(light):
+def _lit(light: np.ndarray) -> tuple[np.ndarray, float]:
     """Return which pieces shine, and the median over the 90th percentile of those."""
     seen = light[np.isfinite(light)]
     if len(seen) < 3 or np.quantile(seen, 0.9) <= 0:
@@ -266,11 +278,12 @@ def _lit(light):
     return lit, float(np.median(shining) / np.quantile(shining, 0.9))
 
 
-def _longest_run(lit, seen):
+def _longest_run(lit: np.ndarray, seen: np.ndarray) -> tuple[int, int] | None:
     """Return first and one past last piece of the longest run that shines; dark or unseen pieces up to two bridge."""
-    best, start, last = None, None, None
-    for k in np.flatnonzero(lit):
-        if start is None or (seen[last + 1 : k] & ~lit[last + 1 : k]).sum() > 2:
+    best: tuple[int, int] | None = None
+    start = last = -1
+    for k in np.flatnonzero(lit).tolist():
+        if start < 0 or (seen[last + 1 : k] & ~lit[last + 1 : k]).sum() > 2:
             start = k
         last = k
         if best is None or last + 1 - start > best[1] - best[0]:
@@ -278,14 +291,14 @@ def _longest_run(lit, seen):
     return best
 
 
-def _to_the_edge(run, seen):
+def _to_the_edge(run: tuple[int, int], seen: np.ndarray) -> tuple[int, int]:
     """Continue a run to where the line leaves the image, if no more than one piece that can be seen is dark there."""
     first = 0 if seen[: run[0]].sum() <= 1 else run[0]
     last = len(seen) if seen[run[1] :].sum() <= 1 else run[1]
     return first, last
 
 
-def _recenterd(band, reach_pix):
+def _recentered(band: _Band, reach_pix: float) -> list[float]:
     """Return two points of the line after moving it onto the light: centroids of six pieces, a line through them."""
     t, center, weight = [], [], []
     d = np.arange(-band.half, band.half + 1)
@@ -309,7 +322,7 @@ def _recenterd(band, reach_pix):
     return points
 
 
-def _measured(band, start, stop, snr, fwhm_pix, limits):
+def _measured(band: _Band, start: int, stop: int, snr: float, fwhm_pix: float, limits: StreakLimits) -> Streak | None:
     """Return the Streak between two places of a band, or None if its profile is no streak's."""
     values = band.values[start:stop]
     profile = np.nan_to_num(_profile(values))
@@ -349,12 +362,12 @@ def _measured(band, start, stop, snr, fwhm_pix, limits):
     )
 
 
-def _first_below(values, level):
+def _first_below(values: np.ndarray, level: float) -> int:
     below = np.flatnonzero(values < level)
     return int(below[0]) if below.size else len(values)
 
 
-def _width(profile, peak_at):
+def _width(profile: np.ndarray, peak_at: int) -> float:
     """Full width at half maximum, interpolated."""
     half, total = 0.5 * profile[peak_at], 0.0
     for side in (profile[peak_at:], profile[peak_at::-1]):

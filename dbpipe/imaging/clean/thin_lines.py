@@ -18,7 +18,9 @@ NOISE_TO_SIGNAL = 1e-3
 """Variance of the noise over that of a star's light: keeps the weights small."""
 
 
-def fill_thin_lines(image, variance, mask, *, fwhm_pix):
+def fill_thin_lines(
+    image: np.ndarray, variance: np.ndarray, mask: np.ndarray, *, fwhm_pix: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Predict the dead pixels of thin lines.
 
     Parameters
@@ -49,7 +51,7 @@ def fill_thin_lines(image, variance, mask, *, fwhm_pix):
     return image, variance, mask
 
 
-def _run_length(unusable, axis):
+def _run_length(unusable: np.ndarray, axis: int) -> np.ndarray:
     """Return for every unusable pixel how many of them follow one another along an axis; 0 elsewhere."""
     structure = np.zeros((3, 3), bool)
     structure[(1, slice(None)) if axis == 1 else (slice(None), 1)] = True
@@ -59,18 +61,20 @@ def _run_length(unusable, axis):
     return length[labels]
 
 
-def _offsets():
+def _offsets() -> np.ndarray:
     return np.concatenate([np.arange(-REACH_PIX, 0), np.arange(1, REACH_PIX + 1)])
 
 
-def _neighbors(rows, columns, axis):
+def _neighbors(rows: np.ndarray, columns: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
     offset = _offsets()[None, :]
     if axis == 1:
         return rows[:, None] + 0 * offset, columns[:, None] + offset
     return rows[:, None] + offset, columns[:, None] + 0 * offset
 
 
-def _predict(unusable, rows, columns, axis, fwhm_pix):
+def _predict(
+    unusable: np.ndarray, rows: np.ndarray, columns: np.ndarray, axis: int, fwhm_pix: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Return which of the pixels can be predicted, and the weights (n, 2 * REACH_PIX) of their neighbors.
 
     Best linear unbiased prediction of a field whose covariance is that of stars (a Gaussian PSF's autocorrelation)
@@ -88,7 +92,7 @@ def _predict(unusable, rows, columns, axis, fwhm_pix):
     return place, table[which.ravel()].astype(np.float32)
 
 
-def _weights(good, sigma_pix):
+def _weights(good: np.ndarray, sigma_pix: float) -> np.ndarray:
     offset = _offsets()[good]
     covariance = np.exp(-np.square(offset[:, None] - offset[None, :]) / (4.0 * sigma_pix**2))
     covariance += NOISE_TO_SIGNAL * np.eye(len(offset))

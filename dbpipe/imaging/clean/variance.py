@@ -14,7 +14,7 @@ _NOISE_FACTOR = float(np.sum(np.square(_COEFFICIENTS)))
 """Standard deviation of white noise after smoothing along both axes, over that before."""
 
 
-def measure_white_noise(image, unusable):
+def measure_white_noise(image: np.ndarray, unusable: np.ndarray) -> float:
     """Measure the noise of single pixels, blind to anything smooth: sources too faint to be seen, sky, fringes.
 
     The second difference along both axes (Immerkaer 1996 CVIU 64 300), in the darker half of the image: the mean of
@@ -41,7 +41,7 @@ def measure_white_noise(image, unusable):
     return robust_sigma(bend[total <= np.median(total)], 0.0) / 6.0
 
 
-def model_variance(image, sky_e, read_noise_e):
+def model_variance(image: np.ndarray, sky_e: float | np.ndarray, read_noise_e: float) -> np.ndarray:
     """Model the variance of a background-subtracted image in electrons.
 
     V = read_noise^2 + sky + source counts (Poisson, gain 1). The pixel's own value would give low noise peaks
@@ -61,7 +61,7 @@ def model_variance(image, sky_e, read_noise_e):
     return blank + _significant(_smooth_counts(image), blank, SIGNIFICANCE)
 
 
-def model_variance_of_copy(variance, image, copy):
+def model_variance_of_copy(variance: np.ndarray, image: np.ndarray, copy: np.ndarray) -> np.ndarray:
     """Model the variance of a copy of an image to which light was added, from the variance of the image.
 
     Without sky and read noise at hand, what `model_variance` gave the image tells what it would give the copy: exactly,
@@ -83,12 +83,12 @@ def model_variance_of_copy(variance, image, copy):
     return variance + (_significant(after, variance - counted, SIGNIFICANCE) - counted)
 
 
-def _smooth_counts(image):
+def _smooth_counts(image: np.ndarray) -> np.ndarray:
     counts = np.asarray(image, np.float32)
     for axis in (0, 1):
         counts = ndimage.correlate1d(counts, _COEFFICIENTS, axis=axis, mode="nearest")
     return counts
 
 
-def _significant(counts, blank, significance):
+def _significant(counts: np.ndarray, blank: float | np.ndarray, significance: float) -> np.ndarray:
     return np.where(counts > (significance * _NOISE_FACTOR) * np.sqrt(blank), counts, np.float32(0))

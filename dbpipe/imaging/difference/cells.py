@@ -5,6 +5,8 @@ import numpy as np
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging.difference.registration import Shifts
 from dbpipe.imaging.difference.score import blank_statistics
+from dbpipe.imaging.difference.subtract import Subtraction
+from dbpipe.imaging.kernel.fit import KernelFit
 from dbpipe.imaging.psf.shapes import psf_size
 
 N_CELL = 4
@@ -13,7 +15,16 @@ _MIN_BLANK = 500
 """Pixels of blank sky without which nothing is said about the noise."""
 
 
-def sample_cells(subtraction, score, science_variance, *, blank, star_x, star_y, shifts):
+def sample_cells(
+    subtraction: Subtraction,
+    score: np.ndarray,
+    science_variance: np.ndarray,
+    *,
+    blank: np.ndarray,
+    star_x: np.ndarray,
+    star_y: np.ndarray,
+    shifts: Shifts,
+) -> list[dict[str, float]]:
     """Measure a difference image cell by cell.
 
     Parameters
@@ -48,18 +59,25 @@ def sample_cells(subtraction, score, science_variance, *, blank, star_x, star_y,
     return rows
 
 
-def _inside(box, x, y):
+def _inside(box: tuple[slice, slice], x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Tell which positions lie on the pixels of a box."""
     column, row = np.rint(x), np.rint(y)
     return (row >= box[0].start) & (row < box[0].stop) & (column >= box[1].start) & (column < box[1].stop)
 
 
-def _model(subtraction, x, y):
+def _model(subtraction: Subtraction, x: float, y: float) -> dict[str, float]:
     kernel = subtraction.fit.model.kernels_at(np.array([x]), np.array([y]))[0]
     return {"kernel_sum": float(kernel.sum()), "psf_fwhm_pix": psf_size(subtraction.whitening.psf.at(x, y)).fwhm_pix}
 
 
-def _noise(subtraction, score, science_variance, blank, box, center):
+def _noise(
+    subtraction: Subtraction,
+    score: np.ndarray,
+    science_variance: np.ndarray,
+    blank: np.ndarray,
+    box: tuple[slice, slice],
+    center: tuple[float, float],
+) -> dict[str, float]:
     """What blank sky shows against what is claimed for it."""
     here = blank[box]
     names = ("residual_ratio", "score_std", "score_mean", "lag1_correlation", "template_noise_fraction")
@@ -75,19 +93,19 @@ def _noise(subtraction, score, science_variance, blank, box, center):
     return {"n_blank_pix": int(here.sum())} | dict(zip(names, map(float, values), strict=True))
 
 
-def _masked(mask):
+def _masked(mask: np.ndarray) -> dict[str, float]:
     bits = {"fraction_masked": planes.UNUSABLE, "fraction_no_data": planes.NO_DATA}
     bits |= {"fraction_near_saturated": planes.NEAR_SATURATED, "fraction_rejected": planes.REJECTED}
     return {name: float(np.mean((mask & bit) != 0)) for name, bit in bits.items()}
 
 
-def _stars(fit, inside):
+def _stars(fit: KernelFit, inside: np.ndarray) -> dict[str, float]:
     """Reduced chi2 of the stars that the kernel was fitted to, and of those that were held out."""
     known = inside & (fit.kept | fit.is_control)
     return {"n_star": int(known.sum()), "star_chi2": float(np.median(fit.star_chi2[known])) if known.any() else np.nan}
 
 
-def _shift(shifts: Shifts):
+def _shift(shifts: Shifts) -> dict[str, float]:
     measured = np.isfinite(shifts.x_pix)
     if not measured.any():
         return {"n_shift_star": 0, "shift_x_pix": np.nan, "shift_y_pix": np.nan}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dbpipe.imaging.convolve import KernelField
-from dbpipe.imaging.noise import kernel_transfer
+from dbpipe.imaging.noise import NoiseField, kernel_transfer
 
 FFT_SIZE = 96
 """Side of the frequency grid [pix]: holds PSF, kernel and filter without wrapping what matters."""
@@ -46,17 +46,17 @@ class Whitening:
 
 
 def whiten_field(
-    kernel,
-    psfs,
+    kernel: np.ndarray,
+    psfs: np.ndarray,
     *,
-    science_variance,
-    template_variance,
-    template_noise,
-    convolved,
-    filter_size_pix,
-    block_pix,
-    science_power=1.0,
-):
+    science_variance: np.ndarray,
+    template_variance: np.ndarray,
+    template_noise: NoiseField,
+    convolved: str,
+    filter_size_pix: int,
+    block_pix: int,
+    science_power: float | np.ndarray = 1.0,
+) -> Whitening:
     """Make the whitening filter of each block.
 
     Parameters
@@ -109,14 +109,14 @@ def whiten_field(
     )
 
 
-def _centered(transfer, size):
+def _centered(transfer: np.ndarray, size: int) -> np.ndarray:
     """Return the central (size, size) stamp of a transfer function in FFT order."""
     half = size // 2
     image = np.fft.ifft2(transfer).real
     return np.roll(image, (half, half), axis=(0, 1))[:size, :size]
 
 
-def spread(blocks, shape, block_pix):
+def spread(blocks: np.ndarray, shape: tuple[int, int], block_pix: int) -> np.ndarray:
     """Return an image (ny, nx) float32 that holds each block's value."""
     ny, nx = shape
     rows, columns = np.arange(ny) // block_pix, np.arange(nx) // block_pix

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dbpipe.constants import robust_sigma
+from dbpipe.imaging.convolve import KernelField
 from dbpipe.imaging.psf.spline import cut_stamp, render, spline_coefficients
 
 MAX_ERR_PIX = 0.05
@@ -31,7 +32,7 @@ class Shifts:
     x_err_pix: np.ndarray
     y_err_pix: np.ndarray
 
-    def take(self, index):
+    def take(self, index: np.ndarray | slice) -> "Shifts":
         """Return some of them."""
         return Shifts(self.x_pix[index], self.y_pix[index], self.x_err_pix[index], self.y_err_pix[index])
 
@@ -62,7 +63,17 @@ class Registration:
     chance_of_alignment: float
 
 
-def measure_shifts(difference, variance, mask, psf_field, *, x, y, flux, radius_pix):
+def measure_shifts(
+    difference: np.ndarray,
+    variance: np.ndarray,
+    mask: np.ndarray,
+    psf_field: KernelField,
+    *,
+    x: np.ndarray,
+    y: np.ndarray,
+    flux: np.ndarray,
+    radius_pix: float,
+) -> Shifts:
     """Fit the dipole of each star.
 
     Parameters
@@ -95,7 +106,7 @@ def measure_shifts(difference, variance, mask, psf_field, *, x, y, flux, radius_
     return Shifts(*table)
 
 
-def register(shifts):
+def register(shifts: Shifts) -> Registration:
     """Summarize the displacements of an image, of stars measured to `MAX_ERR_PIX` or better."""
     with np.errstate(invalid="ignore"):
         good = (shifts.x_err_pix < MAX_ERR_PIX) & (shifts.y_err_pix < MAX_ERR_PIX)
@@ -111,10 +122,12 @@ def register(shifts):
     beyond = max(0.0, 0.5 * (spread[0] ** 2 + spread[1] ** 2) - claimed)
     doubled = np.exp(2j * np.arctan2(y - middle[1], x - middle[0]))
     mean = doubled.mean()
+    error = [1.2533 * s / np.sqrt(n) for s in spread]  # sqrt(pi / 2): what a median costs over a mean
     return Registration(
         n,
         *middle,
-        *(1.2533 * s / np.sqrt(n) for s in spread),  # sqrt(pi / 2): what a median costs over a mean
+        error[0],
+        error[1],
         scatter_pix=float(np.sqrt(beyond)),
         axis_deg=float(0.5 * np.degrees(np.angle(mean))),
         alignment=float(abs(mean)),

@@ -13,7 +13,7 @@ WIDE_BIN_PIX = 32
 its median in bins of this side, source and all."""
 
 
-def residual_sky(residual, mask):
+def residual_sky(residual: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Return the smooth background (ny, nx) float32 of a residual.
 
     Both sides had their own sky subtracted, each with its own error; a star's stamp is too small to see that.

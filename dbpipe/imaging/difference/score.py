@@ -29,7 +29,9 @@ class Score:
     flux_err: np.ndarray
 
 
-def score_image(difference, variance, unusable, psf, *, size_pix=25):
+def score_image(
+    difference: np.ndarray, variance: np.ndarray, unusable: np.ndarray, psf: KernelField, *, size_pix: int = 25
+) -> Score:
     """Compute the score image.
 
     Parameters
@@ -69,13 +71,13 @@ def _divide(signal, power, seen, total, block_pix):
                 signal[y, x], power[y, x] = np.float32(0.0), np.float32(0.0)
 
 
-def _center(kernels, size):
+def _center(kernels: np.ndarray, size: int) -> np.ndarray:
     """Return the central (size, size) of kernels, or all of smaller ones."""
     cut = max(0, (kernels.shape[-1] - size) // 2)
     return np.ascontiguousarray(kernels[:, :, cut : kernels.shape[-2] - cut, cut : kernels.shape[-1] - cut])
 
 
-def _power_core(core):
+def _power_core(core: np.ndarray) -> np.ndarray:
     """Square kernels and cut them to the smallest box that holds their power, scaled to the whole of it.
 
     The square of a PSF is narrow, and what is averaged with it, the variance, is smooth.
@@ -90,7 +92,7 @@ def _power_core(core):
     return power
 
 
-def blank_statistics(score, difference, blank):
+def blank_statistics(score: np.ndarray, difference: np.ndarray, blank: np.ndarray) -> tuple[float, float]:
     """Measure the noise on blank sky.
 
     Parameters

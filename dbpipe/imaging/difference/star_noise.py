@@ -11,8 +11,9 @@ import numpy as np
 
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging.difference.score import Score
+from dbpipe.imaging.difference.subtract import Subtraction
 from dbpipe.imaging.difference.wings import MIN_STARS
-from dbpipe.imaging.psf.model import adaptive_moments
+from dbpipe.imaging.psf.model import Psf, adaptive_moments
 from dbpipe.imaging.psf.rings import Profile, Stars, ring_edges, window_radius
 
 NOISE_EDGES_FWHM = (0.0, 0.5, 1.0, 1.5, 2.0, 2.6, 3.3, 4.2, 5.4, 7.0, 9.0)
@@ -37,11 +38,11 @@ class ShapedStars:
     inverse: np.ndarray
     reach: np.ndarray
 
-    def take(self, index):
+    def take(self, index: slice) -> "ShapedStars":
         """Return some of them."""
         return ShapedStars(self.stars.take(index), self.inverse[index], self.reach[index])
 
-    def distances(self, k, shape, radius_pix):
+    def distances(self, k: int, shape: tuple[int, int], radius_pix: float) -> tuple[tuple[slice, slice], np.ndarray]:
         """Return the window of an image around star k, and the distance of its pixels from the star.
 
         For a star with a round PSF of typical size the distance is that in pixels.
@@ -53,7 +54,7 @@ class ShapedStars:
         return window, np.sqrt(xx * (columns - x) ** 2 + 2.0 * xy * (columns - x) * (rows - y) + yy * (rows - y) ** 2)
 
 
-def shaped_stars(stars, psf):
+def shaped_stars(stars: Stars, psf: Psf) -> ShapedStars:
     """Measure the shape of a PSF model at stars."""
     moments = np.array([adaptive_moments(stamp.astype(float)) for stamp in psf.at_many(stars.x, stars.y)])
     matrix = moments.reshape(-1, 3)[:, [0, 2, 2, 1]].reshape(-1, 2, 2)
@@ -64,7 +65,7 @@ def shaped_stars(stars, psf):
     return ShapedStars(stars, typical * np.linalg.inv(matrix), np.sqrt(largest / typical))
 
 
-def measure_star_noise(score, flux_err, stars, *, fwhm_pix):
+def measure_star_noise(score: np.ndarray, flux_err: np.ndarray, stars: ShapedStars, *, fwhm_pix: float) -> Profile:
     """Measure which part of a star's flux a point source at some distance from it is wrong by.
 
     The score of pure noise has a variance of 1; what it has more, around stars that did not change, is
@@ -87,7 +88,7 @@ def measure_star_noise(score, flux_err, stars, *, fwhm_pix):
     return Profile(edges, np.sqrt(value))
 
 
-def own_star_noise(score, flux_err, star, common):
+def own_star_noise(score: np.ndarray, flux_err: np.ndarray, star: ShapedStars, common: Profile) -> Profile:
     """Return the profile of one star: what is common to all, or beyond its core what itself shows if that is more.
 
     A saturated star outshines those that `measure_star_noise` has seen, and need not be like them.
@@ -98,7 +99,9 @@ def own_star_noise(score, flux_err, star, common):
     return Profile(common.edges_pix, np.where(beyond, np.maximum(own, common.value), common.value))
 
 
-def _excess(score, flux_err, stars, edges):
+def _excess(
+    score: np.ndarray, flux_err: np.ndarray, stars: ShapedStars, edges: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the square of the part of the flux that each star shows, and that of its noise, (n_star, n_ring)."""
     excess, own = np.full((2, len(stars.reach), len(edges) - 1), np.nan)
     for k, flux in enumerate(stars.stars.flux):
@@ -115,7 +118,7 @@ def _excess(score, flux_err, stars, edges):
     return excess, own
 
 
-def star_noise(shape, profile, stars, *, faintest):
+def star_noise(shape: tuple[int, int], profile: Profile, stars: ShapedStars, *, faintest: float) -> np.ndarray:
     """Return the error of the flux of a point source that stars add, (ny, nx) float32: the largest of any star.
 
     Parameters
@@ -133,7 +136,9 @@ def star_noise(shape, profile, stars, *, faintest):
     return noise
 
 
-def with_star_noise(result, score, psf, *, fwhm_pix, halo_noise):
+def with_star_noise(
+    result: Subtraction, score: Score, psf: Psf, *, fwhm_pix: float, halo_noise: float
+) -> tuple[Subtraction, Score, Profile]:
     """Add what stars leave to the noise, and mark as halo where that of a saturated star outweighs the rest.
 
     Parameters
@@ -166,7 +171,7 @@ def with_star_noise(result, score, psf, *, fwhm_pix, halo_noise):
     return changed, Score(score.score / factor, score.flux_err * factor), part
 
 
-def _saturated_star_noise(mask, score, stars, part):
+def _saturated_star_noise(mask: np.ndarray, score: Score, stars: ShapedStars, part: Profile) -> np.ndarray:
     """Return the error that saturated stars add to fluxes, (ny, nx) float32."""
     ny, nx = mask.shape
     y, x = (np.floor(v + 0.5).astype(int) for v in (stars.stars.y, stars.stars.x))
@@ -179,7 +184,7 @@ def _saturated_star_noise(mask, score, stars, part):
     return noise
 
 
-def _common_variance(excess, own):
+def _common_variance(excess: np.ndarray, own: np.ndarray) -> float:
     """Return the variance that all stars share beyond their own noise; 0 with too few stars.
 
     Each star is one draw: its weight follows from what is expected of it, never from what it shows.

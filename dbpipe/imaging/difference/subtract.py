@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -14,31 +15,14 @@ from dbpipe.imaging.difference.decorrelate import FFT_SIZE, Whitening, spread, w
 from dbpipe.imaging.difference.residual_sky import residual_sky
 from dbpipe.imaging.difference.wings import MAX_STARS, flux_from_wings, measure_wings, subtract_wings
 from dbpipe.imaging.kernel.fit import KernelFit
-from dbpipe.imaging.kernel.match import choose_direction, fit_match
+from dbpipe.imaging.kernel.match import KernelSettings, Plane, choose_direction, fit_match
+from dbpipe.imaging.noise import NoiseField
+from dbpipe.imaging.psf.model import Psf
 from dbpipe.imaging.psf.rings import Profile, Stars
 from dbpipe.imaging.resample import fill_bleeds, fill_gaps
 
 BLOCK_PIX = 128
 FILTER_SIZE_PIX = 31
-
-
-@dataclass(frozen=True)
-class Plane:
-    """One side of the subtraction: image, variance, mask and PSF.
-
-    Attributes
-    ----------
-    image, variance : (ny, nx) float32, in flux units of the science image
-    mask : (ny, nx) uint16
-    fwhm_pix : float
-    psf : object with ``at_many(x, y) -> (n, size, size)``
-    """
-
-    image: np.ndarray
-    variance: np.ndarray
-    mask: np.ndarray
-    fwhm_pix: float
-    psf: object
 
 
 @dataclass(frozen=True)
@@ -71,7 +55,17 @@ class Subtraction:
     template_noise: float
 
 
-def subtract(science, template, *, template_noise, star_x, star_y, bright, settings, science_power=1.0):
+def subtract(
+    science: Plane,
+    template: Plane,
+    *,
+    template_noise: NoiseField,
+    star_x: np.ndarray,
+    star_y: np.ndarray,
+    bright: Stars,
+    settings: KernelSettings,
+    science_power: float | np.ndarray = 1.0,
+) -> Subtraction:
     """Match, subtract and whiten.
 
     Parameters
@@ -100,7 +94,7 @@ def subtract(science, template, *, template_noise, star_x, star_y, bright, setti
     convolved, basis, start = choose_direction(science, template, settings=settings)
     reference, target = (template, science) if convolved == "template" else (science, template)
     power = template_noise.overall if convolved == "template" else science_power * np.ones((FFT_SIZE, FFT_SIZE))
-    stars = {"star_x": star_x, "star_y": star_y}
+    stars: dict[str, Any] = {"star_x": star_x, "star_y": star_y}
     fit = fit_match(reference, target, unusable, **stars, basis=basis, start=start, power=power, settings=settings)
     pair = (_convolve_template if convolved == "template" else _convolve_science)(science, template, fit)
     unusable = (pair.mask & planes.UNUSABLE) != 0
@@ -157,7 +151,7 @@ class _Matched:
     template: Plane
 
 
-def _convolve_template(science, template, fit):
+def _convolve_template(science: Plane, template: Plane, fit: KernelFit) -> _Matched:
     field = fit.model.field(BLOCK_PIX)
     matched = convolve(template.image, field)
     matched += fit.model.background_image()
@@ -165,7 +159,7 @@ def _convolve_template(science, template, fit):
     return _Matched(science.image - matched, matched, mask, field, template)
 
 
-def _convolve_science(science, template, fit):
+def _convolve_science(science: Plane, template: Plane, fit: KernelFit) -> _Matched:
     field = fit.model.field(BLOCK_PIX)
     matched = convolve(_filled(science), field)
     matched += fit.model.background_image()
@@ -177,7 +171,7 @@ def _convolve_science(science, template, fit):
     return _Matched(residual, scaled.image, mask, KernelField(field.kernels / ratio, field.block_pix), scaled)
 
 
-def _whitened_variance(science, pair, whitening, convolved):
+def _whitened_variance(science: Plane, pair: _Matched, whitening: Whitening, convolved: str) -> np.ndarray:
     """Return the variance (ny, nx) of the whitened difference, each side's followed where it goes."""
     of_science, of_template = science.variance, pair.template.variance
     if convolved == "template":
@@ -188,7 +182,7 @@ def _whitened_variance(science, pair, whitening, convolved):
     return of_science * next(gains) + of_template * next(gains)
 
 
-def _with_sky_of(science, template, unusable):
+def _with_sky_of(science: Plane, template: Plane, unusable: np.ndarray) -> Plane:
     """Return the template with the structure of the sky that was left in the science image, or taken from it.
 
     Before anything is fitted: on a nebula the kernel and the wings of stars would be bent by what the two skies took of
@@ -202,12 +196,12 @@ def _with_sky_of(science, template, unusable):
     return replace(template, image=template.image + structure_image(nodes, template.image.shape))
 
 
-def _filled(side):
+def _filled(side: Plane) -> np.ndarray:
     """Return the image with what is not its light made up, so that the kernel does not spread it."""
     return fill_gaps(fill_bleeds(side.image, side.mask), side.mask)
 
 
-def _with_fluxes(stars, science, psf):
+def _with_fluxes(stars: Stars, science: Plane, psf: Psf) -> Stars:
     """Fill in the fluxes of saturated stars, drop what has none, and order by brightness."""
     unusable = (science.mask & planes.UNUSABLE) != 0
     unknown = ~np.isfinite(stars.flux)
@@ -219,14 +213,16 @@ def _with_fluxes(stars, science, psf):
     return Stars(stars.x, stars.y, flux).take(known[np.argsort(-flux[known], kind="stable")])
 
 
-def _wings(residual, variance, unusable, bright, fwhm_pix):
+def _wings(
+    residual: np.ndarray, variance: np.ndarray, unusable: np.ndarray, bright: Stars, fwhm_pix: float
+) -> tuple[Profile, np.ndarray]:
     """Return the profile of the wings that the kernel has left, and their light in the image."""
     profile = measure_wings(residual, variance, unusable, bright.take(slice(MAX_STARS)), fwhm_pix=fwhm_pix)
     noise = float(np.sqrt(np.median(variance[~unusable][::7])))
     return profile, subtract_wings(residual, profile, bright, noise=noise, inner_pix=fwhm_pix)
 
 
-def _without_edges(residual, mask, defects):
+def _without_edges(residual: np.ndarray, mask: np.ndarray, defects: np.ndarray) -> np.ndarray:
     """Return the residual with its unusable pixels made up from their neighbors.
 
     Where the residual is correlated the filter sharpens, and the edge of a hole would ring. What is unusable only
@@ -236,12 +232,12 @@ def _without_edges(residual, mask, defects):
     return fill_gaps(residual, (mask & ~np.uint16(grown)) | (defects & grown), bits=planes.UNUSABLE)
 
 
-def _kernel_sum(fit):
+def _kernel_sum(fit: KernelFit) -> float:
     ny, nx = fit.model.shape
     return float(fit.model.kernels_at(np.array([nx / 2]), np.array([ny / 2]))[0].sum())
 
 
-def _block_levels(variance, unusable, block_pix):
+def _block_levels(variance: np.ndarray, unusable: np.ndarray, block_pix: int) -> np.ndarray:
     """Return the median variance of each block's usable pixels; blocks without any take the image's."""
     x_centers, y_centers = block_centers(variance.shape, block_pix)
     overall = np.median(variance[~unusable][::7])
@@ -255,19 +251,19 @@ def _block_levels(variance, unusable, block_pix):
     return levels
 
 
-def _psf_blocks(psf, shape):
+def _psf_blocks(psf: Psf, shape: tuple[int, int]) -> np.ndarray:
     x, y = block_centers(shape, BLOCK_PIX)
     grid_x, grid_y = np.meshgrid(x, y)
     stamps = psf.at_many(grid_x.ravel(), grid_y.ravel())
     return stamps.reshape(len(y), len(x), *stamps.shape[1:])
 
 
-def _middle(field):
+def _middle(field: KernelField) -> np.ndarray:
     n_y, n_x = field.kernels.shape[:2]
     return field.kernels[n_y // 2, n_x // 2].astype(float)
 
 
-def _spread_variance(variance, field):
+def _spread_variance(variance: np.ndarray, field: KernelField) -> np.ndarray:
     """Smooth a variance plane as the squared kernel does, with a Gaussian of the same second moment."""
     power = _middle(field) ** 2
     u2 = np.square(np.arange(power.shape[0]) - power.shape[0] // 2)

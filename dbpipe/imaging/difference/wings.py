@@ -7,11 +7,13 @@ them in rings and taken out.
 
 import numpy as np
 
+from dbpipe.imaging.psf.model import Psf
 from dbpipe.imaging.psf.rings import (
     MEDIAN_LOSS,
     MIN_PIXELS,
     ONE_STAR_LIMIT,
     Profile,
+    Stars,
     overlap,
     ring_edges,
     window_radius,
@@ -24,7 +26,9 @@ NEGLIGIBLE_SIGMA = 0.01
 """Surface brightness, in the noise of a pixel, that is not worth subtracting."""
 
 
-def flux_from_wings(image, variance, unusable, psf, *, x, y):
+def flux_from_wings(
+    image: np.ndarray, variance: np.ndarray, unusable: np.ndarray, psf: Psf, *, x: np.ndarray, y: np.ndarray
+) -> np.ndarray:
     """Fit the flux of saturated stars to the pixels of the PSF stamp that are left.
 
     Parameters
@@ -49,7 +53,9 @@ def flux_from_wings(image, variance, unusable, psf, *, x, y):
     return flux
 
 
-def measure_wings(residual, variance, unusable, stars, *, fwhm_pix):
+def measure_wings(
+    residual: np.ndarray, variance: np.ndarray, unusable: np.ndarray, stars: Stars, *, fwhm_pix: float
+) -> Profile:
     """Measure what stars leave in rings, per unit of flux.
 
     Parameters
@@ -72,7 +78,7 @@ def measure_wings(residual, variance, unusable, stars, *, fwhm_pix):
     return Profile(edges, np.where(np.abs(value) > 2.0 * value_err, value, 0.0))
 
 
-def subtract_wings(image, profile, stars, *, noise, inner_pix):
+def subtract_wings(image: np.ndarray, profile: Profile, stars: Stars, *, noise: float, inner_pix: float) -> np.ndarray:
     """Return what to subtract, (ny, nx) float32: the profile times the flux of each star, from ``inner_pix`` outwards.
 
     Parameters
@@ -94,7 +100,9 @@ def subtract_wings(image, profile, stars, *, noise, inner_pix):
     return light
 
 
-def _ring_medians(residual, variance, unusable, stars, edges):
+def _ring_medians(
+    residual: np.ndarray, variance: np.ndarray, unusable: np.ndarray, stars: Stars, edges: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the median surface brightness in rings around stars and its error, (n_star, n_ring); NaN where unseen."""
     light, error = np.full((2, len(stars.x), len(edges) - 1), np.nan)
     for k, (x, y) in enumerate(zip(stars.x, stars.y, strict=True)):
@@ -112,7 +120,7 @@ def _ring_medians(residual, variance, unusable, stars, edges):
     return light, error
 
 
-def _clipped_mean(value, error):
+def _clipped_mean(value: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weighted mean over the stars of each ring, without those 4 sigma off, and its error; zero with too few stars."""
     weight = np.where(np.isfinite(value) & (error > 0), 1.0 / np.square(error), 0.0)
     value = np.nan_to_num(value)

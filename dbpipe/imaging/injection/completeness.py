@@ -1,6 +1,8 @@
 """How deep an image is and how right its fluxes are, from sources whose flux is known."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
@@ -24,7 +26,7 @@ class HalfPoint:
     """Completeness far above it."""
 
 
-def fit_half_point(value, found, *, width):
+def fit_half_point(value: np.ndarray, found: np.ndarray, *, width: float) -> HalfPoint | None:
     """Fit where half of the sources are found, by maximum likelihood.
 
     P(found) = c Phi((value - middle) / w), Phi the cumulative normal distribution: Gaussian noise added to a source
@@ -50,7 +52,7 @@ def fit_half_point(value, found, *, width):
     start = np.array([_first_guess(value, found), np.log(width), _CEILING_LOGIT])
     scale = np.array([width, 1.0, 1.0])
 
-    def cost(scaled):
+    def cost(scaled: np.ndarray) -> float:
         return _negative_log_likelihood(start + scaled * scale, value, found, width)
 
     best = minimize(cost, np.zeros(3), method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-7, "maxiter": 2000})
@@ -64,7 +66,7 @@ def fit_half_point(value, found, *, width):
     return HalfPoint(float(point), float(err), float(ceiling))
 
 
-def fit_half_magnitude(flux_njy, found, *, flux_err_njy):
+def fit_half_magnitude(flux_njy: np.ndarray, found: np.ndarray, *, flux_err_njy: float) -> HalfPoint | None:
     """Fit the AB magnitude at which half of the sources are found, from fluxes and their typical error [nJy]."""
     half = fit_half_point(flux_njy, found, width=flux_err_njy)
     if half is None:
@@ -72,14 +74,14 @@ def fit_half_magnitude(flux_njy, found, *, flux_err_njy):
     return HalfPoint(ab_magnitude(half.value), 2.5 / np.log(10.0) * half.err / half.value, half.ceiling)
 
 
-def _first_guess(value, found):
+def _first_guess(value: np.ndarray, found: np.ndarray) -> float:
     """Return the cut that separates found and lost with the fewest exceptions."""
     order = np.argsort(value)
     n_wrong = np.cumsum(found[order]) + np.sum(~found) - np.cumsum(~found[order])
     return value[order][np.argmin(n_wrong)]
 
 
-def _negative_log_likelihood(parameters, value, found, width):
+def _negative_log_likelihood(parameters: np.ndarray, value: np.ndarray, found: np.ndarray, width: float) -> float:
     middle, ln_width, logit = parameters
     ceiling = 1.0 / (1.0 + np.exp(-logit))
     p = np.clip(ceiling * ndtr((value - middle) / np.exp(ln_width)), 1e-9, 1.0 - 1e-9)
@@ -88,13 +90,15 @@ def _negative_log_likelihood(parameters, value, found, width):
     return -np.sum(np.log(np.where(found, p, 1.0 - p))) + 0.5 * prior
 
 
-def _half(parameters):
+def _half(parameters: np.ndarray) -> float:
     middle, ln_width, logit = parameters
     part = 0.5 * (1.0 + np.exp(-logit))
     return middle + np.exp(ln_width) * ndtri(min(part, 1.0 - 1e-9))
 
 
-def _half_err(cost, best, half, *, step=0.05):
+def _half_err(
+    cost: Callable[..., Any], best: np.ndarray, half: Callable[..., Any], *, step: float = 0.05
+) -> float | None:
     """Propagate the covariance, the inverse of the second derivatives; None if it is not one."""
     axes = step * np.eye(3)
     rows = [[_mixed_difference(cost, best, a, b) for a in axes] for b in axes]
@@ -102,10 +106,10 @@ def _half_err(cost, best, half, *, step=0.05):
     gradient = np.array([half(best + a) - half(best - a) for a in axes]) / (2.0 * step)
     if not np.all(np.linalg.eigvalsh(hessian) > 0):
         return None
-    return np.sqrt(gradient @ np.linalg.solve(hessian, gradient))
+    return float(np.sqrt(gradient @ np.linalg.solve(hessian, gradient)))
 
 
-def _mixed_difference(cost, at, a, b):
+def _mixed_difference(cost: Callable[..., Any], at: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
     return cost(at + a + b) - cost(at + a - b) - cost(at - a + b) + cost(at - a - b)
 
 
@@ -124,7 +128,14 @@ class FluxQuality:
     """1.4826 x median absolute deviation from the median."""
 
 
-def measure_fluxes(flux, flux_err, true_flux, true_flux_err, *, n_min=2):
+def measure_fluxes(
+    flux: Sequence[float] | np.ndarray,
+    flux_err: Sequence[float] | np.ndarray,
+    true_flux: Sequence[float] | np.ndarray,
+    true_flux_err: Sequence[float] | np.ndarray,
+    *,
+    n_min: int = 2,
+) -> FluxQuality:
     """Compare fluxes with the true ones; all (n,) arrays in one unit, the last one the error that was expected.
 
     The weights are those of the expected error: the measured one knows of the noise. What is NaN does not count.

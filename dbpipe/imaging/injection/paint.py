@@ -1,12 +1,25 @@
 """Point sources of known flux: where to put them, how bright, and their light with its noise."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from scipy.spatial import cKDTree
 
+from dbpipe.imaging.convolve import KernelField
 from dbpipe.imaging.mask import UNUSABLE
+from dbpipe.imaging.psf.model import PsfModel
 
 
-def add_point_sources(image, mask, *, psf, x, y, flux, rng):
+def add_point_sources(
+    image: np.ndarray,
+    mask: np.ndarray,
+    *,
+    psf: PsfModel,
+    x: np.ndarray,
+    y: np.ndarray,
+    flux: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
     """Add point sources to a copy of an image, with the Poisson noise of their light.
 
     Parameters
@@ -29,7 +42,14 @@ def add_point_sources(image, mask, *, psf, x, y, flux, rng):
     return (image + noisy).astype(np.float32)
 
 
-def paint_point_sources(shape, *, psf, x, y, flux):
+def paint_point_sources(
+    shape: tuple[int, int],
+    *,
+    psf: PsfModel,
+    x: Sequence[float] | np.ndarray,
+    y: Sequence[float] | np.ndarray,
+    flux: Sequence[float] | np.ndarray,
+) -> np.ndarray:
     """Return the expected light of point sources on an image of a shape (ny, nx), float64 [unit of the flux]."""
     half = psf.size // 2
     light = np.zeros((shape[0] + 2 * half, shape[1] + 2 * half))
@@ -40,7 +60,15 @@ def paint_point_sources(shape, *, psf, x, y, flux):
     return light[half:-half, half:-half].copy()
 
 
-def predict_flux_err(variance, mask, *, psf_field, x, y, light=None):
+def predict_flux_err(
+    variance: np.ndarray,
+    mask: np.ndarray,
+    *,
+    psf_field: KernelField,
+    x: np.ndarray,
+    y: np.ndarray,
+    light: np.ndarray | None = None,
+) -> np.ndarray:
     """Predict the error of the PSF flux of a point source at each place of a whitened difference.
 
     1 / err^2 = sum P^2 / V over usable pixels (Naylor 1998 MNRAS 296 339, eq. 12), V with the source's own light.
@@ -70,13 +98,22 @@ def predict_flux_err(variance, mask, *, psf_field, x, y, light=None):
     return np.divide(1.0, np.sqrt(information), out=np.full(len(x), np.inf), where=information > 0)
 
 
-def draw_snr(rng, n, *, snr_range, dense_range, dense_fraction):
+def draw_snr(
+    rng: np.random.Generator,
+    n: int,
+    *,
+    snr_range: tuple[float, float],
+    dense_range: tuple[float, float],
+    dense_fraction: float,
+) -> np.ndarray:
     """Draw S/N uniformly over a range, a fraction of them over a narrower one; (n,) float array."""
     dense = rng.random(n) < dense_fraction
     return np.where(dense, rng.uniform(*dense_range, n), rng.uniform(*snr_range, n))
 
 
-def spread_places(candidates, wanted, *, separation_pix):
+def spread_places(
+    candidates: Mapping[str, np.ndarray], wanted: Mapping[str, int], *, separation_pix: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Choose places that keep their distance from one another, kind by kind.
 
     Parameters
@@ -93,7 +130,8 @@ def spread_places(candidates, wanted, *, separation_pix):
     kind : (m,) array of str
     place : (m, 2) float array
     """
-    cells, chosen, kinds = {}, [], []
+    cells: dict[tuple[int, ...], list[np.ndarray]] = {}
+    chosen, kinds = [], []
     for kind, places in candidates.items():
         n_left = wanted[kind]
         for place in places:
@@ -109,11 +147,13 @@ def spread_places(candidates, wanted, *, separation_pix):
     return np.array(kinds, dtype=str), np.array(chosen, float).reshape(-1, 2)
 
 
-def _around(cells, cell):
+def _around(cells: Mapping[tuple[int, ...], list[np.ndarray]], cell: tuple[int, ...]) -> list[np.ndarray]:
     return [p for dy in (-1, 0, 1) for dx in (-1, 0, 1) for p in cells.get((cell[0] + dx, cell[1] + dy), ())]
 
 
-def match_places(place, x, y, *, radius_pix):
+def match_places(
+    place: np.ndarray, x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray, *, radius_pix: float
+) -> np.ndarray:
     """Return, for each place (n, 2), the index of the nearest of the points x, y within a radius, -1 if none."""
     if len(x) == 0 or len(place) == 0:
         return np.full(len(place), -1)

@@ -1,5 +1,7 @@
 """Where sources can be put: on stars, near bright stars, on galaxies and on blank sky."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -13,7 +15,16 @@ _TRIES = 4
 """Places tried around each bright star and in each galaxy."""
 
 
-def find_candidates(mask, *, sources, kernel_stars, fwhm_pix, kernel_star_fraction, n_blank, rng):
+def find_candidates(
+    mask: np.ndarray,
+    *,
+    sources: Mapping[str, np.ndarray],
+    kernel_stars: Mapping[str, np.ndarray],
+    fwhm_pix: float,
+    kernel_star_fraction: float,
+    n_blank: int,
+    rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
     """Return places in random order, kind -> (n, 2) array of x, y [pix]; the rarest kind first.
 
     Parameters
@@ -53,7 +64,7 @@ def find_candidates(mask, *, sources, kernel_stars, fwhm_pix, kernel_star_fracti
     return allowed
 
 
-def _around(stars, fwhm_pix, rng):
+def _around(stars: np.ndarray, fwhm_pix: float, rng: np.random.Generator) -> np.ndarray:
     """Return places around stars, uniform in distance."""
     center = np.repeat(stars, _TRIES, axis=0)
     distance = fwhm_pix * rng.uniform(*NEAR_FWHM, len(center))
@@ -61,13 +72,13 @@ def _around(stars, fwhm_pix, rng):
     return center + np.column_stack([distance * np.cos(angle), distance * np.sin(angle)])
 
 
-def _distance(places, others):
+def _distance(places: np.ndarray, others: np.ndarray) -> np.ndarray:
     if len(others) == 0 or len(places) == 0:
         return np.full(len(places), np.inf)
     return cKDTree(others).query(places)[0]
 
 
-def _usable(mask, places, margin_pix, more_bits):
+def _usable(mask: np.ndarray, places: np.ndarray, margin_pix: float, more_bits: int) -> np.ndarray:
     """Return whether the central pixel of each place can be used and is away from the edge."""
     ny, nx = mask.shape
     x, y = places.T

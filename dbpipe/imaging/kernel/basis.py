@@ -7,6 +7,7 @@ all others are made zero-sum (Alard 2000, sect. 2.3), so that the first one alon
 spatial variation can be chosen apart.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,8 +28,8 @@ class KernelBasis:
     functions : (n_basis, size, size) float array; the first is one pixel of 1, the others have zero sum
     """
 
-    sigma_pix: tuple
-    degree: tuple
+    sigma_pix: tuple[float, ...]
+    degree: tuple[int, ...]
     functions: np.ndarray
 
 
@@ -50,11 +51,11 @@ class KernelModel:
     basis: KernelBasis
     coefficients: np.ndarray
     background: np.ndarray
-    shape: tuple
+    shape: tuple[int, ...]
     kernel_order: int
     background_order: int
 
-    def kernels_at(self, x, y):
+    def kernels_at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the kernels (n, size, size) at positions (n,) [pix]."""
         from scipy.signal import fftconvolve  # loads for half a second, which who only asks for settings need not wait
 
@@ -65,7 +66,7 @@ class KernelModel:
         )
         return corrected + (coefficients[:, 0] - corrected.sum(axis=(1, 2)))[:, None, None] * start
 
-    def field(self, block_pix):
+    def field(self, block_pix: int) -> KernelField:
         """Return the kernel as a `KernelField`."""
         x, y = block_centers(self.shape, block_pix)
         grid_x, grid_y = np.meshgrid(x, y)
@@ -73,7 +74,7 @@ class KernelModel:
         size = kernels.shape[-1]
         return KernelField(kernels.reshape(len(y), len(x), size, size).astype(np.float32), block_pix)
 
-    def background_image(self):
+    def background_image(self) -> np.ndarray:
         """Return the differential background (ny, nx) float32."""
         ny, nx = self.shape
         u_terms = terms(np.arange(nx), np.zeros(nx), (1, nx), self.background_order)
@@ -88,7 +89,7 @@ class KernelModel:
         return out.astype(np.float32)
 
 
-def make_basis(sigma_pix, degree, size):
+def make_basis(sigma_pix: Sequence[float], degree: Sequence[int], size: int) -> KernelBasis:
     """Build the basis.
 
     Parameters
@@ -111,7 +112,7 @@ def make_basis(sigma_pix, degree, size):
     return KernelBasis(tuple(map(float, sigma_pix)), tuple(map(int, degree)), np.array(functions))
 
 
-def corrections(start, basis):
+def corrections(start: np.ndarray, basis: KernelBasis) -> np.ndarray:
     """Return the kernels (n_basis, size, size) that the basis makes of one start kernel of unit sum.
 
     The kernel has an end: what a convolution puts beyond it is lost, and given back to the start kernel, so that the
@@ -120,17 +121,17 @@ def corrections(start, basis):
     return corrected(np.fft.rfft2(basis.functions, s=full_shape(basis)), start, basis)
 
 
-def full_shape(basis):
+def full_shape(basis: KernelBasis) -> tuple[int, int]:
     """Return a size that holds a start kernel's convolution with a basis function."""
     return fast_shape(2 * basis.functions.shape[-1] - 1)
 
 
-def fast_shape(size):
+def fast_shape(size: int) -> tuple[int, int]:
     """Return the next shape whose Fourier transform is quick."""
     return (next_fast_len(size, real=True),) * 2
 
 
-def corrected(transfer, start, basis):
+def corrected(transfer: np.ndarray, start: np.ndarray, basis: KernelBasis) -> np.ndarray:
     """Return `corrections` from the Fourier transform of the basis functions."""
     n = start.shape[0]
     kernels = np.fft.irfft2(transfer * np.fft.rfft2(start, s=full_shape(basis)), s=full_shape(basis))

@@ -8,6 +8,7 @@ from dbpipe.imaging.kernel.basis import KernelBasis
 from dbpipe.imaging.kernel.equations import StarEquations
 from dbpipe.imaging.kernel.residuals import reference_noise, residual_squares, star_parameters
 from dbpipe.imaging.kernel.solve import solve_kernel
+from dbpipe.imaging.kernel.start import StartKernel
 
 N_FOLD = 4
 TOLERANCE = 0.001
@@ -23,7 +24,17 @@ class KernelChoice:
     kernel_order: int
 
 
-def choose_kernel(equations, start, basis, *, stars, shape, kernel_order, sum_order, background_order):
+def choose_kernel(
+    equations: StarEquations,
+    start: StartKernel,
+    basis: KernelBasis,
+    *,
+    stars: np.ndarray,
+    shape: tuple[int, int],
+    kernel_order: int,
+    sum_order: int,
+    background_order: int,
+) -> KernelChoice:
     """Choose the degrees of the kernel by cross-validation.
 
     Every combination of smaller degrees of the basis and smaller spatial orders is fitted to three quarters of the
@@ -69,7 +80,7 @@ def choose_kernel(equations, start, basis, *, stars, shape, kernel_order, sum_or
     return min((entry for entry in best if entry[0] <= limit), key=lambda entry: entry[1])[2]
 
 
-def _smaller_degrees(degree):
+def _smaller_degrees(degree: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Return the degrees of the basis, and those cut to smaller ones, without repetition."""
     ladder = [tuple(degree)]
     for cut in ((4, 2, 2), (2, 1, 0), (1, 0, 0)):
@@ -79,7 +90,7 @@ def _smaller_degrees(degree):
     return ladder
 
 
-def _columns(basis, degree):
+def _columns(basis: KernelBasis, degree: tuple[int, ...]) -> np.ndarray:
     """Return which functions of a basis have at most these degrees."""
     totals = [
         (g, total) for g, largest in enumerate(basis.degree) for total in range(largest + 1) for _ in range(total + 1)
@@ -88,7 +99,7 @@ def _columns(basis, degree):
     return np.array([0] + [k for k, (g, total) in enumerate(totals, 1) if total <= degree[g]])
 
 
-def _restrict(equations, columns):
+def _restrict(equations: StarEquations, columns: np.ndarray) -> StarEquations:
     return StarEquations(
         equations.matrix[:, columns][:, :, columns],
         equations.noise[:, columns][:, :, columns],

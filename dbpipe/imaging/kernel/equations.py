@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dbpipe.imaging.kernel.basis import corrected, corrections, fast_shape, full_shape
+from dbpipe.imaging.kernel.basis import KernelBasis, corrected, corrections, fast_shape, full_shape
+from dbpipe.imaging.kernel.start import StartKernel
 from dbpipe.imaging.noise import kernel_transfer
 
 
@@ -38,12 +39,12 @@ class StarEquations:
     x: np.ndarray
     y: np.ndarray
 
-    def take(self, index):
+    def take(self, index: np.ndarray) -> "StarEquations":
         """Return the equations of some of the stars."""
         return StarEquations(*(getattr(self, f)[index] for f in self.__dataclass_fields__))
 
 
-def basis_covariance(kernels, power):
+def basis_covariance(kernels: np.ndarray, power: np.ndarray) -> np.ndarray:
     """Return the covariance (n_basis, n_basis) of kernels applied to noise of unit variance.
 
     Parameters
@@ -56,20 +57,20 @@ def basis_covariance(kernels, power):
 
 
 def star_equations(
-    reference,
-    target,
-    usable,
+    reference: np.ndarray,
+    target: np.ndarray,
+    usable: np.ndarray,
     *,
-    reference_variance,
-    target_variance,
-    reference_power,
-    model_error,
-    x,
-    y,
-    start,
-    basis,
-    half,
-):
+    reference_variance: np.ndarray,
+    target_variance: np.ndarray,
+    reference_power: np.ndarray,
+    model_error: float,
+    x: np.ndarray,
+    y: np.ndarray,
+    start: StartKernel,
+    basis: KernelBasis,
+    half: int,
+) -> StarEquations:
     """Set up the normal equations of stars.
 
     All pixels of a star have one weight, by the mean of the variance over its light: then the part of the reference's
@@ -128,7 +129,7 @@ def star_equations(
     )
 
 
-def _weight(value, variance):
+def _weight(value: np.ndarray, variance: np.ndarray) -> float:
     """Return the inverse of the variance, averaged over the square of the light."""
     light = np.square(value)
     return light.sum() / max(np.sum(light * variance), 1e-300)

@@ -6,9 +6,11 @@ import numpy as np
 
 from dbpipe.constants import robust_sigma
 from dbpipe.errors import DataError
-from dbpipe.imaging.kernel.basis import KernelModel
+from dbpipe.imaging.kernel.basis import KernelBasis, KernelModel
+from dbpipe.imaging.kernel.equations import StarEquations
 from dbpipe.imaging.kernel.residuals import flux_residual, signal_squares, star_chi2, star_parameters
 from dbpipe.imaging.kernel.solve import solve_kernel
+from dbpipe.imaging.kernel.start import StartKernel
 
 CLIP_SIGMA = 4.0
 """A star further off in flux or chi2 than this many standard deviations takes no part."""
@@ -35,7 +37,17 @@ class KernelFit:
     y: np.ndarray
 
 
-def fit_kernel(equations, start, basis, *, shape, kernel_order, sum_order, background_order, is_control):
+def fit_kernel(
+    equations: StarEquations,
+    start: StartKernel,
+    basis: KernelBasis,
+    *,
+    shape: tuple[int, int],
+    kernel_order: int,
+    sum_order: int,
+    background_order: int,
+    is_control: np.ndarray,
+) -> KernelFit:
     """Solve for the spatially varying kernel, leaving out stars that do not fit or that have varied.
 
     Stars are judged with a correction that is the same everywhere: a flexible one would follow a variable star.  The
@@ -76,7 +88,7 @@ def fit_kernel(equations, start, basis, *, shape, kernel_order, sum_order, backg
     return KernelFit(model, kept, chi2, is_control & good, equations.x, equations.y)
 
 
-def _fits(equations, model, kept):
+def _fits(equations: StarEquations, model: KernelModel, kept: np.ndarray) -> np.ndarray:
     """Tell which stars agree with a model in flux and shape, against what the kept ones show.
 
     A star may be off by its noise and by a part of its own light that is common to all of them: a limit that forgot
@@ -97,7 +109,7 @@ def _fits(equations, model, kept):
     return good & (chi2 - center < CLIP_SIGMA * (max(width, 1e-3 * center) + own_light))
 
 
-def _common(part, among):
+def _common(part: np.ndarray, among: np.ndarray) -> float:
     """Median of what some stars show, and no less than nothing."""
     part = part[among & np.isfinite(part)]
     return max(float(np.median(part)), 0.0) if part.size else 0.0

@@ -2,17 +2,18 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from dbpipe.constants import FWHM_PER_SIGMA
 from dbpipe.errors import ConfigError, DataError
-from dbpipe.imaging.kernel.basis import make_basis
+from dbpipe.imaging.kernel.basis import KernelBasis, make_basis
 from dbpipe.imaging.kernel.choice import choose_kernel
 from dbpipe.imaging.kernel.equations import star_equations
-from dbpipe.imaging.kernel.fit import fit_kernel
-from dbpipe.imaging.kernel.start import fit_start_kernel, no_start
+from dbpipe.imaging.kernel.fit import KernelFit, fit_kernel
+from dbpipe.imaging.kernel.start import StartKernel, fit_start_kernel, no_start
+from dbpipe.imaging.psf.model import Psf
 from dbpipe.ranges import Range, Ranged
 
 MAX_MATCH_RESIDUAL = 0.05
@@ -24,6 +25,25 @@ MIN_STAR_CONTROL = 15
 """With fewer stars than this all of them are fitted, and none tells how good the fit is."""
 CONTROL_STEP = 5
 """Every such star, by brightness, is left out of the fit, to tell how good it is."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One side of the subtraction: image, variance, mask and PSF.
+
+    Attributes
+    ----------
+    image, variance : (ny, nx) float32, in flux units of the science image
+    mask : (ny, nx) uint16
+    fwhm_pix : float
+    psf : Psf
+    """
+
+    image: np.ndarray
+    variance: np.ndarray
+    mask: np.ndarray
+    fwhm_pix: float
+    psf: Psf
 
 
 @dataclass(frozen=True)
@@ -45,13 +65,15 @@ class KernelSettings(Ranged):
     convolve: Literal["auto", "template", "science"] = "auto"
     """Which side to convolve."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 <= len(self.degree) <= 3:
             raise ConfigError(f"degree has {len(self.degree)} entries: must be 1 to 3, one per Gaussian")
 
 
-def choose_direction(science, template, *, settings):
+def choose_direction(
+    science: Plane, template: Plane, *, settings: KernelSettings
+) -> tuple[str, KernelBasis, StartKernel]:
     """Choose which side to convolve: the template, unless only the other direction is well conditioned.
 
     Returns
@@ -78,7 +100,7 @@ def choose_direction(science, template, *, settings):
     return convolved, basis, start
 
 
-def basis_for(target_fwhm_pix, degree, max_size_pix):
+def basis_for(target_fwhm_pix: float, degree: tuple[int, ...], max_size_pix: int) -> KernelBasis:
     """Scale the basis to what it corrects: the PSF models that the start kernel was made from.
 
     Their errors have the scale of the PSF; half of that follows its core, none narrower than 0.7 pix, where sampling
@@ -90,7 +112,18 @@ def basis_for(target_fwhm_pix, degree, max_size_pix):
     return make_basis(sigma[: len(degree)], degree, 2 * half + 1)
 
 
-def fit_match(reference, target, unusable, *, star_x, star_y, basis, start, power, settings):
+def fit_match(
+    reference: Plane,
+    target: Plane,
+    unusable: np.ndarray,
+    *,
+    star_x: np.ndarray,
+    star_y: np.ndarray,
+    basis: KernelBasis,
+    start: StartKernel,
+    power: np.ndarray,
+    settings: KernelSettings,
+) -> KernelFit:
     """Fit the kernel that turns one image into another to isolated stars.
 
     Parameters
@@ -141,18 +174,18 @@ def fit_match(reference, target, unusable, *, star_x, star_y, basis, start, powe
     if n_inside >= MIN_STAR_CONTROL:
         # every k-th of the stars ordered by brightness: control and fit see the same fluxes
         is_control[2::CONTROL_STEP] = True
-    common = {
+    common: dict[str, Any] = {
         "shape": shape,
         "sum_order": settings.sum_order,
         "background_order": settings.background_order if n_inside >= 10 else 0,
     }
-    held_out = {"is_control": is_control, **common}
+    held_out: dict[str, Any] = {"is_control": is_control, **common}
     stiff = fit_kernel(equations, start, basis, kernel_order=0, **held_out)
     choice = choose_kernel(equations, start, basis, stars=stiff.kept, kernel_order=settings.order, **common)
     return fit_kernel(choice.equations, start, choice.basis, kernel_order=choice.kernel_order, **held_out)
 
 
-def _clean_stamps(unusable, x, y, half, inside):
+def _clean_stamps(unusable: np.ndarray, x: np.ndarray, y: np.ndarray, half: int, inside: np.ndarray) -> np.ndarray:
     """Mark stars whose core is free of unusable pixels and whose stamp is nearly so."""
     good = np.zeros(len(x), bool)
     for k in np.flatnonzero(inside):

@@ -3,14 +3,23 @@
 import numpy as np
 from scipy.linalg import eigh
 
-from dbpipe.imaging.kernel.basis import KernelModel
+from dbpipe.imaging.kernel.basis import KernelBasis, KernelModel
+from dbpipe.imaging.kernel.equations import StarEquations
+from dbpipe.imaging.kernel.start import StartKernel
 from dbpipe.imaging.polynomial import term_count, terms
 
 RIDGE = 1e-9
 """Added to the diagonal of the normalized equations: keeps degenerate terms at zero."""
 
 
-def solve_kernel(equations, start, basis, kept, orders, shape):
+def solve_kernel(
+    equations: StarEquations,
+    start: StartKernel,
+    basis: KernelBasis,
+    kept: np.ndarray,
+    orders: tuple[int, int, int],
+    shape: tuple[int, int],
+) -> KernelModel:
     """Solve the normal equations of the kept stars; ``orders`` are those of kernel, flux ratio and background."""
     kernel_order, sum_order, background_order = orders
     n_basis = len(basis.functions)
@@ -40,13 +49,13 @@ def solve_kernel(equations, start, basis, kept, orders, shape):
     )
 
 
-def _assemble(matrices, pairs, use):
+def _assemble(matrices: np.ndarray, pairs: np.ndarray, use: np.ndarray) -> np.ndarray:
     """Sum the stars' matrices times their products of monomials; the parameters in use."""
     full = np.einsum("spq,sab->paqb", matrices, pairs, optimize=True)
     return full.reshape(use.size, use.size)[np.ix_(use, use)]
 
 
-def _solve_without_noise(normal, noise, right):
+def _solve_without_noise(normal: np.ndarray, noise: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Solve the normal equations with the noise of the reference taken out of the matrix.
 
     In the modes of the pair of matrices, the eigenvalue is s + 1 with s = signal / noise.  A mode is divided by s; one

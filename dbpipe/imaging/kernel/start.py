@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dbpipe.imaging.psf.homogenize import match_psf
+from dbpipe.imaging.psf.model import Psf
 
 N_NODE = 5
 """Places along each axis where it is computed: PSF models are polynomials of low degree."""
@@ -26,31 +27,31 @@ class StartKernel:
     """
 
     nodes: np.ndarray
-    shape: tuple
+    shape: tuple[int, ...]
     residual: float
 
-    def at_many(self, x, y):
+    def at_many(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the kernels (n, size, size) at n positions [pix]."""
         left, right_part = self._cell(np.asarray(x, float), self.shape[1])
         low, upper_part = self._cell(np.asarray(y, float), self.shape[0])
-        kernels = 0.0
+        kernels = np.zeros(1)
         for dy, v in ((0, 1.0 - upper_part), (1, upper_part)):
             for dx, u in ((0, 1.0 - right_part), (1, right_part)):
                 kernels = kernels + (u * v)[:, None, None] * self.nodes[low + dy, left + dx]
         return kernels
 
     @property
-    def middle(self):
+    def middle(self) -> np.ndarray:
         """The kernel in the middle of the image, (size, size)."""
         return self.nodes[len(self.nodes) // 2, len(self.nodes) // 2]
 
-    def _cell(self, at, length):
+    def _cell(self, at: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
         place = np.clip(at / (length - 1) * (len(self.nodes) - 1), 0.0, len(self.nodes) - 1.0)
         cell = np.minimum(place.astype(int), len(self.nodes) - 2)
         return cell, place - cell
 
 
-def fit_start_kernel(reference_psf, target_psf, *, shape, size_pix):
+def fit_start_kernel(reference_psf: Psf, target_psf: Psf, *, shape: tuple[int, ...], size_pix: int) -> StartKernel:
     """Fit the kernel that turns the reference's PSF model into the target's.
 
     Parameters
@@ -70,7 +71,7 @@ def fit_start_kernel(reference_psf, target_psf, *, shape, size_pix):
     return StartKernel(nodes, tuple(shape), max(fit.residual for fit in fits))
 
 
-def no_start(shape, size_pix):
+def no_start(shape: tuple[int, ...], size_pix: int) -> StartKernel:
     """Return the start where PSF models do not tell one: a single pixel."""
     nodes = np.zeros((N_NODE, N_NODE, size_pix, size_pix))
     nodes[:, :, size_pix // 2, size_pix // 2] = 1.0

@@ -8,9 +8,10 @@ import numpy as np
 from dbpipe.constants import FWHM_PER_SIGMA, robust_sigma
 from dbpipe.errors import DataError
 from dbpipe.imaging.mask_near import touches
+from dbpipe.imaging.measure.detection import Detections
 from dbpipe.imaging.measure.photometry import debias_fitted_flux, fit_psf_fluxes
 from dbpipe.imaging.psf.centroids import WindowedShapes, measure_windowed
-from dbpipe.imaging.psf.fit import StarStamps, fit_psf, spatial_degree
+from dbpipe.imaging.psf.fit import PsfFit, StarStamps, fit_psf, spatial_degree
 from dbpipe.imaging.psf.model import PsfModel
 from dbpipe.imaging.psf.stars import (
     StellarLocus,
@@ -58,7 +59,9 @@ class Characterization:
     """(n, size, size) float32, the PSF at each source."""
 
 
-def find_star_candidates(image, variance, unusable, *, detections, noise_e):
+def find_star_candidates(
+    image: np.ndarray, variance: np.ndarray, unusable: np.ndarray, *, detections: Detections, noise_e: float
+) -> StarCandidates:
     """Measure sizes and find the stellar locus.
 
     Raises
@@ -93,7 +96,16 @@ def find_star_candidates(image, variance, unusable, *, detections, noise_e):
     return StarCandidates(shapes, locus, signal_to_noise, share, clean, star)
 
 
-def characterize(image, variance, unusable, *, candidates, size, degree_max, n_star_max=200):
+def characterize(
+    image: np.ndarray,
+    variance: np.ndarray,
+    unusable: np.ndarray,
+    *,
+    candidates: StarCandidates,
+    size: int,
+    degree_max: int,
+    n_star_max: int = 200,
+) -> Characterization:
     """Fit the PSF and the PSF fluxes of all sources.
 
     Each round fits the PSF to the stars with their neighbors subtracted, fits all fluxes together with that PSF, and
@@ -135,7 +147,14 @@ def characterize(image, variance, unusable, *, candidates, size, degree_max, n_s
     return _finish(image, variance, unusable, fit, index, shapes)
 
 
-def _finish(image, variance, unusable, fit, index, shapes):
+def _finish(
+    image: np.ndarray,
+    variance: np.ndarray,
+    unusable: np.ndarray,
+    fit: PsfFit,
+    index: np.ndarray,
+    shapes: WindowedShapes,
+) -> Characterization:
     """Measure fluxes at the final positions."""
     stamps = fit.model.placed_at_many(shapes.x, shapes.y)
     fluxes = fit_psf_fluxes(image, variance, unusable, x=shapes.x, y=shapes.y, stamps=stamps)
@@ -145,7 +164,7 @@ def _finish(image, variance, unusable, fit, index, shapes):
     return Characterization(fit.model, is_psf_star, shapes, flux, fluxes.flux_err, fluxes.residual, stamps)
 
 
-def _level_scatter(residual, variance, unusable, size):
+def _level_scatter(residual: np.ndarray, variance: np.ndarray, unusable: np.ndarray, size: int) -> float:
     """Return the robust scatter of the sky in boxes of a stamp's size beyond photon noise [electron]."""
     ny, nx = (max(n // size, 1) for n in residual.shape)
     box = np.minimum(size, residual.shape)
@@ -159,30 +178,39 @@ def _level_scatter(residual, variance, unusable, size):
     return math.sqrt(max(scatter**2 - variance_e2 * (1.0 / (box[0] * box[1]) + 0.03**2), 0.0))
 
 
-def _confusion_variance(residual, variance, unusable):
+def _confusion_variance(residual: np.ndarray, variance: np.ndarray, unusable: np.ndarray) -> float:
     """Return what unresolved sources add to the variance of a pixel where all sources are subtracted [electron2].
 
     In a crowded field they outweigh the photon noise, and a PSF fitted without them would take them for its wings.
     """
     seen = residual[~unusable][::7]
     spread = robust_sigma(seen)
-    return np.float32(max(spread**2 - float(np.median(variance[~unusable][::7])), 0.0))
+    return max(spread**2 - float(np.median(variance[~unusable][::7])), 0.0)
 
 
-def is_clean(unusable, x, y, *, radius_pix):
+def is_clean(unusable: np.ndarray, x: np.ndarray, y: np.ndarray, *, radius_pix: float) -> np.ndarray:
     """Return which positions have no unusable pixel within a radius and the whole circle inside the image."""
     inside = is_inside(unusable.shape, x, y, margin_pix=math.ceil(radius_pix))
     return inside & ~touches(unusable, x, y, radius_pix=radius_pix)
 
 
-def is_inside(shape, x, y, *, margin_pix):
+def is_inside(shape: tuple[int, int], x: np.ndarray, y: np.ndarray, *, margin_pix: int) -> np.ndarray:
     """Return which positions are at least ``margin_pix`` whole pixels from every edge of an image (ny, nx)."""
     ny, nx = shape
     column, row = np.floor(x + 0.5), np.floor(y + 0.5)
     return (column >= margin_pix) & (column < nx - margin_pix) & (row >= margin_pix) & (row < ny - margin_pix)
 
 
-def _cut_stars(image, variance, unusable, x, y, size, *, own=None):
+def _cut_stars(
+    image: np.ndarray,
+    variance: np.ndarray,
+    unusable: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    size: int,
+    *,
+    own: np.ndarray | None = None,
+) -> StarStamps:
     """Cut stamps around stars; ``own`` is added back where the image had the stars subtracted."""
     ny, nx = image.shape
     half = size // 2

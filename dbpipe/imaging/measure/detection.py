@@ -33,11 +33,13 @@ class Detections:
     footprints: np.ndarray
     """(ny, nx) bool image of the pixels of all sources."""
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.x)
 
 
-def detect_sources(image, variance, unusable, *, threshold_sigma=5.0):
+def detect_sources(
+    image: np.ndarray, variance: np.ndarray, unusable: np.ndarray, *, threshold_sigma: float = 5.0
+) -> Detections:
     """Detect and deblend sources above a threshold in signal to noise.
 
     The image is matched-filtered with a light kernel and the noise of each pixel (sep, after Bertin & Arnouts

@@ -37,7 +37,9 @@ class PsfFluxes:
     """(ny, nx) float32 image with every source subtracted."""
 
 
-def fit_psf_fluxes(image, variance, unusable, *, x, y, stamps):
+def fit_psf_fluxes(
+    image: np.ndarray, variance: np.ndarray, unusable: np.ndarray, *, x: np.ndarray, y: np.ndarray, stamps: np.ndarray
+) -> PsfFluxes:
     """Fit the amplitudes of PSFs at fixed positions, all sources at once, so that neighbors do not add.
 
     Gauss-Seidel sweeps over the sources solve the normal equations of least squares with equal weights: equal, because
@@ -121,7 +123,7 @@ def _sweep(residual, usable, left, bottom, stamps, square, flux_err, flux):
     return largest
 
 
-def debias_fitted_flux(flux, flux_err):
+def debias_fitted_flux(flux: np.ndarray, flux_err: np.ndarray) -> np.ndarray:
     """Take out the bias of a flux measured at the position that the same noise chose.
 
     At the best-fitting position the likelihood gains one unit of chi2 per coordinate, so
@@ -132,7 +134,9 @@ def debias_fitted_flux(flux, flux_err):
         return np.where(signal_to_noise > 3.0, flux * (1.0 - signal_to_noise**-2.0), flux)
 
 
-def aperture_fluxes(image, variance, unusable, *, x, y, radius_pix):
+def aperture_fluxes(
+    image: np.ndarray, variance: np.ndarray, unusable: np.ndarray, *, x: np.ndarray, y: np.ndarray, radius_pix: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Sum the light in a circle (sep, exact overlap by 5 x 5 subpixels); masked pixels take the mean of the others.
 
     Returns
@@ -146,7 +150,7 @@ def aperture_fluxes(image, variance, unusable, *, x, y, radius_pix):
     return flux, flux_err
 
 
-def fit_aperture_correction(psf_flux, aperture_flux):
+def fit_aperture_correction(psf_flux: np.ndarray, aperture_flux: np.ndarray) -> float:
     """Return the median of PSF over aperture flux of bright stars.
 
     Raises
@@ -174,12 +178,18 @@ class ZeroPoint:
     """(n,) bool: stars kept."""
 
     @property
-    def magnitude(self):
+    def magnitude(self) -> float:
         """AB magnitude of one electron."""
         return ab_magnitude(self.njy_per_e)
 
 
-def fit_zero_point(flux_e, flux_err_e, reference_mag, *, reference_mag_err=0.0):
+def fit_zero_point(
+    flux_e: np.ndarray,
+    flux_err_e: np.ndarray,
+    reference_mag: np.ndarray,
+    *,
+    reference_mag_err: float | np.ndarray = 0.0,
+) -> ZeroPoint:
     """Fit the factor that turns instrumental flux into nJy, by the weighted mean magnitude difference of stars.
 
     Weights take the photon noise, the catalog's error and an intrinsic scatter that is raised until the reduced
@@ -222,6 +232,6 @@ def fit_zero_point(flux_e, flux_err_e, reference_mag, *, reference_mag_err=0.0):
     return ZeroPoint(factor, factor * relative, scatter, used)
 
 
-def depth_5sigma_mag(sky_noise_e, effective_area_pix, njy_per_e):
+def depth_5sigma_mag(sky_noise_e: float, effective_area_pix: float, njy_per_e: float) -> float:
     """Return the AB magnitude of a point source at S/N 5 on blank sky: the noise of its PSF flux is s sqrt(A)."""
     return ab_magnitude(5.0 * sky_noise_e * math.sqrt(effective_area_pix) * njy_per_e)

@@ -29,12 +29,12 @@ class Trend:
     """(n,) bool"""
 
     @property
-    def n_star(self):
+    def n_star(self) -> int:
         """Stars kept."""
         return int(np.count_nonzero(self.is_used))
 
 
-def fit_trend(terms, value, error):
+def fit_trend(terms: np.ndarray, value: np.ndarray, error: np.ndarray) -> Trend | None:
     """Fit ``value = terms @ coefficients``, with an intrinsic scatter and without the stars 3.5 sigma off.
 
     Parameters
@@ -66,7 +66,7 @@ def fit_trend(terms, value, error):
     return Trend(coefficients, errors, robust_sigma(off[used], 0.0), used)
 
 
-def _least_absolute(terms, value, error):
+def _least_absolute(terms: np.ndarray, value: np.ndarray, error: np.ndarray) -> np.ndarray:
     """Return the coefficients of least absolute pulls, by reweighted least squares (Schlossmacher 1973 JASA 68 857).
 
     A few stars far off do not move it, as they would a first fit of least squares.
@@ -78,11 +78,11 @@ def _least_absolute(terms, value, error):
     return coefficients
 
 
-def _least_squares(terms, value, error):
+def _least_squares(terms: np.ndarray, value: np.ndarray, error: np.ndarray) -> np.ndarray:
     return np.linalg.lstsq(terms / error[:, None], value / error, rcond=None)[0]
 
 
-def intrinsic_scatter(residual, error):
+def intrinsic_scatter(residual: np.ndarray, error: np.ndarray) -> float:
     """Return the scatter that, added to the errors, makes the robust width of the pulls one; 0 to 1."""
     low, high = 0.0, 1.0
     for _ in range(30):
@@ -92,7 +92,7 @@ def intrinsic_scatter(residual, error):
     return 0.5 * (low + high)
 
 
-def color_pair(band, available):
+def color_pair(band: str, available: set[str]) -> tuple[str, str] | None:
     """Choose the two bands whose difference is the color of a reference star: the band and its bluer neighbor.
 
     The bluest takes its redder neighbor.
@@ -124,7 +124,14 @@ class ColorTerm:
     n_star: int
 
 
-def fit_color_term(offset, offset_err, color, *, reference_color, fixed_term=None):
+def fit_color_term(
+    offset: np.ndarray,
+    offset_err: np.ndarray,
+    color: np.ndarray,
+    *,
+    reference_color: float,
+    fixed_term: float | None = None,
+) -> ColorTerm | None:
     """Fit a color term to the magnitude differences of stars (catalog minus instrumental).
 
     It is to be applied where it is given, or where it is beyond three standard errors and the colors reach far enough.
@@ -166,7 +173,9 @@ class Refraction:
     n_star: int
 
 
-def fit_refraction(east_mas, north_mas, color, *, parallactic_angle_deg):
+def fit_refraction(
+    east_mas: np.ndarray, north_mas: np.ndarray, color: np.ndarray, *, parallactic_angle_deg: float
+) -> Refraction | None:
     """Fit how the residuals of stars run with color along the direction of the zenith.
 
     The atmosphere refracts blue light more (Filippenko 1982 PASP 94 715), so a redder star is lifted less toward the
@@ -190,11 +199,13 @@ def fit_refraction(east_mas, north_mas, color, *, parallactic_angle_deg):
     if np.count_nonzero(known) < MIN_STARS:
         return None
     terms = np.stack([np.ones(len(color)), color - np.median(color[known])], axis=1)
-    fits = [_slope(terms, value, known) for value in (along, across)]
-    return None if None in fits else Refraction(*fits[0][:2], *fits[1][:2], fits[0][2])
+    lifted, sideways = (_slope(terms, value, known) for value in (along, across))
+    if lifted is None or sideways is None:
+        return None
+    return Refraction(*lifted[:2], *sideways[:2], lifted[2])
 
 
-def _slope(terms, value, known):
+def _slope(terms: np.ndarray, value: np.ndarray, known: np.ndarray) -> tuple[float, float, int] | None:
     """Return slope, its error and how many stars made it; their scatter about the slope is the error of the stars."""
     unit = 10.0 * max(robust_sigma(value[known]), 1e-3)  # the scatter is looked for from 0 to 1
     fit = fit_trend(terms, value / unit, np.full(len(value), 1e-3))
@@ -215,7 +226,9 @@ class Flatness:
     n_star: int
 
 
-def fit_flatness(x, y, flux, *, lack, lack_err, shape):
+def fit_flatness(
+    x: np.ndarray, y: np.ndarray, flux: np.ndarray, *, lack: np.ndarray, lack_err: np.ndarray, shape: tuple[int, int]
+) -> Flatness | None:
     """Fit a plane over the chip and a slope with magnitude to what the PSF fluxes of stars miss or add.
 
     Neighbors that were not found disturb every star by the same number of electrons, which the scatter tells.

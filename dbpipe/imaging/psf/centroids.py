@@ -20,13 +20,23 @@ class WindowedShapes:
     ixy: np.ndarray
 
     @property
-    def sigma(self):
+    def sigma(self) -> np.ndarray:
         """Size (determinant radius) with the window's own width taken out [pix]."""
         with np.errstate(invalid="ignore"):
             return (self.ixx * self.iyy - self.ixy**2) ** 0.25
 
 
-def measure_windowed(image, variance, unusable, *, x, y, window_sigma_pix, residual_stamps=None, max_shift_pix=2.0):
+def measure_windowed(
+    image: np.ndarray,
+    variance: np.ndarray,
+    unusable: np.ndarray,
+    *,
+    x: np.ndarray,
+    y: np.ndarray,
+    window_sigma_pix: float,
+    residual_stamps: np.ndarray | None = None,
+    max_shift_pix: float = 2.0,
+) -> WindowedShapes:
     """Measure centroids and second moments under a round Gaussian window.
 
     The centroid is SourceExtractor's XWIN (Bertin, manual section 10.5), i.e. sep.winpos: iterate

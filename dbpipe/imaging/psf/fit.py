@@ -11,6 +11,7 @@ Where Lupton et al. 2001 (ASP Conf. 238 269) find the basis by principal compone
 chosen so that noise has few ways in: all stars and all spatial terms are solved together.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,10 +56,10 @@ class StarStamps:
     x: np.ndarray
     y: np.ndarray
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.x)
 
-    def take(self, index):
+    def take(self, index: slice) -> "StarStamps":
         """Return some of the stamps."""
         return StarStamps(self.flux[index], self.inverse_variance[index], self.x[index], self.y[index])
 
@@ -84,7 +85,14 @@ class PsfFit:
     """(n,) core residual of each star against its noise and the model floor."""
 
 
-def fit_psf(stars, moments, *, shape, degree, level_sigma_e=0.0):
+def fit_psf(
+    stars: StarStamps,
+    moments: tuple[float, ...],
+    *,
+    shape: tuple[int, ...],
+    degree: int,
+    level_sigma_e: float = 0.0,
+) -> PsfFit:
     """Fit a spatially varying PSF to stars and drop the stars that do not look like it.
 
     Parameters
@@ -119,13 +127,13 @@ def fit_psf(stars, moments, *, shape, degree, level_sigma_e=0.0):
     return PsfFit(PsfModel(basis / basis[0].sum(), tuple(shape), degree), used, chi2)
 
 
-def spatial_degree(n_star, degree_max):
+def spatial_degree(n_star: int, degree_max: int) -> int:
     """Return the degree of the spatial polynomial that this many stars can carry."""
     allowed = 0 if n_star < 10 else 1 if n_star < 30 else 2
     return min(allowed, degree_max)
 
 
-def _fit_envelope(stars, moments):
+def _fit_envelope(stars: StarStamps, moments: tuple[float, ...]) -> _Envelope:
     """Fit scale and slope of the elliptical Moffat to the stacked radial profile of the stars."""
     ixx, iyy, ixy = moments
     shape = np.array([[ixx, ixy], [ixy, iyy]])
@@ -147,7 +155,7 @@ def _fit_envelope(stars, moments):
     good = np.isfinite(profile)
     tolerance = 0.02 * np.abs(profile[good]) + 2e-4 * np.nanmax(profile)
 
-    def residual(parameters):
+    def residual(parameters: np.ndarray) -> np.ndarray:
         amplitude, log_scale, beta = parameters
         model = np.exp(amplitude) * (1.0 + (middle[good] / np.exp(log_scale)) ** 2) ** -beta
         return (model - profile[good]) / tolerance
@@ -162,7 +170,7 @@ def _fit_envelope(stars, moments):
     return _Envelope(metric, scale, float(fit.x[2]), int(np.ceil(t_max / _KNOT_STEP)) + 3)
 
 
-def _nan_median(profiles):
+def _nan_median(profiles: np.ndarray) -> np.ndarray:
     """Median over stars, NaN only where no star has a pixel."""
     filled = np.isfinite(profiles).any(axis=0)
     median = np.full(profiles.shape[1], np.nan)
@@ -170,28 +178,28 @@ def _nan_median(profiles):
     return median
 
 
-def _offsets(x, y, size):
+def _offsets(x: float, y: float, size: int) -> tuple[np.ndarray, np.ndarray]:
     v, u = np.mgrid[:size, :size] - float(size // 2)
     return (u - (x - np.floor(x + 0.5))).ravel(), (v - (y - np.floor(y + 0.5))).ravel()
 
 
-def _radius2(x, y, size, metric):
+def _radius2(x: float, y: float, size: int, metric: np.ndarray) -> np.ndarray:
     u, v = _offsets(x, y, size)
     return metric[0, 0] * u**2 + 2.0 * metric[0, 1] * u * v + metric[1, 1] * v**2
 
 
-def _harmonics(envelope):
+def _harmonics(envelope: _Envelope) -> list[tuple[int, int]]:
     """Return for every function its (order m, radial index n), in the order of `_functions`."""
     counts = [_n_radial(envelope, m) for m in range(_ORDER_MAX + 1)]
     return [(m, n) for m, count in enumerate(counts) for _ in range(2 if m else 1) for n in range(count)]
 
 
-def _n_radial(envelope, m):
+def _n_radial(envelope: _Envelope, m: int) -> int:
     """Return how many radial functions harmonic m has: the finer ones live in the core only."""
     return envelope.n_radial if m < 3 else min(envelope.n_radial, 9)
 
 
-def _functions(x, y, size, envelope):
+def _functions(x: float, y: float, size: int, envelope: _Envelope) -> np.ndarray:
     """Evaluate all functions on the pixels of a stamp whose source sits at (x, y): (size^2, n_function) float32."""
     u, v = _offsets(x, y, size)
     upper = np.linalg.cholesky(envelope.metric).T
@@ -209,20 +217,22 @@ def _functions(x, y, size, envelope):
     return np.concatenate(columns, axis=1).astype(np.float32)
 
 
-def _cubic_spline(u):
+def _cubic_spline(u: np.ndarray) -> np.ndarray:
     """Cubic B-spline of unit spacing, support |u| < 2."""
     u = np.abs(u)
     return np.maximum(2.0 - u, 0.0) ** 3 / 6.0 - 4.0 * np.maximum(1.0 - u, 0.0) ** 3 / 6.0
 
 
-def _envelope_coefficients(envelope, n_terms):
+def _envelope_coefficients(envelope: _Envelope, n_terms: int) -> np.ndarray:
     """Return the coefficients (n_terms, n_function) of the bare Moffat everywhere: B-splines sum to one."""
     coefficients = np.zeros((n_terms, len(_harmonics(envelope))))
     coefficients[0, : envelope.n_radial] = 1.0
     return coefficients
 
 
-def _scale_to_stars(stars, profiles, level_sigma_e):
+def _scale_to_stars(
+    stars: StarStamps, profiles: Sequence[np.ndarray], level_sigma_e: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Measure each star's flux in units of its profile and the sky under it, and how well that fits its core."""
     flux, levels, chi2 = np.empty(len(stars)), np.empty(len(stars)), np.empty(len(stars))
     for k, profile in enumerate(profiles):
@@ -235,7 +245,9 @@ def _scale_to_stars(stars, profiles, level_sigma_e):
     return flux, levels, chi2
 
 
-def _amplitude_and_level(data, profile, weight, level_sigma_e):
+def _amplitude_and_level(
+    data: np.ndarray, profile: np.ndarray, weight: np.ndarray, level_sigma_e: float
+) -> tuple[float, float]:
     """Fit data = flux profile + level by least squares with equal weights and a prior of zero mean on the level."""
     ridge = (np.median(1.0 / weight) / level_sigma_e**2) if level_sigma_e > 0.0 else np.inf
     square, cross, total = (profile**2).sum(), profile.sum(), (data * profile).sum()
@@ -246,7 +258,7 @@ def _amplitude_and_level(data, profile, weight, level_sigma_e):
     return flux, (square * data.sum() - cross * total) / determinant
 
 
-def _clip_stars(chi2, flux, stars, *, clip):
+def _clip_stars(chi2: np.ndarray, flux: np.ndarray, stars: StarStamps, *, clip: float) -> np.ndarray:
     """Keep stars whose residual is like that of the others; one with half its light masked says nothing."""
     size = stars.flux.shape[-1]
     middle = slice(size // 2 - 2, size // 2 + 3)
@@ -259,12 +271,21 @@ def _clip_stars(chi2, flux, stars, *, clip):
     return whole & (log_chi2 < median + clip * scatter)
 
 
-def _solve(stars, design, spatial, flux, profiles, used, envelope, level_sigma_e):
+def _solve(
+    stars: StarStamps,
+    design: Sequence[np.ndarray],
+    spatial: np.ndarray,
+    flux: np.ndarray,
+    profiles: Sequence[np.ndarray],
+    used: np.ndarray,
+    envelope: _Envelope,
+    level_sigma_e: float,
+) -> np.ndarray:
     """Solve the weighted normal equations of all stars with the prior: coefficients (n_terms, n_function)."""
     index = np.flatnonzero(used)
     n_function, n_terms = design[0].shape[1], spatial.shape[1]
     grams, rights = np.empty((len(index), n_function**2)), np.empty((len(index), n_function))
-    for row, k in enumerate(index):
+    for row, k in enumerate(index.tolist()):
         inverse = stars.inverse_variance[k].ravel()
         weight = inverse * flux[k] ** 2 / (1.0 + inverse * (_MODEL_FLOOR * flux[k] * profiles[k]) ** 2)
         weighted, data = design[k] * weight.astype(np.float32)[:, None], stars.flux[k].ravel() / flux[k]
@@ -281,7 +302,7 @@ def _solve(stars, design, spatial, flux, profiles, used, envelope, level_sigma_e
     return cho_solve(cho_factor(normal), right).reshape(n_terms, n_function)
 
 
-def _prior(envelope, n_terms):
+def _prior(envelope: _Envelope, n_terms: int) -> np.ndarray:
     """Return the inverse covariance of the coefficients about the bare envelope."""
     harmonics = _harmonics(envelope)
     one = np.zeros((len(harmonics), len(harmonics)))

@@ -36,7 +36,16 @@ class Growth:
     n_star: int
 
 
-def measure_growth(residual, variance, unusable, stars, *, is_saturated, fwhm_pix, half_pix):
+def measure_growth(
+    residual: np.ndarray,
+    variance: np.ndarray,
+    unusable: np.ndarray,
+    stars: Stars,
+    *,
+    is_saturated: np.ndarray,
+    fwhm_pix: float,
+    half_pix: float,
+) -> Growth | None:
     """Measure the light of stars that their PSFs do not hold.
 
     Each star is looked at in rings of the image with all sources subtracted. Those beyond the stamp tell a level of
@@ -88,14 +97,16 @@ def measure_growth(residual, variance, unusable, stars, *, is_saturated, fwhm_pi
     return Growth(1.0 + beyond * mean + lack, ratio_err, n_star)
 
 
-def _edges(fwhm_pix, half_pix):
+def _edges(fwhm_pix: float, half_pix: float) -> tuple[np.ndarray, int]:
     """Return the edges of the rings [pix], and how many of the rings are within the stamp."""
     inner, outer = INNER_FWHM * fwhm_pix, OUTER_FWHM * fwhm_pix
     within = np.linspace(min(inner, half_pix), half_pix, N_INNER + 1)
     return np.append(within, np.geomspace(half_pix, max(outer, half_pix), N_OUTER + 1)[1:]), N_INNER
 
 
-def _ring_levels(residual, variance, unusable, stars, edges):
+def _ring_levels(
+    residual: np.ndarray, variance: np.ndarray, unusable: np.ndarray, stars: Stars, edges: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the median of each ring around each star and its error, (n_star, n_ring); NaN where it is not seen."""
     light, error = np.full((2, len(stars.x), len(edges) - 1), np.nan)
     for k, (x, y) in enumerate(zip(stars.x, stars.y, strict=True)):
@@ -115,7 +126,7 @@ def _ring_levels(residual, variance, unusable, stars, edges):
     return light, error
 
 
-def _mean_per_flux(light, flux):
+def _mean_per_flux(light: np.ndarray, flux: np.ndarray) -> tuple[float, float, int]:
     """Return the mean of light per flux, its error and how many stars made it.
 
     The error of the light is the same for all stars, so the mean is that of least squares on light = a flux.
@@ -138,7 +149,9 @@ def _mean_per_flux(light, flux):
     return mean, math.hypot(error, ONE_STAR_LIMIT * mean), int(np.count_nonzero(kept))
 
 
-def bright_stars(x, y, flux, *, shape, flux_min, margin_pix):
+def bright_stars(
+    x: np.ndarray, y: np.ndarray, flux: np.ndarray, *, shape: tuple[int, int], flux_min: float, margin_pix: float
+) -> tuple[Stars, np.ndarray]:
     """Choose stars that the curve of growth is measured on: the brightest well inside the image, brightest first.
 
     Returns

@@ -39,7 +39,7 @@ class HomogenizationKernel:
     noise_gain: float
 
 
-def moffat_psf(fwhm_pix, beta, size):
+def moffat_psf(fwhm_pix: float, beta: float | None, size: int) -> np.ndarray:
     """Return a unit-sum Moffat PSF image (Moffat 1969 A&A 3 455, eq. 7), sampled at pixel centers.
 
     Parameters
@@ -53,7 +53,7 @@ def moffat_psf(fwhm_pix, beta, size):
     return psf / psf.sum()
 
 
-def moffat_beta(fwhm_pix, effective_area_pix):
+def moffat_beta(fwhm_pix: float, effective_area_pix: float) -> float | None:
     """Return the beta of the Moffat profile with this FWHM and effective area (1 / sum of P^2); None for a Gaussian.
 
     The two are tied by area / FWHM^2 = pi (2 beta - 1) / (4 (beta - 1)^2 (2^(1/beta) - 1)), which falls with beta.
@@ -68,11 +68,11 @@ def moffat_beta(fwhm_pix, effective_area_pix):
     return float(brentq(lambda beta: _area_ratio(beta) - ratio, *BETA_RANGE))
 
 
-def _area_ratio(beta):
+def _area_ratio(beta: float) -> float:
     return np.pi * (2.0 * beta - 1.0) / (4.0 * (beta - 1.0) ** 2 * (2.0 ** (1.0 / beta) - 1.0))
 
 
-def match_psf(psf, model, *, kernel_size_pix):
+def match_psf(psf: np.ndarray, model: np.ndarray, *, kernel_size_pix: int) -> HomogenizationKernel:
     """Fit the kernel that turns one PSF image into another.
 
     Parameters
@@ -100,7 +100,7 @@ def match_psf(psf, model, *, kernel_size_pix):
     )
 
 
-def _beyond(psf, model, size):
+def _beyond(psf: np.ndarray, model: np.ndarray, size: int) -> np.ndarray:
     """Transfer function where the PSF has no light: that of Gaussians of these widths, and no more than 1.
 
     Equal PSFs then need no kernel, and one that sharpens has no sudden end.
@@ -110,7 +110,7 @@ def _beyond(psf, model, size):
     return np.exp(-0.5 * max(broader, 0.0) * (kx**2 + ky**2))
 
 
-def _taper(size):
+def _taper(size: int) -> np.ndarray:
     """Smooth window, 1 in the inner three quarters: a kernel cut at its edge would ring."""
     r = np.hypot(*np.meshgrid(np.arange(size) - size // 2, np.arange(size) - size // 2)) / (size / 2)
     return np.where(r < 0.75, 1.0, np.where(r > 1.0, 0.0, np.cos(0.5 * np.pi * (r - 0.75) / 0.25) ** 2))

@@ -1,8 +1,11 @@
 """The point spread function: a spatially varying image on native pixels, and how it is measured."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from dbpipe.compiled import njit
@@ -11,6 +14,13 @@ from dbpipe.imaging.polynomial import terms
 
 N_ANGLE = 64
 """Directions in which the half maximum is looked for."""
+
+
+class Psf(Protocol):
+    """A PSF that can be asked for anywhere."""
+
+    def at_many(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return the PSF image at each position, (n, size, size)."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +34,7 @@ class UniformPsf:
 
     stamp: np.ndarray
 
-    def at_many(self, x, y):
+    def at_many(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return it once for every position, (n, size, size)."""
         return np.broadcast_to(self.stamp, (len(x), *self.stamp.shape))
 
@@ -43,28 +53,28 @@ class PsfModel:
     """
 
     basis: np.ndarray
-    shape: tuple
+    shape: tuple[int, ...]
     degree: int
 
     @property
-    def size(self):
+    def size(self) -> int:
         """Side of the stamps [pix]."""
         return self.basis.shape[-1]
 
-    def at(self, x, y):
+    def at(self, x: float, y: float) -> np.ndarray:
         """Return the unit-sum PSF image (size, size) at one image position, centered on the central pixel."""
         return self.at_many(np.array([x], float), np.array([y], float))[0]
 
-    def at_many(self, x, y):
+    def at_many(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the unit-sum PSF images (n, size, size) at n image positions."""
         return _blend(self.basis, self.weights(x, y))
 
-    def weights(self, x, y):
+    def weights(self, x: ArrayLike, y: ArrayLike) -> np.ndarray:
         """Return the (n, n_terms) factors of the basis images that give unit-sum PSFs at n positions."""
         polynomial = terms(x, y, self.shape, self.degree)
         return polynomial / (polynomial @ self.basis.sum(axis=(1, 2)))[:, None]
 
-    def placed_at_many(self, x, y):
+    def placed_at_many(self, x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> np.ndarray:
         """Return PSF images as the pixels around each position would see them, sub-pixel offset included.
 
         The central pixel of stamp k is pixel (round(x_k), round(y_k)). The shift is a quintic B-spline
@@ -97,7 +107,7 @@ class PsfShape:
     """(sum P)^2 / sum P^2."""
 
 
-def measure_psf(stamp):
+def measure_psf(stamp: np.ndarray) -> PsfShape:
     """Measure width and shape of a PSF image (size, size) whose center is the central pixel."""
     stamp = np.asarray(stamp, float)
     ixx, iyy, ixy = adaptive_moments(stamp)
@@ -111,7 +121,9 @@ def measure_psf(stamp):
     )
 
 
-def adaptive_moments(stamp, *, n_iteration=100, tolerance=1e-8):
+def adaptive_moments(
+    stamp: np.ndarray, *, n_iteration: int = 100, tolerance: float = 1e-8
+) -> tuple[float, float, float]:
     """Measure second moments with the matched elliptical Gaussian as weight.
 
     Bernstein & Jarvis 2002 AJ 123 583, section 3; Hirata & Seljak 2003 MNRAS 343 459, eq. 5.
@@ -138,7 +150,7 @@ def adaptive_moments(stamp, *, n_iteration=100, tolerance=1e-8):
     return moments[0, 0], moments[1, 1], moments[0, 1]
 
 
-def _half_maximum_diameter(stamp, ixx, iyy, ixy):
+def _half_maximum_diameter(stamp: np.ndarray, ixx: float, iyy: float, ixy: float) -> float:
     """Find where the profile along similar ellipses falls to half the peak [pix]."""
     half = stamp.shape[0] // 2
     coefficients = ndimage.spline_filter(stamp, order=5)
@@ -154,7 +166,7 @@ def _half_maximum_diameter(stamp, ixx, iyy, ixy):
     return float(2.0 * (radius[below - 1] + fraction * 0.05))
 
 
-def _blend(basis, weights):
+def _blend(basis: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return (weights @ basis.reshape(len(basis), -1)).reshape(len(weights), *basis.shape[1:])
 
 

@@ -1,5 +1,6 @@
 """Second moments of faint sources and of the PSF, with an adaptive Gaussian weight."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,15 @@ _MAX_STEPS = 60
 _UNUSABLE = np.uint16(UNUSABLE)
 
 
-def adaptive_moments(image, mask, *, x, y, sigma_pix, radius_pix):
+def adaptive_moments(
+    image: np.ndarray,
+    mask: np.ndarray,
+    *,
+    x: Sequence[float] | np.ndarray,
+    y: Sequence[float] | np.ndarray,
+    sigma_pix: float,
+    radius_pix: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Measure second moments with the elliptical Gaussian weight that fits the source best.
 
     The weight's covariance W is iterated to the fixed point M = 2 M_w, where M_w are the moments under the weight
@@ -39,7 +48,7 @@ def adaptive_moments(image, mask, *, x, y, sigma_pix, radius_pix):
     return moments[:, 0], moments[:, 1], moments[:, 2]
 
 
-def gaussian_moments(psf):
+def gaussian_moments(psf: np.ndarray) -> tuple[float, ...]:
     """Return ixx, iyy, ixy [pix2] of one PSF stamp (size, size), as `adaptive_moments` measures them."""
     size = psf.shape[0]
     center = np.array([size // 2], float)
@@ -61,7 +70,7 @@ class PsfSize:
     """Ixx + Iyy."""
 
 
-def psf_size(psf):
+def psf_size(psf: np.ndarray) -> PsfSize:
     """Measure one PSF stamp (size, size).
 
     Raises

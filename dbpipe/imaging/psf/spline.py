@@ -14,7 +14,7 @@ _UNUSABLE = np.uint16(UNUSABLE)
 _TAPS = 6
 
 
-def spline_coefficients(psf):
+def spline_coefficients(psf: np.ndarray) -> np.ndarray:
     """Return the B-spline coefficients of PSF stamps.
 
     Parameters

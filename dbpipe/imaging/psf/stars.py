@@ -33,13 +33,15 @@ class StellarLocus:
     plane: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """ln(size / sigma_pix) at pixel (0, 0) and its change per pixel in x and y."""
 
-    def sigma_at(self, x, y):
+    def sigma_at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the size of a star at positions (n,) [pix]."""
         start, along_x, along_y = self.plane
         return self.sigma_pix * np.exp(start + along_x * x + along_y * y)
 
 
-def find_stellar_locus(sigma_pix, signal_to_noise, candidate, *, n_star_min=3):
+def find_stellar_locus(
+    sigma_pix: np.ndarray, signal_to_noise: np.ndarray, candidate: np.ndarray, *, n_star_min: int = 3
+) -> StellarLocus:
     """Find the size that most bright sources share.
 
     The mode of ln(size) is found by halving the sample on its densest part (Bickel & Fruehwirth 2006 CSDA 50
@@ -81,7 +83,9 @@ def find_stellar_locus(sigma_pix, signal_to_noise, candidate, *, n_star_min=3):
     return StellarLocus(float(np.exp(center)), float(max(scatter, 0.01)), int(near.sum()))
 
 
-def tilt_locus(locus, sigma_pix, x, y, candidate):
+def tilt_locus(
+    locus: StellarLocus, sigma_pix: np.ndarray, x: np.ndarray, y: np.ndarray, candidate: np.ndarray
+) -> StellarLocus:
     """Let the size of a star change linearly over the image, where one size cannot hold all stars.
 
     From the stars of the common size the plane grows outward: it is fitted to the sources near it, and those near the
@@ -117,14 +121,16 @@ def tilt_locus(locus, sigma_pix, x, y, candidate):
     return replace(locus, scatter=max(scatter, 0.01), n_star=int(near.sum()), plane=tuple(plane.tolist()))
 
 
-def is_star_like(sigma_pix, signal_to_noise, locus, *, x, y):
+def is_star_like(
+    sigma_pix: np.ndarray, signal_to_noise: np.ndarray, locus: StellarLocus, *, x: np.ndarray, y: np.ndarray
+) -> np.ndarray:
     """Return which sources have the size of a star there within its error, about 1.2 / SN in ln(size)."""
     with np.errstate(invalid="ignore", divide="ignore"):
         tolerance = N_SIGMA * np.hypot(locus.scatter, 1.2 / signal_to_noise)
         return np.abs(np.log(sigma_pix / locus.sigma_at(x, y))) < tolerance
 
 
-def crowding(x, y, flux, *, fwhm_pix):
+def crowding(x: np.ndarray, y: np.ndarray, flux: np.ndarray, *, fwhm_pix: float) -> np.ndarray:
     """Estimate the light of neighbors in the core of each source, relative to its own flux.
 
     A Moffat profile with beta = 3 stands for the PSF: light within one FWHM at distance d.
@@ -148,7 +154,9 @@ def crowding(x, y, flux, *, fwhm_pix):
     return share
 
 
-def select_psf_stars(star_like, signal_to_noise, share, *, n_max=200):
+def select_psf_stars(
+    star_like: np.ndarray, signal_to_noise: np.ndarray, share: np.ndarray, *, n_max: int = 200
+) -> np.ndarray:
     """Choose the stars that make the PSF model: bright, and with as little light of neighbors as the field allows.
 
     Parameters
@@ -175,7 +183,7 @@ def select_psf_stars(star_like, signal_to_noise, share, *, n_max=200):
     return selected
 
 
-def _half_sample_mode(values):
+def _half_sample_mode(values: np.ndarray) -> float:
     ordered = np.sort(values)
     while len(ordered) > 3:
         half = (len(ordered) + 1) // 2

@@ -16,6 +16,7 @@ from scipy.spatial import cKDTree
 from dbpipe.compiled import njit
 from dbpipe.imaging.psf.spline import cholesky_invert, render
 from dbpipe.imaging.sources.blend_fit import cut_group, fill_design, fit_blend, solve_fluxes
+from dbpipe.imaging.sources.point_fit import PointSourceFit
 from dbpipe.ranges import Range, Ranged
 
 _PRICE = 3.0
@@ -61,7 +62,17 @@ class Companions:
     """(m, 3) where these went."""
 
 
-def find_companions(image, variance, mask, *, psf_spline, fit, radius_pix, fwhm_pix, splitting):
+def find_companions(
+    image: np.ndarray,
+    variance: np.ndarray,
+    mask: np.ndarray,
+    *,
+    psf_spline: np.ndarray,
+    fit: PointSourceFit,
+    radius_pix: float,
+    fwhm_pix: float,
+    splitting: Splitting,
+) -> Companions:
     """Find the companions of fitted sources, the most significant ones first.
 
     What is near a source that was split waits for the next call, with new fits.
@@ -84,7 +95,7 @@ def find_companions(image, variance, mask, *, psf_spline, fit, radius_pix, fwhm_
     taken = np.zeros(len(snr), bool)
     parent, companion, member, member_state = [], [], [], []
     reach = _SEARCH_RADIUS_FWHM * fwhm_pix
-    tree = cKDTree(state[:, 1:]) if len(snr) else None
+    tree = cKDTree(state[:, 1:].reshape(-1, 2))
     for i in order:
         if taken[i] or not (fit.converged[i] or snr[i] >= splitting.score):
             continue  # a strong source whose fit failed may be two

@@ -9,7 +9,7 @@ d f / F: the images know F. They are compared by chi2 with the price of their pa
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -67,17 +67,17 @@ class DipoleFit:
     """chi2 of the static source, what the images say of it included; NaN where there is none."""
 
     @property
-    def separation_pix(self):
+    def separation_pix(self) -> np.ndarray:
         """Distance of the lobes [pix]."""
         return np.hypot(self.x_positive - self.x_negative, self.y_positive - self.y_negative)
 
     @property
-    def mean_flux(self):
+    def mean_flux(self) -> np.ndarray:
         """Mean absolute flux of the two lobes [image unit]."""
         return 0.5 * (self.flux_positive + self.flux_negative)
 
     @property
-    def angle_deg(self):
+    def angle_deg(self) -> np.ndarray:
         """Direction from the negative to the positive lobe, from x toward y [deg]."""
         return np.degrees(np.arctan2(self.y_positive - self.y_negative, self.x_positive - self.x_negative))
 
@@ -102,7 +102,18 @@ class StaticSource:
     """Error of the place."""
 
 
-def find_static_sources(science, template, mask, *, psf_spline, x, y, chosen, radius_pix, fwhm_pix):
+def find_static_sources(
+    science: tuple[np.ndarray, np.ndarray],
+    template: tuple[np.ndarray, np.ndarray],
+    mask: np.ndarray,
+    *,
+    psf_spline: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    chosen: np.ndarray,
+    radius_pix: float,
+    fwhm_pix: float,
+) -> StaticSource:
     """Fit the point source that both images have near each chosen place.
 
     Parameters
@@ -122,7 +133,12 @@ def find_static_sources(science, template, mask, *, psf_spline, x, y, chosen, ra
     """
     flux, flux_err, weight, mean_x, mean_y = np.full((5, len(x)), np.nan)
     for i in np.flatnonzero(chosen):
-        at = {"psf_spline": psf_spline[i : i + 1], "x": x[i : i + 1], "y": y[i : i + 1], "radius_pix": radius_pix}
+        at: dict[str, Any] = {
+            "psf_spline": psf_spline[i : i + 1],
+            "x": x[i : i + 1],
+            "y": y[i : i + 1],
+            "radius_pix": radius_pix,
+        }
         both = [fit_point_sources(*side, mask, max_shift_pix=fwhm_pix, **at) for side in (science, template)]
         if not all(fit.converged[0] and fit.flux[0] > 3.0 * fit.flux_err[0] for fit in both):
             continue
@@ -134,7 +150,9 @@ def find_static_sources(science, template, mask, *, psf_spline, x, y, chosen, ra
     return StaticSource(flux, flux_err, weight, mean_x, mean_y, 0.1 * fwhm_pix)
 
 
-def second_lobes(score, x, y, *, reach_pix):
+def second_lobes(
+    score: np.ndarray, x: np.ndarray, y: np.ndarray, *, reach_pix: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find the most extreme score of opposite sign near each place.
 
     Returns
@@ -146,7 +164,19 @@ def second_lobes(score, x, y, *, reach_pix):
     return table[:, 0] > 0, table[:, 1], table[:, 2]
 
 
-def fit_dipoles(image, variance, mask, *, score, psf_spline, x, y, radius_pix, reach_pix, static):
+def fit_dipoles(
+    image: np.ndarray,
+    variance: np.ndarray,
+    mask: np.ndarray,
+    *,
+    score: np.ndarray,
+    psf_spline: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    radius_pix: float,
+    reach_pix: float,
+    static: StaticSource,
+) -> DipoleFit:
     """Fit two PSFs of opposite sign, one PSF, and one displaced static source to each place.
 
     Parameters
@@ -191,7 +221,7 @@ def fit_dipoles(image, variance, mask, *, score, psf_spline, x, y, radius_pix, r
     )
 
 
-def is_dipole(fit, *, psf_fwhm_pix, shift_pix, limits):
+def is_dipole(fit: DipoleFit, *, psf_fwhm_pix: float, shift_pix: float | None, limits: DipoleLimits) -> np.ndarray:
     """Decide which places are one static source that is displaced, and neither a transient nor two variables.
 
     Against a transient: chi2 falls by more than 3 ln(n_pix), what the Bayesian information criterion asks for three

@@ -13,7 +13,7 @@ from dbpipe.compiled import njit
 from dbpipe.imaging.psf.spline import cholesky_invert, cut_stamp, render
 
 
-def find_groups(x, y, blend_pix):
+def find_groups(x: np.ndarray, y: np.ndarray, blend_pix: float) -> np.ndarray:
     """Return the group of each place, (n,) int array: friends of friends within ``blend_pix`` are one group."""
     places = np.column_stack([np.asarray(x, float), np.asarray(y, float)])
     if not len(places):
@@ -23,7 +23,17 @@ def find_groups(x, y, blend_pix):
     return connected_components(links, directed=False)[1]
 
 
-def joint_flux(image, variance, mask, *, psf_spline, x, y, group, radius_pix):
+def joint_flux(
+    image: np.ndarray,
+    variance: np.ndarray,
+    mask: np.ndarray,
+    *,
+    psf_spline: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    group: np.ndarray,
+    radius_pix: float,
+) -> tuple[np.ndarray, np.ndarray]:
     """Fit the fluxes of point sources at given places, those of a group together.
 
     With the PSFs P, the data d and the weights w the fluxes f solve sum_j (P_i w P_j) f_j = P_i w d; the inverse of the

@@ -3,7 +3,8 @@
 A fit says what its model is, how far one step may go, and when it is done; the loop is the same for all.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +26,9 @@ class Damping(NamedTuple):
     """Form d + damping d, not (1 + damping) d: these differ in rounding, and so would what is on record."""
 
 
-def minimizer(linearize, limit, judge, damping):
+def minimizer(
+    linearize: Callable[..., Any], limit: Callable[..., Any], judge: Callable[..., Any], damping: Damping
+) -> Callable[..., Any]:
     """Compile the minimization of chi2, the sum of the squared weighted residuals.
 
     The functions are bound here because numba does not keep on disk what is handed functions as arguments.

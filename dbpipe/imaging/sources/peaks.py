@@ -25,7 +25,7 @@ class Peaks:
     """(n,) float64 signed matched-filter signal to noise at the maximum, which is between the pixels."""
 
 
-def score_response(psf):
+def score_response(psf: np.ndarray) -> np.ndarray:
     """Return what the score image shows of a point source of unit score: the PSF's autocorrelation.
 
     A matched filter in white noise answers a source at distance d with
@@ -49,7 +49,9 @@ def score_response(psf):
     return (correlation[cut, cut] / correlation[size, size]).astype(np.float32)
 
 
-def find_peaks(score, mask, *, response, threshold=4.0, model_error=0.03):
+def find_peaks(
+    score: np.ndarray, mask: np.ndarray, *, response: np.ndarray, threshold: float = 4.0, model_error: float = 0.03
+) -> Peaks:
     """Find the local maxima of |score|, without those that a brighter source explains.
 
     What counts is the height between the pixels (`peak_height`): it does not depend on where on the pixels a source
@@ -88,7 +90,7 @@ def find_peaks(score, mask, *, response, threshold=4.0, model_error=0.03):
     return Peaks(x[keep], y[keep], fine[keep, 2])
 
 
-def _corner(response):
+def _corner(response: np.ndarray) -> float:
     """Return what part of its height a source certainly shows in its highest pixel.
 
     Worst is a place midway between four pixels; the mean of response there is lower than the response itself by more

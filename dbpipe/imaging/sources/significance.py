@@ -11,11 +11,22 @@ from scipy.spatial import cKDTree
 from dbpipe.compiled import njit
 from dbpipe.imaging.psf.spline import render
 from dbpipe.imaging.sources.blend_fit import cut_group, fit_blend
+from dbpipe.imaging.sources.point_fit import PointSourceFit
 
 _MAX_MEMBERS = 5
 
 
-def blend_scores(image, variance, mask, *, psf_spline, fit, chosen, radius_pix, blend_pix):
+def blend_scores(
+    image: np.ndarray,
+    variance: np.ndarray,
+    mask: np.ndarray,
+    *,
+    psf_spline: np.ndarray,
+    fit: PointSourceFit,
+    chosen: np.ndarray,
+    radius_pix: float,
+    blend_pix: float,
+) -> np.ndarray:
     """Return the score of sources that share their light.
 
     Parameters

@@ -3,8 +3,9 @@
 A short trail is one elongated source; a long one is a chain of point sources to whoever knows no trails.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -63,12 +64,24 @@ class TrailFit:
     is_trail: np.ndarray
     """bool"""
 
-    def take(self, index):
+    def take(self, index: np.ndarray) -> "TrailFit":
         """Return these trails, in this order."""
         return TrailFit(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
 
-def find_trails(image, variance, mask, *, psf_spline, fit, moments, psf_moments, radius_pix, fwhm_pix, trailing):
+def find_trails(
+    image: np.ndarray,
+    variance: np.ndarray,
+    mask: np.ndarray,
+    *,
+    psf_spline: np.ndarray,
+    fit: PointSourceFit,
+    moments: np.ndarray,
+    psf_moments: np.ndarray,
+    radius_pix: float,
+    fwhm_pix: float,
+    trailing: Trailing,
+) -> tuple[TrailFit, np.ndarray]:
     """Fit a trail to each chain of sources of one sign, and to each elongated single one.
 
     A trail must fit well, and better than the point sources on it: than one or two by the threshold, since a close pair
@@ -123,31 +136,44 @@ class Trailed:
     """``source`` counts among the m sources"""
 
 
-def gather_trails(image, variance, mask, *, score, fit, psf_spline, radius_pix, **settings):
+def gather_trails(
+    image: np.ndarray,
+    variance: np.ndarray,
+    mask: np.ndarray,
+    *,
+    score: np.ndarray,
+    fit: PointSourceFit,
+    psf_spline: np.ndarray,
+    radius_pix: float,
+    psf_moments: np.ndarray,
+    fwhm_pix: float,
+    trailing: Trailing,
+) -> Trailed:
     """Find the trails, drop the pieces of each but one, and fit all point sources again if there were any.
 
     Parameters
     ----------
     score : (n,) float array
-    settings : ``psf_moments``, ``fwhm_pix`` and ``trailing``
-    image, variance, mask, fit, psf_spline, radius_pix :
+    image, variance, mask, fit, psf_spline, radius_pix, psf_moments, fwhm_pix, trailing :
         see `find_trails`
 
     Returns
     -------
     Trailed
     """
-    planes = (image, variance, mask)
-    at = {"psf_spline": psf_spline, "radius_pix": radius_pix}
-    moments = _moments_of_bright(image, mask, fit, radius_pix, settings["fwhm_pix"], settings["trailing"])
-    trails, group = find_trails(*planes, fit=fit, moments=moments, **at, **settings)
+    at: dict[str, Any] = {"psf_spline": psf_spline, "radius_pix": radius_pix}
+    moments = _moments_of_bright(image, mask, fit, radius_pix, fwhm_pix, trailing)
+    settings: dict[str, Any] = {"psf_moments": psf_moments, "fwhm_pix": fwhm_pix, "trailing": trailing}
+    trails, group = find_trails(image, variance, mask, fit=fit, moments=moments, **at, **settings)
     real = trails.take(trails.is_trail)
     piece = np.isin(group, group[real.source])
     piece[real.source] = False
     x, y = fit.x.copy(), fit.y.copy()
     x[real.source], y[real.source] = real.x, real.y
     if piece.any():
-        fit = fit_point_sources(*planes, psf_spline=psf_spline[~piece], x=x[~piece], y=y[~piece], radius_pix=radius_pix)
+        fit = fit_point_sources(
+            image, variance, mask, psf_spline=psf_spline[~piece], x=x[~piece], y=y[~piece], radius_pix=radius_pix
+        )
     number = np.cumsum(~piece) - 1
     trails = trails.take(~piece[trails.source])
     fit = _at_midpoints(fit, real, number[real.source])
@@ -161,17 +187,19 @@ def gather_trails(image, variance, mask, *, score, fit, psf_spline, radius_pix, 
     return Trailed(np.flatnonzero(~piece)[order], score[order], fit.take(order), trails)
 
 
-def _moments_of_bright(image, mask, fit, radius_pix, fwhm_pix, trailing):
+def _moments_of_bright(
+    image: np.ndarray, mask: np.ndarray, fit: PointSourceFit, radius_pix: float, fwhm_pix: float, trailing: Trailing
+) -> np.ndarray:
     moments = np.full((len(fit.x), 3), np.nan)
     bright = np.nan_to_num(np.abs(fit.flux) / fit.flux_err) >= trailing.snr
-    at = {"x": fit.x[bright], "y": fit.y[bright], "radius_pix": radius_pix}
+    at: dict[str, Any] = {"x": fit.x[bright], "y": fit.y[bright], "radius_pix": radius_pix}
     moments[bright] = np.stack(adaptive_moments(image, mask, sigma_pix=fwhm_pix / FWHM_PER_SIGMA, **at), -1)
     return moments
 
 
-def _at_midpoints(fit, trails, row):
+def _at_midpoints(fit: PointSourceFit, trails: TrailFit, row: np.ndarray) -> PointSourceFit:
     """Give the sources of these rows the places of trails."""
-    arrays = {name: getattr(fit, name).copy() for name in ("x", "y", "x_err", "y_err", "xy_cov")}
+    arrays: dict[str, Any] = {name: getattr(fit, name).copy() for name in ("x", "y", "x_err", "y_err", "xy_cov")}
     for name, values in arrays.items():
         values[row] = getattr(trails, name)
     converged = fit.converged.copy()
@@ -179,7 +207,7 @@ def _at_midpoints(fit, trails, row):
     return replace(fit, converged=converged, **arrays)
 
 
-def _chains(fit, link_pix):
+def _chains(fit: PointSourceFit, link_pix: float) -> np.ndarray:
     """Number of the chain of each source: same sign, each within ``link_pix`` of the next."""
     n = len(fit.x)
     if n < 2:
@@ -190,26 +218,28 @@ def _chains(fit, link_pix):
     return connected_components(coo_matrix((np.ones(len(first)), (first, second)), (n, n)), directed=False)[1]
 
 
-def _elongated(moments, psf_moments, snr):
+def _elongated(moments: np.ndarray, psf_moments: np.ndarray, snr: np.ndarray) -> np.ndarray:
     """Whether the moments exceed those of the PSF along some direction by 3 standard deviations (2 / S/N each)."""
     excess = _largest(moments - psf_moments)[0]
     unknown = np.isnan(excess)
     return unknown | (excess > 3.0 * 2.0 / np.maximum(snr, 1.0) * 0.5 * (psf_moments[0] + psf_moments[1]))
 
 
-def _largest(moments):
+def _largest(moments: np.ndarray) -> tuple[float | np.ndarray, float | np.ndarray]:
     """Return the largest eigenvalue and its direction [rad] of rows of xx, yy, xy."""
     xx, yy, xy = np.moveaxis(np.asarray(moments, float), -1, 0)
     return 0.5 * (xx + yy) + np.hypot(0.5 * (xx - yy), xy), 0.5 * np.arctan2(2.0 * xy, xx - yy)
 
 
-def _start(state, moments, psf_moments, fwhm_pix):
+def _start(state: np.ndarray, moments: np.ndarray, psf_moments: np.ndarray, fwhm_pix: float) -> np.ndarray:
     """Return flux, midpoint and half vector to start from: the extent of a chain, or the moments of one source."""
     flux = state[:, 0].sum()
     x, y = np.average(state[:, 1:], axis=0, weights=np.abs(state[:, 0]))
     if len(state) > 1:
         offset = state[:, 1:] - (x, y)
-        angle = _largest([np.mean(offset[:, 0] ** 2), np.mean(offset[:, 1] ** 2), np.mean(offset.prod(axis=1))])[1]
+        angle = _largest(
+            np.array([(offset[:, 0] ** 2).mean(), (offset[:, 1] ** 2).mean(), offset.prod(axis=1).mean()])
+        )[1]
         along = offset @ (np.cos(angle), np.sin(angle))
         half = 0.5 * np.ptp(along) + 0.4 * fwhm_pix
     elif np.isfinite(moments).all():
@@ -220,7 +250,7 @@ def _start(state, moments, psf_moments, fwhm_pix):
     return np.array([flux, x, y, half * np.cos(angle), half * np.sin(angle)])
 
 
-def _judge(tries, trailing, fwhm_pix):
+def _judge(tries: Sequence[tuple[Any, ...]], trailing: Trailing, fwhm_pix: float) -> TrailFit:
     """Collect the fits, and judge them."""
     source = np.array([members[0] for members, *_ in tries], np.int64)
     good = np.array([converged for _, converged, *_ in tries], bool)

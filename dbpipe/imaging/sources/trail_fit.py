@@ -14,7 +14,7 @@ from dbpipe.imaging.sources.minimize import Damping, minimizer
 _MAX_NODES = 40
 
 
-def _quadrature():
+def _quadrature() -> np.ndarray:
     """Nodes, and weights of sum 1, of every order up to `_MAX_NODES`."""
     table = np.zeros((2, _MAX_NODES + 1, _MAX_NODES))
     for n in range(1, _MAX_NODES + 1):

@@ -1,11 +1,14 @@
 """Sources of a difference image: from peaks to fits, aperture fluxes and verdicts, in pixels and image units."""
 
+from typing import Any
+
 import numpy as np
 import sep
 from scipy.spatial import cKDTree
 
 from dbpipe.imaging.mask import UNUSABLE
-from dbpipe.imaging.sources.deblend import find_companions
+from dbpipe.imaging.sources.deblend import Splitting, find_companions
+from dbpipe.imaging.sources.peaks import Peaks
 from dbpipe.imaging.sources.point_fit import PointSourceFit, fit_point_sources
 from dbpipe.imaging.sources.significance import blend_scores
 
@@ -13,7 +16,18 @@ _MAX_SPLITS = 3
 """Turns of the search for companions."""
 
 
-def fit_peaks(image, variance, mask, *, peaks, psf_spline, radius_pix, fwhm_pix, threshold, splitting):
+def fit_peaks(
+    image: np.ndarray,
+    variance: np.ndarray,
+    mask: np.ndarray,
+    *,
+    peaks: Peaks,
+    psf_spline: np.ndarray,
+    radius_pix: float,
+    fwhm_pix: float,
+    threshold: float,
+    splitting: Splitting,
+) -> tuple[np.ndarray, np.ndarray, PointSourceFit]:
     """Fit point sources to peaks, drop the peaks that a brighter neighbor explains, and add hidden companions.
 
     A peak is dropped where, with a brighter source within ``radius_pix`` fitted at the same time, its score
@@ -34,8 +48,8 @@ def fit_peaks(image, variance, mask, *, peaks, psf_spline, radius_pix, fwhm_pix,
     fit : PointSourceFit of the m sources, by falling absolute score
     """
     planes = (image, variance, mask)
-    settings = {"radius_pix": radius_pix, "max_shift_pix": max(1.5, 0.5 * fwhm_pix)}
-    blend = {"radius_pix": radius_pix, "blend_pix": 1.5 * fwhm_pix}
+    settings: dict[str, Any] = {"radius_pix": radius_pix, "max_shift_pix": max(1.5, 0.5 * fwhm_pix)}
+    blend: dict[str, Any] = {"radius_pix": radius_pix, "blend_pix": 1.5 * fwhm_pix}
     peak = np.arange(len(peaks.x))
     x, y = peaks.x.astype(float), peaks.y.astype(float)
     shares = np.zeros(len(peak), bool)
@@ -72,7 +86,9 @@ def fit_peaks(image, variance, mask, *, peaks, psf_spline, radius_pix, fwhm_pix,
     return peak[order], score[order], fit.take(order)
 
 
-def _explained(fit: PointSourceFit, own_score, radius_pix, same_place_pix, threshold):
+def _explained(
+    fit: PointSourceFit, own_score: np.ndarray, radius_pix: float, same_place_pix: float, threshold: float
+) -> np.ndarray:
     explained = np.zeros(len(fit.x), bool)
     if len(explained) < 2:
         return explained
@@ -85,7 +101,16 @@ def _explained(fit: PointSourceFit, own_score, radius_pix, same_place_pix, thres
     return explained
 
 
-def aperture_flux(image, variance, mask, *, psf, x, y, radius_pix):
+def aperture_flux(
+    image: np.ndarray,
+    variance: np.ndarray,
+    mask: np.ndarray,
+    *,
+    psf: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    radius_pix: float,
+) -> tuple[np.ndarray, np.ndarray]:
     """Sum a circular aperture, corrected for the light of the PSF outside it.
 
     Parameters
@@ -107,13 +132,22 @@ def aperture_flux(image, variance, mask, *, psf, x, y, radius_pix):
     return np.where(outside, np.nan, flux / within[0]), np.where(outside, np.nan, flux_err / within[0])
 
 
-def near_edge(shape, x, y, *, margin_pix):
+def near_edge(shape: tuple[int, int], x: np.ndarray, y: np.ndarray, *, margin_pix: float) -> np.ndarray:
     """Return whether each position is within ``margin_pix`` of the edge of the image (ny, nx)."""
     ny, nx = shape
     return (np.minimum(x, nx - 1 - x) < margin_pix) | (np.minimum(y, ny - 1 - y) < margin_pix)
 
 
-def unlike_point_source(fit, ixx, iyy, *, flux_beneath, psf_trace_pix2, isolation_pix, model_error):
+def unlike_point_source(
+    fit: PointSourceFit,
+    ixx: np.ndarray,
+    iyy: np.ndarray,
+    *,
+    flux_beneath: np.ndarray,
+    psf_trace_pix2: float,
+    isolation_pix: float,
+    model_error: float,
+) -> np.ndarray:
     """Judge whether fit and moments exclude a point source.
 
     chi2 may exceed its 4 sigma range by (model_error * S/N)^2: what a PSF that is wrong by that fraction leaves behind,
@@ -147,7 +181,7 @@ def unlike_point_source(fit, ixx, iyy, *, flux_beneath, psf_trace_pix2, isolatio
     return _isolated(fit.x, fit.y, isolation_pix) & (bad_fit | bad_size)
 
 
-def _isolated(x, y, radius_pix):
+def _isolated(x: np.ndarray, y: np.ndarray, radius_pix: float) -> np.ndarray:
     isolated = np.ones(len(x), bool)
     if len(x):
         pairs = cKDTree(np.column_stack([x, y])).query_pairs(radius_pix, output_type="ndarray")
@@ -155,7 +189,17 @@ def _isolated(x, y, radius_pix):
     return isolated
 
 
-def residual_of_star(x, y, flux, *, star_x, star_y, star_flux, fwhm_pix, fraction):
+def residual_of_star(
+    x: np.ndarray,
+    y: np.ndarray,
+    flux: np.ndarray,
+    *,
+    star_x: np.ndarray,
+    star_y: np.ndarray,
+    star_flux: np.ndarray,
+    fwhm_pix: float,
+    fraction: float,
+) -> np.ndarray:
     """Judge whether a difference is no more than what a subtracted bright star leaves: a small part of its flux.
 
     The limit is ``fraction`` of the star's flux within 1.5 FWHM and falls with the square of the distance, to nothing

@@ -7,8 +7,9 @@ or after lack it.  What is longer than any point source (a satellite's trail) is
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from scipy import ndimage
@@ -35,13 +36,13 @@ class RejectionLimits(Ranged):
     trail_length_fwhm: Annotated[float, Range(at_least=2.0, at_most=1000.0)] = 8.0
     """What is longer than this is an artifact in any case."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.grow_sigma > self.seed_sigma:
             raise ConfigError(f"grow_sigma = {self.grow_sigma}: must be at most seed_sigma = {self.seed_sigma}")
 
 
-def background_offset(image, reference, usable):
+def background_offset(image: np.ndarray, reference: np.ndarray, usable: np.ndarray) -> float:
     """Return the constant to add to ``image`` so that its sky matches the reference's.
 
     Parameters
@@ -102,7 +103,16 @@ def median_image(stack, usable):
     return median, count
 
 
-def find_deviant(image, variance, usable, *, median, count, fwhm_pix, limits):
+def find_deviant(
+    image: np.ndarray,
+    variance: np.ndarray,
+    usable: np.ndarray,
+    *,
+    median: np.ndarray,
+    count: np.ndarray,
+    fwhm_pix: float,
+    limits: RejectionLimits,
+) -> tuple[np.ndarray, np.ndarray]:
     """Mark the regions where one input deviates from the median of all.
 
     Parameters
@@ -142,7 +152,14 @@ def find_deviant(image, variance, usable, *, median, count, fwhm_pix, limits):
     return deviant & (trail | (count >= 3)), trail
 
 
-def keep_artifacts(deviant, trail, usable, *, mjd, limits):
+def keep_artifacts(
+    deviant: np.ndarray,
+    trail: np.ndarray,
+    usable: np.ndarray,
+    *,
+    mjd: Sequence[float] | np.ndarray,
+    limits: RejectionLimits,
+) -> None:
     """Drop deviations that may be the sky's: those that the other inputs of the time share, or do not disprove.
 
     Parameters
@@ -159,7 +176,9 @@ def keep_artifacts(deviant, trail, usable, *, mjd, limits):
         deviant[k] &= trail[k] | few
 
 
-def fixed_halos(halo, saturated, shown, *, number, mjd, max_gap_day):
+def fixed_halos(
+    halo: np.ndarray, saturated: np.ndarray, shown: np.ndarray, *, number: int, mjd: Sequence[float], max_gap_day: float
+) -> np.ndarray:
     """Return the halos of one input about stars, without those about a saturated source that was only there then.
 
     Around a saturated star the inputs differ by their bleeds and by the wings of their PSFs, which is no artifact; what
@@ -208,7 +227,12 @@ class Mean:
     weight: np.ndarray
 
 
-def weighted_mean(images, variances, used, weights):
+def weighted_mean(
+    images: Sequence[np.ndarray] | np.ndarray,
+    variances: Iterator[Any] | Sequence[np.ndarray] | np.ndarray,
+    used: np.ndarray,
+    weights: Sequence[float] | np.ndarray,
+) -> Mean:
     """Average inputs with one weight each: weights that followed the pixels' own noise would bias bright stars.
 
     Parameters
@@ -230,7 +254,7 @@ def weighted_mean(images, variances, used, weights):
     return _normalized(flux, noise, total)
 
 
-def without_input(mean, image, variance, *, used, weight):
+def without_input(mean: Mean, image: np.ndarray, variance: np.ndarray, *, used: np.ndarray, weight: float) -> Mean:
     """Return the mean as if one of its inputs had not been there: one down-date per pixel.
 
     Parameters
@@ -253,7 +277,7 @@ def without_input(mean, image, variance, *, used, weight):
     return _normalized(flux, np.maximum(noise, 0.0), total)
 
 
-def _normalized(flux, noise, total):
+def _normalized(flux: np.ndarray, noise: np.ndarray, total: np.ndarray) -> Mean:
     covered = total > 0
     safe = np.where(covered, total, 1.0)
     return Mean(
@@ -266,7 +290,7 @@ def _normalized(flux, noise, total):
 BITS_PER_PLANE = 31
 
 
-def pack_used(used):
+def pack_used(used: np.ndarray) -> np.ndarray:
     """Pack which inputs went in, (n, ny, nx) bool, into (ceil(n / 31), ny, nx) int32 bit planes."""
     n_plane = -(-used.shape[0] // BITS_PER_PLANE)
     packed = np.zeros((max(n_plane, 1), *used.shape[1:]), np.int32)
@@ -275,6 +299,6 @@ def pack_used(used):
     return packed
 
 
-def unpack_used(packed, number):
+def unpack_used(packed: np.ndarray, number: int) -> np.ndarray:
     """Return where input ``number`` went in, (ny, nx) bool."""
     return (packed[number // BITS_PER_PLANE] >> (number % BITS_PER_PLANE) & 1).astype(bool)

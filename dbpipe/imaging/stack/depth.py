@@ -8,6 +8,8 @@ The width of the model PSF is not in it: what homogenization does to an input, t
 where the kernel would have to sharpen, which is a matter of conditioning, not of depth.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.special import ive
 
@@ -19,7 +21,9 @@ _MAX_EXPONENT = 600.0
 """Beyond this nothing of a PSF is left, and squares still fit a float."""
 
 
-def gaussian_axes(effective_area_pix, ellipticity):
+def gaussian_axes(
+    effective_area_pix: Sequence[float] | np.ndarray, ellipticity: Sequence[float] | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the long and the short width [pix] of the Gaussian that a PSF is taken for.
 
     Parameters
@@ -32,7 +36,7 @@ def gaussian_axes(effective_area_pix, ellipticity):
     return np.sqrt(product * ratio), np.sqrt(product / ratio)
 
 
-def inverse_power(long_pix, short_pix):
+def inverse_power(long_pix: Sequence[float] | np.ndarray, short_pix: Sequence[float] | np.ndarray) -> np.ndarray:
     """Return 1 / |P|^2 of Gaussians of these widths, averaged over direction, at each frequency: (n, n_k).
 
     The mean of exp(k^2 (a^2 cos^2 + b^2 sin^2)) is exp(k^2 (a^2 + b^2) / 2) I0(k^2 (a^2 - b^2) / 2).
@@ -42,7 +46,9 @@ def inverse_power(long_pix, short_pix):
     return np.exp(np.minimum(np.square(_K) * a2, _MAX_EXPONENT)) * ive(0, turning)
 
 
-def predict_flux_errs(science_noise, science_inverse_power, template_noise_power):
+def predict_flux_errs(
+    science_noise: Sequence[float] | np.ndarray, science_inverse_power: np.ndarray, template_noise_power: np.ndarray
+) -> np.ndarray:
     """Predict the errors of a point-source flux on difference images.
 
     Parameters

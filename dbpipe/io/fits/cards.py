@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from dbpipe.errors import DataError
 from dbpipe.names import nearest
@@ -20,22 +21,23 @@ _COMMENTARY = ("", "COMMENT", "HISTORY", "CONTINUE")
 _NEEDED = "a number with a decimal point, T, F, or text in single quotes"
 
 
-class Header(Mapping):
+class Header(Mapping[str, Any]):
     """Keyword -> value of a header: text, bool, int or float.
 
     A keyword whose card has no value is not there. Asking for one whose value cannot be understood, or that stands
     there several times with different values, is a DataError that shows the card; nobody else notices.
     """
 
-    def __init__(self, cards):
+    def __init__(self, cards: Mapping[str, list[bytes]]) -> None:
         """Take keyword -> list of cards, each one 80 bytes, or more where it goes on."""
         self._cards = cards
-        self._values = {}
+        self._values: dict[str, Any] = {}
 
     @classmethod
-    def from_bytes(cls, block):
+    def from_bytes(cls, block: bytes) -> "Header":
         """Sort the cards of a header by their keywords."""
-        cards, last = {}, None
+        cards: dict[str, list[bytes]] = {}
+        last = None
         for start in range(0, len(block), CARD_BYTE):
             card = block[start : start + CARD_BYTE]
             if is_end(card):
@@ -50,7 +52,7 @@ class Header(Mapping):
                 last = None
         return cls(cards)
 
-    def __getitem__(self, keyword):
+    def __getitem__(self, keyword: str) -> bool | float | str:
         if keyword not in self._values:
             self._values[keyword] = self._read(keyword)
         value = self._values[keyword]
@@ -60,26 +62,26 @@ class Header(Mapping):
             raise KeyError(keyword)
         return value
 
-    def __contains__(self, keyword):
+    def __contains__(self, keyword: object) -> bool:
         try:
-            self[keyword]
+            self[str(keyword)]
         except KeyError:
             return False
         except DataError:
             pass  # it is there, whatever it says
         return True
 
-    def __iter__(self):
+    def __iter__(self) -> Any:
         return iter(self._cards)
 
-    def __len__(self):
+    def __len__(self) -> Any:
         return len(self._cards)
 
-    def first_card(self, keyword):
+    def first_card(self, keyword: str) -> bytes:
         """Return the bytes of the first card of a keyword, as they stand in the file."""
         return bytes(self._cards[keyword][0])
 
-    def _read(self, keyword):
+    def _read(self, keyword: str) -> Any:
         """Return the value of a keyword, None if it has none, or the error that speaks against it."""
         cards = self._cards.get(keyword, ())
         try:
@@ -95,17 +97,17 @@ class Header(Mapping):
         return values[0] if values else None
 
 
-def is_end(card):
+def is_end(card: bytes) -> bool:
     """Return whether a card is the last of its header; some writers fill up with zeros instead of blanks."""
     return card.rstrip(b" \0") == b"END"
 
 
-def show(card):
+def show(card: bytes) -> str:
     """Return a card as text that can be printed: what is not plain ASCII is escaped."""
     return bytes(card).rstrip().decode("latin-1").encode("unicode_escape").decode("ascii")
 
 
-def exact_number(value):
+def exact_number(value: Any) -> float | None:
     """Return a number, or text that is exactly a number, as float; None for anything else and what is not finite."""
     if isinstance(value, str):
         value = value.strip()
@@ -115,7 +117,7 @@ def exact_number(value):
     return float(value)
 
 
-def read_number(header, keyword):
+def read_number(header: Mapping[str, Any], keyword: str) -> float:
     """Return the number that a keyword holds, as float, also where it is written as text.
 
     Raises
@@ -134,14 +136,14 @@ def read_number(header, keyword):
     return number
 
 
-def missing_card(header, keyword):
+def missing_card(header: Mapping[str, Any], keyword: str) -> DataError:
     """Return the verdict on a header without a keyword, or with one whose card has no value."""
     if any(name == keyword for name in header):  # a Header lists its cards, and has only those with a value
         return DataError(f"the card of keyword {keyword} has no value", keyword=keyword, needed=f"{keyword} = VALUE")
     return DataError(f"keyword {keyword} is missing", missing=keyword, similar=nearest(keyword, header))
 
 
-def _keyword(card):
+def _keyword(card: bytes) -> str:
     """Return the keyword of a card in capitals; wherever its = stands, it is found again."""
     name = card[:8].decode("latin-1")
     if name == "HIERARCH" and b"=" in card:
@@ -151,7 +153,7 @@ def _keyword(card):
     return name.strip().upper()
 
 
-def _read_value(card):
+def _read_value(card: bytes) -> bool | float | str | None:
     """Return the value of one card, None if it has none; ValueError if it cannot be understood."""
     first, *more = (card[start : start + CARD_BYTE] for start in range(0, len(card), CARD_BYTE))
     if first.startswith(b"HIERARCH"):
@@ -170,7 +172,7 @@ def _read_value(card):
     return value
 
 
-def _parse(raw):
+def _parse(raw: bytes) -> bool | float | str | None:
     match = _VALUE.fullmatch(raw.decode("latin-1"))
     if match is None:
         raise ValueError("neither text nor number nor T nor F")

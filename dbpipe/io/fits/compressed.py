@@ -7,13 +7,14 @@ import io
 import math
 import re
 import zlib
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
 from astropy.io.fits.hdu.compressed._compression import CfitsioException  # nowhere public, and no kin of OSError
 
 from dbpipe.errors import DataError
-from dbpipe.io.fits.hdus import BLOCK_BYTE, not_fits, read_bitpix, read_size
+from dbpipe.io.fits.hdus import BLOCK_BYTE, Hdu, not_fits, read_bitpix, read_size
 
 _TABLE = re.compile(
     r"XTENSION|BITPIX|NAXIS[12]?|PCOUNT|GCOUNT|TFIELDS|THEAP|T(TYPE|FORM)\d+"
@@ -34,7 +35,7 @@ _WIDEST_BYTE = 8
 _IS_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 
-def unpack_tiles(content, hdu, max_mib):
+def unpack_tiles(content: bytes, hdu: Hdu, max_mib: float) -> np.ndarray:
     """Return the stored numbers of a tile-compressed image, (ny, nx), not yet scaled by BSCALE and BZERO.
 
     Raises
@@ -57,14 +58,14 @@ def unpack_tiles(content, hdu, max_mib):
         raise not_fits(f"compressed tiles are damaged: {type(error).__name__}: {error}", hdu=hdu.number) from error
 
 
-def _fill(data, with_byte):
+def _fill(data: bytes, with_byte: bytes) -> bytes:
     """Return data filled up to whole blocks."""
     return data.ljust(-(-len(data) // BLOCK_BYTE) * BLOCK_BYTE, with_byte)
 
 
-def _check_tiles(hdu, max_mib):
+def _check_tiles(hdu: Hdu, max_mib: float) -> list[int]:
     """Return the sides of a tile, if the table has as many as its header says and the image is not too large."""
-    size_byte = math.prod(hdu.shape) * abs(read_bitpix(hdu.header, "ZBITPIX")) // 8
+    size_byte = math.prod(hdu.shape or ()) * abs(read_bitpix(hdu.header, "ZBITPIX")) // 8
     if size_byte > max_mib * 2**20:
         raise DataError(
             "unpacked image is too large", axes=list(hdu.axes), unpacked_mib=round(size_byte / 2**20, 1),
@@ -86,7 +87,7 @@ def _check_tiles(hdu, max_mib):
     return sides
 
 
-def _check_heap(rows, hdu, tile_byte):
+def _check_heap(rows: Any, hdu: Hdu, tile_byte: int) -> None:
     """Raise DataError if tiles share bytes of the file, or a gzip tile unpacks to more than it has pixels for."""
     for name in rows.names:
         where = rows.view(np.ndarray)[name]  # (length, offset) of what is stored apart

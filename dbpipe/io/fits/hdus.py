@@ -5,6 +5,7 @@ than the file is worth (FITS 4.0, sections 3, 4.4.1 and 7).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,7 +32,7 @@ class Hdu:
     """Size of the data without padding [byte]."""
 
     @cached_property
-    def name(self):
+    def name(self) -> str:
         """EXTNAME in capitals, or nothing."""
         try:
             return str(self.header.get("EXTNAME", "")).strip().upper()
@@ -39,12 +40,12 @@ class Hdu:
             return ""
 
     @cached_property
-    def is_compressed(self):
+    def is_compressed(self) -> bool:
         """Whether this is a table that holds the tiles of an image."""
         return _kind(self.header) == "BINTABLE" and self.header.get("ZIMAGE") is True
 
     @cached_property
-    def axes(self):
+    def axes(self) -> tuple[int, ...]:
         """Lengths of the axes of the image, the fastest first; nothing where there is no image."""
         if self.is_compressed:
             return tuple(read_size(self.header, f"ZNAXIS{k}") for k in range(1, read_size(self.header, "ZNAXIS") + 1))
@@ -53,23 +54,23 @@ class Hdu:
         return _lengths(self.header)
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int] | None:
         """(ny, nx) of a two-dimensional image, further axes of length 1 left out; None for anything else."""
         if len(self.axes) < 2 or min(self.axes) < 1 or any(length > 1 for length in self.axes[2:]):
             return None
         return self.axes[1], self.axes[0]
 
-    def __str__(self):
+    def __str__(self) -> str:
         size = " x ".join(map(str, self.axes)) or "no image"
         return f"{self.number} {self.name} ({size})" if self.name else f"{self.number} ({size})"
 
 
-def not_fits(problem, **numbers):
+def not_fits(problem: str, **numbers: Sequence[int] | int | str) -> DataError:
     """Return the verdict on a file whose structure cannot be followed."""
     return DataError("file is not readable FITS", problem=problem, **numbers)
 
 
-def read_hdus(content):
+def read_hdus(content: bytes) -> tuple[list[Hdu], int]:
     """Find the parts of a file.
 
     Returns
@@ -84,7 +85,8 @@ def read_hdus(content):
     """
     if not content.startswith(b"SIMPLE  ="):
         raise not_fits("it does not begin with SIMPLE", begins=repr(bytes(content[:16])))
-    hdus, start = [], 0
+    hdus: list[Hdu] = []
+    start = 0
     while start < len(content) and (not hdus or content[start : start + 8] == b"XTENSION"):
         if len(hdus) == MAX_HDU:
             raise not_fits(f"it has more than {MAX_HDU} parts")
@@ -95,7 +97,7 @@ def read_hdus(content):
     return hdus, len(bytes(content[end:]).strip(b"\0 "))
 
 
-def read_size(header, keyword):
+def read_size(header: Header, keyword: str) -> int:
     """Return a card that counts something: a whole number, not negative and not as text."""
     try:
         value = header[keyword]
@@ -108,7 +110,7 @@ def read_size(header, keyword):
     return value
 
 
-def read_bitpix(header, keyword="BITPIX"):
+def read_bitpix(header: Header, keyword: str = "BITPIX") -> int:
     """Return the kind of the stored numbers: bits, negative for floats."""
     try:
         value = header.get(keyword)
@@ -119,7 +121,7 @@ def read_bitpix(header, keyword="BITPIX"):
     return value
 
 
-def _read_hdu(content, start, number):
+def _read_hdu(content: bytes, start: int, number: int) -> Hdu:
     data_start = _find_data(content, start, number)
     header = Header.from_bytes(content[start:data_start])
     n_byte = _count_byte(header)
@@ -131,7 +133,7 @@ def _read_hdu(content, start, number):
     return Hdu(number, header, start, data_start, n_byte)
 
 
-def _find_data(content, start, number):
+def _find_data(content: bytes, start: int, number: int) -> int:
     """Return where the header that begins at ``start`` ends."""
     for at in range(start, min(len(content), start + MAX_CARD * CARD_BYTE), CARD_BYTE):
         if is_end(content[at : at + CARD_BYTE]):
@@ -139,7 +141,7 @@ def _find_data(content, start, number):
     raise not_fits("a header has no END", hdu=number, n_card_read=min(MAX_CARD, (len(content) - start) // CARD_BYTE))
 
 
-def _kind(header):
+def _kind(header: Header) -> str:
     """Return the kind of an HDU, ``IMAGE`` for a primary one that keeps the standard."""
     try:
         if "XTENSION" in header:
@@ -149,14 +151,14 @@ def _kind(header):
         raise not_fits(error.message, **error.numbers) from error
 
 
-def _lengths(header):
+def _lengths(header: Header) -> tuple[int, ...]:
     n_axis = read_size(header, "NAXIS")
     if n_axis > 999:
         raise not_fits("NAXIS must not exceed 999", NAXIS=n_axis)
     return tuple(read_size(header, f"NAXIS{k}") for k in range(1, n_axis + 1))
 
 
-def _count_byte(header):
+def _count_byte(header: Header) -> int:
     """Return the size of the data of an HDU [byte] (FITS 4.0, equations 1 and 2)."""
     lengths = _lengths(header)
     if not lengths:

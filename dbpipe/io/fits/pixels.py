@@ -5,12 +5,12 @@ import math
 import numpy as np
 
 from dbpipe.errors import DataError
-from dbpipe.io.fits.cards import read_number
+from dbpipe.io.fits.cards import Header, read_number
 from dbpipe.io.fits.compressed import unpack_tiles
-from dbpipe.io.fits.hdus import read_bitpix
+from dbpipe.io.fits.hdus import Hdu, read_bitpix
 
 
-def read_pixels(content, hdu, *, max_mib):
+def read_pixels(content: bytes, hdu: Hdu, *, max_mib: float) -> tuple[np.ndarray, np.ndarray | None, str | None]:
     """Read one image.
 
     Parameters
@@ -44,15 +44,16 @@ def read_pixels(content, hdu, *, max_mib):
     return _scale(stored, hdu.header), blank, note
 
 
-def _view(content, hdu):
+def _view(content: bytes, hdu: Hdu) -> np.ndarray:
     """Return the stored numbers of an uncompressed image."""
     bitpix = read_bitpix(hdu.header)
     kind = ("u" if bitpix == 8 else "i") if bitpix > 0 else "f"
     dtype = np.dtype(f">{kind}{abs(bitpix) // 8}")
-    return np.frombuffer(content, dtype, count=math.prod(hdu.shape), offset=hdu.data_start).reshape(hdu.shape)
+    shape = hdu.shape or ()
+    return np.frombuffer(content, dtype, count=math.prod(shape), offset=hdu.data_start).reshape(shape)
 
 
-def _scale(stored, header):
+def _scale(stored: np.ndarray, header: Header) -> np.ndarray:
     """Return the values that stored numbers stand for."""
     scale = read_number(header, "BSCALE") if "BSCALE" in header else 1.0
     zero = read_number(header, "BZERO") if "BZERO" in header else 0.0
@@ -61,13 +62,13 @@ def _scale(stored, header):
     if (scale, zero) == (1.0, 0.0):
         return stored
     narrow = stored.dtype.itemsize < 4 or stored.dtype == np.dtype(">f4")
-    values = stored.astype(np.float32 if narrow else np.float64)
+    values: np.ndarray = stored.astype(np.float32 if narrow else np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         values *= values.dtype.type(scale)
         values += values.dtype.type(zero)
     return values
 
 
-def _holds(dtype, value):
+def _holds(dtype: np.dtype, value: int) -> bool:
     limits = np.iinfo(dtype)
     return limits.min <= value <= limits.max

@@ -2,12 +2,13 @@
 
 import contextlib
 import warnings
+from collections.abc import Iterator
 
 import astropy
 
 
 @contextlib.contextmanager
-def quiet():
+def quiet() -> Iterator[None]:
     """Keep astropy from printing: old headers make it talk on every file, and what matters is checked here."""
     level = astropy.log.level
     astropy.log.setLevel("ERROR")

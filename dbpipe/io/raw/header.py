@@ -4,13 +4,16 @@ import datetime
 import math
 import re
 from collections import ChainMap
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 from astropy.time import Time
 
 from dbpipe.errors import DataError
 from dbpipe.ids import DETECTOR_LIMIT, VISIT_LIMIT
 from dbpipe.io.fits.cards import exact_number, missing_card, read_number
+from dbpipe.io.raw.instrument import BandRule, DetectorRule, Instrument, Quantity, VisitRule
 from dbpipe.io.raw.times import SECOND_PER_DAY, read_midpoint
 from dbpipe.names import nearest
 
@@ -42,7 +45,7 @@ class HeaderFacts:
     saturation_e: float
 
 
-def read_facts(header, filename, instrument):
+def read_facts(header: Mapping[str, Any], filename: str, instrument: Instrument) -> HeaderFacts:
     """Interpret a header and a file name.
 
     Parameters
@@ -78,14 +81,14 @@ def read_facts(header, filename, instrument):
     )
 
 
-def local_night(midpoint_mjd_tai, longitude_deg):
+def local_night(midpoint_mjd_tai: float, longitude_deg: float) -> int:
     """Return the night as YYYYMMDD: the date, in local mean time, 12 hours before the exposure."""
     utc_mjd = Time(midpoint_mjd_tai, format="mjd", scale="tai").utc.mjd
     date = datetime.date.fromordinal(math.floor(utc_mjd + longitude_deg / 360.0 - 0.5) + _MJD_0_ORDINAL)
     return date.year * 10000 + date.month * 100 + date.day
 
 
-def _check_kind(header, instrument):
+def _check_kind(header: Mapping[str, Any], instrument: Instrument) -> None:
     """Raise DataError if the header shows that this is another kind of image than the description is for."""
     for keyword, pattern in instrument.require.items():
         found = _plain(_value(header, keyword))
@@ -96,11 +99,11 @@ def _check_kind(header, instrument):
         raise DataError(f"not an image of {instrument.name}: its header has {', '.join(present)}", keywords=present)
 
 
-def _filename_groups(header, filename, instrument):
+def _filename_groups(header: Mapping[str, Any], filename: str, instrument: Instrument) -> dict[str, str]:
     """Return the groups of the file name as text, after comparing those that must equal a keyword."""
     rule = instrument.filename
     match = re.match(rule.pattern, filename) if rule else None
-    if match is None:
+    if rule is None or match is None:
         return {}
     groups = {name: text for name, text in match.groupdict().items() if text is not None}
     for name, keyword in rule.same_as.items():
@@ -109,14 +112,14 @@ def _filename_groups(header, filename, instrument):
     return groups
 
 
-def _visit(header, groups, rule):
+def _visit(header: Mapping[str, Any], groups: Mapping[str, str], rule: VisitRule) -> int:
     """Return the visit id; a group called visit must agree with it."""
     if rule.keyword is not None:
         found = {} if rule.keyword not in header and "visit" in groups else {rule.keyword: _value(header, rule.keyword)}
     elif rule.group is not None:
         found = {"file name": _group(groups, rule.group)}
     else:
-        found = {"format": _formatted(header, groups, rule.format)}
+        found = {"format": _formatted(header, groups, rule.format or "")}
     if "visit" in groups:
         found["file name"] = groups["visit"]
     visit = _agree("visit id", {where: _whole_number("visit id", value) for where, value in found.items()})
@@ -125,9 +128,10 @@ def _visit(header, groups, rule):
     return visit
 
 
-def _formatted(header, groups, pattern):
+def _formatted(header: Mapping[str, Any], groups: Mapping[str, str], pattern: str) -> str:
     """Fill the format of a visit id with groups of the file name and header values."""
-    values = ChainMap({name: int(text) if _is_whole(text) else text for name, text in groups.items()}, header)
+    own: dict[str, Any] = {name: int(text) if _is_whole(text) else text for name, text in groups.items()}
+    values: Mapping[str, Any] = ChainMap(own, cast(MutableMapping[str, Any], header))
     try:
         return pattern.format_map(values)
     except KeyError as error:
@@ -139,13 +143,14 @@ def _formatted(header, groups, pattern):
         raise DataError("visit id cannot be formatted", format=pattern, problem=str(error)) from error
 
 
-def _detector(header, groups, rule):
+def _detector(header: Mapping[str, Any], groups: Mapping[str, str], rule: DetectorRule) -> tuple[int, str]:
     """Return number and name of the sensor."""
     if rule.value is not None:
         found, name = {"description": rule.value}, rule.name or str(rule.value)
     else:
-        missing = rule.keyword not in header and "detector" in groups
-        found = {} if missing else {rule.keyword: _detector_number(_value(header, rule.keyword), rule)}
+        keyword = rule.keyword or ""
+        missing = keyword not in header and "detector" in groups
+        found = {} if missing else {keyword: _detector_number(_value(header, keyword), rule)}
         name = None
     if "detector" in groups:
         found["file name"] = _detector_number(groups["detector"], rule)
@@ -153,7 +158,7 @@ def _detector(header, groups, rule):
     return number, name or (rule.names[number] if rule.names else str(number))
 
 
-def _detector_number(value, rule):
+def _detector_number(value: int | str, rule: DetectorRule) -> int:
     """Return the number of a sensor given by name or number."""
     if rule.names:
         name = _plain(value)
@@ -166,7 +171,7 @@ def _detector_number(value, rule):
     return number
 
 
-def _band(header, groups, rule):
+def _band(header: Mapping[str, Any], groups: Mapping[str, str], rule: BandRule) -> str:
     """Return the filter on which all keywords and the file name agree."""
     found = {keyword: header[keyword] for keyword in rule.keywords if keyword in header}
     if "band" in groups:
@@ -182,7 +187,7 @@ def _band(header, groups, rule):
     return band
 
 
-def _exposure_s(header, keyword):
+def _exposure_s(header: Mapping[str, Any], keyword: str) -> float:
     """Return the exposure time."""
     exposure_s = _number(header, keyword)
     if not exposure_s > 0:
@@ -192,7 +197,7 @@ def _exposure_s(header, keyword):
     return exposure_s
 
 
-def _airmass(header, keyword):
+def _airmass(header: Mapping[str, Any], keyword: str | None) -> float | None:
     """Return the airmass, or None where the header has none that can be true."""
     try:
         value = exact_number(header.get(keyword)) if keyword else None
@@ -201,17 +206,17 @@ def _airmass(header, keyword):
     return value if value is not None and 0.99 <= value < 100.0 else None
 
 
-def _quantity(header, quantity):
+def _quantity(header: Mapping[str, Any], quantity: Quantity) -> Any:
     """Return the number of a quantity in its own unit."""
     return quantity.value if quantity.keyword is None else _number(header, quantity.keyword)
 
 
-def _in_electrons(header, quantity, gain):
+def _in_electrons(header: Mapping[str, Any], quantity: Quantity, gain: float) -> float:
     """Return the number of a quantity in electrons."""
     return _quantity(header, quantity) * (gain if quantity.unit == "adu" else 1.0)
 
 
-def _positive(what, value):
+def _positive(what: str, value: float) -> float:
     if not value > 0:
         raise DataError(f"{what} is not positive", value=value)
     if value > MAX_E:
@@ -219,20 +224,20 @@ def _positive(what, value):
     return value
 
 
-def _value(header, keyword):
+def _value(header: Mapping[str, Any], keyword: str) -> Any:
     """Return a header value."""
     if keyword not in header:
         raise missing_card(header, keyword)
     return header[keyword]
 
 
-def _number(header, keyword):
+def _number(header: Mapping[str, Any], keyword: str) -> float:
     """Return a finite header value as float."""
     _value(header, keyword)
     return read_number(header, keyword)
 
 
-def _whole_number(what, value):
+def _whole_number(what: str, value: Any) -> int:
     """Return a whole number given as integer, text or float that is exactly one; never through a lossy float."""
     if isinstance(value, str) and _is_whole(value.strip()):
         return int(value)
@@ -243,13 +248,13 @@ def _whole_number(what, value):
     raise DataError(f"{what} is not a whole number", value=str(value))
 
 
-def _group(groups, name):
+def _group(groups: Mapping[str, str], name: str) -> str:
     if name not in groups:
         raise DataError("file name does not fit the pattern of the instrument", missing=name)
     return groups[name]
 
 
-def _plain(value):
+def _plain(value: Any) -> str:
     """Return a header value as text, numbers without decoration: 2, 2.0, "2 " and "02" are the same filter."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -257,12 +262,12 @@ def _plain(value):
     return str(int(text)) if _is_whole(text) else text
 
 
-def _is_whole(text):
+def _is_whole(text: str) -> bool:
     """Return whether a text is digits only, and few enough of them to be a number of anything."""
     return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGIT
 
 
-def _agree(what, found):
+def _agree(what: str, found: Mapping[str, Any]) -> Any:
     """Return the one value that all places have, or raise DataError with what each of them says."""
     if len(set(found.values())) > 1:
         raise DataError(f"{what} disagrees between {' and '.join(found)}", found=found)

@@ -6,9 +6,10 @@ Files may be plain, gzip or bzip2 compressed, or tile compressed (``.fz``). What
 import hashlib
 import re
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from astropy.wcs import WCS
@@ -17,11 +18,12 @@ from dbpipe.disk.content import DAMAGED, MAX_FILE_MIB, decompress, read_content
 from dbpipe.errors import DataError
 from dbpipe.io.fits.cards import missing_card
 from dbpipe.io.fits.checksum import check_sums
-from dbpipe.io.fits.hdus import not_fits, read_hdus
+from dbpipe.io.fits.hdus import Hdu, not_fits, read_hdus
 from dbpipe.io.fits.pixels import read_pixels
 from dbpipe.io.fits.quiet import quiet
 from dbpipe.io.raw.header import HeaderFacts, read_facts
 from dbpipe.io.raw.image_choice import choose_image
+from dbpipe.io.raw.instrument import Instrument
 from dbpipe.io.raw.wcs import read_wcs
 
 _SECTION = re.compile(r"\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]", re.ASCII)
@@ -46,11 +48,11 @@ class RawImage(HeaderFacts):
     sha256: str
     """Hash of the file."""
     size_byte: int
-    notes: tuple = ()
+    notes: tuple[Any, ...] = ()
     """What is to be told although the file is used: images left out, a header changed after its checksum."""
 
 
-def read_raw(path, instrument, *, max_mib=MAX_FILE_MIB):
+def read_raw(path: Path, instrument: Instrument, *, max_mib: float = MAX_FILE_MIB) -> RawImage:
     """Read one raw image.
 
     Parameters
@@ -100,13 +102,13 @@ class StoredImage:
 
     pixels: np.ndarray
     blank: np.ndarray | None
-    own_header: Mapping
-    header: Mapping
+    own_header: Mapping[str, Any]
+    header: Mapping[str, Any]
     """Its own cards, then those of the primary HDU."""
-    notes: tuple
+    notes: tuple[Any, ...]
 
 
-def read_image(path, *, wanted=None, max_mib=MAX_FILE_MIB):
+def read_image(path: Any, *, wanted: Any | None = None, max_mib: float = MAX_FILE_MIB) -> Any:
     """Read the image of a file as it is stored, whatever camera it is of.
 
     Parameters
@@ -128,7 +130,7 @@ def read_image(path, *, wanted=None, max_mib=MAX_FILE_MIB):
         return _read_image(read_content(path, max_mib=max_mib), Path(path).name, wanted=wanted, max_mib=max_mib)
 
 
-def _read_image(packed, name, *, wanted, max_mib):
+def _read_image(packed: bytes, name: str, *, wanted: int | str | None, max_mib: float) -> StoredImage:
     """Find the image of a file and read it; what is wrong with the file names it and its size."""
     try:
         content = _unpack(packed, max_mib)
@@ -143,14 +145,14 @@ def _read_image(packed, name, *, wanted, max_mib):
         raise DataError(error.message, **where | error.numbers) from error
 
 
-def _unpack(packed, max_mib):
+def _unpack(packed: bytes, max_mib: float) -> bytes:
     try:
         return decompress(packed, max_mib=max_mib)
     except DAMAGED as error:
         raise not_fits(f"{type(error).__name__}: {error}") from error
 
 
-def _with_primary(hdu, primary):
+def _with_primary(hdu: Hdu, primary: Hdu) -> Mapping[str, Any]:
     """Return the header of an image, which goes on in the primary one unless it says INHERIT = F."""
     if hdu is primary:
         return hdu.header
@@ -158,10 +160,10 @@ def _with_primary(hdu, primary):
         inherits = hdu.header.get("INHERIT") is not False
     except DataError:
         inherits = True
-    return ChainMap(hdu.header, primary.header) if inherits else hdu.header
+    return ChainMap(*cast(list[MutableMapping[str, Any]], [hdu.header, primary.header])) if inherits else hdu.header
 
 
-def _find_window(shape, header, trim):
+def _find_window(shape: tuple[int, int], header: Mapping[str, Any], trim: str) -> tuple[slice, slice]:
     """Return the slices of a section ``[x1:x2,y1:y2]`` (first pixel 1, ends included), or of the keyword with it."""
     if not trim.startswith("[") and trim not in header:
         raise missing_card(header, trim)
@@ -174,7 +176,9 @@ def _find_window(shape, header, trim):
     return slice(y1 - 1, y2), slice(x1 - 1, x2)
 
 
-def _to_electrons(pixels, blank, facts, instrument):
+def _to_electrons(
+    pixels: np.ndarray, blank: np.ndarray | None, facts: HeaderFacts, instrument: Instrument
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Return image [electron], bad, saturated and the median; pixel values are compared before they are scaled."""
     scale = facts.gain if instrument.pixel_unit == "adu" else 1.0
     with np.errstate(over="ignore", invalid="ignore"):

@@ -6,8 +6,11 @@ else the only one. Images of equal standing are nobody's guess: the file is refu
 """
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from dbpipe.errors import DataError
+from dbpipe.io.fits.hdus import Hdu
 from dbpipe.names import nearest
 
 _SCIENCE = {"SCI", "SCIENCE", "IMAGE", "DATA"}
@@ -20,7 +23,7 @@ _AUXILIARY = re.compile(
 """EXTNAMEs of what goes with an image: the word stands alone, or set off by digits and signs."""
 
 
-def choose_image(hdus, wanted):
+def choose_image(hdus: Sequence[Hdu], wanted: Any | None) -> tuple[Hdu, list[Any]]:
     """Find the image of a file.
 
     Parameters
@@ -61,7 +64,7 @@ def choose_image(hdus, wanted):
     return found[0], _left_out(images, found[0])
 
 
-def _named(images, wanted):
+def _named(images: Sequence[Hdu], wanted: str) -> tuple[Hdu, list[str]]:
     """Return the image that the description names, and others of that name."""
     text = wanted.strip().upper() if isinstance(wanted, str) else None
     found = [hdu for hdu in images if (hdu.number == wanted if text is None else _name(hdu) == text)]
@@ -73,10 +76,10 @@ def _named(images, wanted):
     return found[0], _left_out(found, found[0])
 
 
-def _name(hdu):
+def _name(hdu: Hdu) -> str:
     """Return the name that a description may use: the primary HDU has one without EXTNAME."""
     return hdu.name or ("PRIMARY" if hdu.number == 0 else "")
 
 
-def _left_out(images, chosen):
+def _left_out(images: Sequence[Hdu], chosen: Hdu) -> list[Any]:
     return [f"HDU {chosen} is used, HDU {hdu} was left out" for hdu in images if hdu is not chosen]

@@ -5,9 +5,11 @@ no gain, no time scale, no orientation.
 """
 
 import hashlib
+import os
 import re
 import string
 from dataclasses import dataclass, field, replace
+from importlib.abc import Traversable
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,7 +25,7 @@ _PixelValue = Annotated[float, Range()]
 """Whatever a file can hold; NaN and infinite pixels are bad by themselves."""
 
 
-def _exactly_one(rule, names):
+def _exactly_one(rule: "DetectorRule | Quantity | VisitRule", names: tuple[str, ...]) -> None:
     """Raise ConfigError unless exactly one of the attributes is given."""
     given = [name for name in names if getattr(rule, name) is not None]
     if len(given) != 1:
@@ -38,7 +40,7 @@ class Quantity(Ranged):
     value: Annotated[float, Range(at_least=0.0, at_most=1e12)] | None = None
     keyword: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         _exactly_one(self, ("value", "keyword"))
 
@@ -52,7 +54,7 @@ class FilenameRule:
     same_as: dict[str, str] = field(default_factory=dict)
     """Group -> keyword that must hold the same value."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         try:
             groups = re.compile(self.pattern).groupindex
         except re.error as error:
@@ -70,7 +72,7 @@ class VisitRule:
     group: str | None = None
     format: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _exactly_one(self, ("keyword", "group", "format"))
 
 
@@ -85,7 +87,7 @@ class DetectorRule(Ranged):
     names: tuple[str, ...] = ()
     """Names of the sensors in the order of their numbers, from 0."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         _exactly_one(self, ("value", "keyword"))
         if len(self.names) > 256:
@@ -114,7 +116,7 @@ class TimeRule:
     """``header`` follows TIMESYS, UTC without it; any other that TIMESYS contradicts is a refusal."""
     refers_to: Literal["start", "mid", "end"]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         n_needed = 2 if self.format == "date+time" else 1
         if len(self.keywords) != n_needed:
             raise ConfigError(f"format {self.format} needs {n_needed} keyword(s), found {len(self.keywords)}")
@@ -148,7 +150,7 @@ class Instrument(Ranged):
     sha256: str = field(default="", metadata=COMPUTED)
     """Hash of the file that this was read from."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("gain", "saturation"):
             if getattr(self, name).value == 0.0:
@@ -162,7 +164,7 @@ class Instrument(Ranged):
             raise ConfigError("needs at least one [[time]]")
         self._check_visit_names()
 
-    def _check_visit_names(self):
+    def _check_visit_names(self) -> None:
         """Raise ConfigError if the visit rule uses a group that the file name pattern does not have."""
         groups = re.compile(self.filename.pattern).groupindex if self.filename else {}
         wanted = [self.visit.group] if self.visit.group else []
@@ -175,12 +177,12 @@ class Instrument(Ranged):
                 raise ConfigError(f"visit uses the group '{name}', which filename.pattern does not have{hint}")
 
 
-def instrument_names():
+def instrument_names() -> list[str]:
     """Return the names of the descriptions that come with dbpipe, sorted."""
     return sorted(entry.name.removesuffix(".toml") for entry in _shipped().iterdir() if entry.name.endswith(".toml"))
 
 
-def load_instrument(name_or_path):
+def load_instrument(name_or_path: str | os.PathLike[str]) -> Instrument:
     """Read an instrument description.
 
     Parameters
@@ -195,7 +197,7 @@ def load_instrument(name_or_path):
     """
     text = str(name_or_path)
     if text.endswith(".toml"):
-        source = Path(text)
+        source: Path | Traversable = Path(text)
         if not source.is_file():
             raise ConfigError(f"there is no instrument description {source}")
     else:
@@ -211,6 +213,6 @@ def load_instrument(name_or_path):
     return replace(instrument, sha256=hashlib.sha256(content).hexdigest())
 
 
-def _shipped():
+def _shipped() -> Traversable:
     """Return the folder of the descriptions that come with dbpipe."""
     return files("dbpipe") / "instruments"

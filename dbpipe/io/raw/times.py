@@ -6,11 +6,15 @@ TIMESYS, which governs all others (FITS 4.0, section 9.2.1; Rots et al. 2015, A&
 
 import datetime
 import re
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
 
 from astropy.time import Time, TimeDelta
 
 from dbpipe.errors import DataError
 from dbpipe.io.fits.cards import exact_number, missing_card, read_number
+from dbpipe.io.raw.instrument import TimeRule
 from dbpipe.names import nearest
 
 SECOND_PER_DAY = 86400.0
@@ -31,7 +35,7 @@ _TIME_KEYWORDS = ("UT", "UTC", "UT-OBS", "UTC-OBS", "TIME-OBS", "UTSTART", "UTCS
 """Where headers with a date alone keep the time of day."""
 
 
-def read_midpoint(header, rules, exposure_s):
+def read_midpoint(header: Mapping[str, Any], rules: tuple[TimeRule, ...], exposure_s: float) -> float:
     """Return the middle of the exposure [MJD TAI] by the first rule whose keywords are all there.
 
     Raises
@@ -56,7 +60,7 @@ def read_midpoint(header, rules, exposure_s):
     return float(moment.tai.mjd) + to_middle * exposure_s / SECOND_PER_DAY
 
 
-def _scale(header, rule):
+def _scale(header: Mapping[str, Any], rule: TimeRule) -> str:
     """Return the time scale of a rule's keywords, in astropy's words or ``gps``."""
     own_name = {part for keyword in rule.keywords for part in re.split(r"[^A-Z0-9]", keyword.upper())}
     if rule.scale.upper() in own_name or "TIMESYS" not in header:
@@ -78,16 +82,17 @@ def _scale(header, rule):
     return scale or rule.scale
 
 
-def _moment(value, kind, scale):
+def _moment(value: float | str, kind: str, scale: str) -> Time:
     """Return an astropy Time; GPS time is TAI but for a constant."""
     if scale == "gps":
         return Time(value, format=kind, scale="tai") + TimeDelta(_GPS_BEHIND_TAI_S, format="sec")
     return Time(value, format=kind, scale=scale)
 
 
-def _read_text(header, rule, scale):
+def _read_text(header: Mapping[str, Any], rule: TimeRule, scale: str) -> Time:
     """Return the time that a date and a clock give, in one card or two."""
-    values = [header[keyword] for keyword in rule.keywords]
+    values: list[Any] = [header[keyword] for keyword in rule.keywords]
+    clock: Any
     shown = "T".join(str(value).strip() for value in values)
     if rule.format == "isot":
         date, _, clock = re.sub(r"\s*[Tt]\s*|\s+", " ", shown, count=1).partition(" ")
@@ -120,7 +125,7 @@ def _read_text(header, rule, scale):
     return moment - TimeDelta(offset_s, format="sec") if offset_s else moment
 
 
-def _date(text):
+def _date(text: str) -> date | None:
     """Return the date of a text, None if it is none; DD/MM/YY is of the 20th century (FITS 4.0, section 9.1.1)."""
     match, old = _DATE.fullmatch(text), _OLD_DATE.fullmatch(text)
     try:
@@ -131,7 +136,7 @@ def _date(text):
         return None
 
 
-def _clock(text):
+def _clock(text: str) -> tuple[float, float | None, str | None] | None:
     """Return what a time of day says, None if it is none.
 
     Returns
@@ -153,7 +158,7 @@ def _clock(text):
     return 3600.0 * hour + 60.0 * minute + second, offset_s, plain
 
 
-def _seconds(number, keyword):
+def _seconds(number: float, keyword: str) -> float:
     """Return a plain number as seconds of the day, if it can be nothing else."""
     if 24.0 <= number <= SECOND_PER_DAY:
         return number
@@ -163,7 +168,7 @@ def _seconds(number, keyword):
     )  # fmt: skip
 
 
-def _check_time(mjd, keywords, value):
+def _check_time(mjd: float, keywords: tuple[str, ...], value: float | str) -> None:
     """Raise DataError if no CCD can have been exposed at this time."""
     if not EARLIEST_MJD <= mjd <= LATEST_MJD:
         raise DataError(

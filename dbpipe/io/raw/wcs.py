@@ -5,6 +5,8 @@ Papers: Greisen & Calabretta 2002, A&A 395, 1061; Calabretta & Greisen 2002, A&A
 
 import math
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -36,7 +38,7 @@ _PROJECTIONS = (
 _OF_IRAF = {"TNX": "TAN", "ZPX": "ZPN"}
 
 
-def read_wcs(header, shape):
+def read_wcs(header: Mapping[str, Any], shape: tuple[int, ...]) -> WCS:
     """Return the celestial WCS of an image.
 
     Parameters
@@ -55,7 +57,7 @@ def read_wcs(header, shape):
         raise DataError("header has no WCS", missing="CTYPE1", similar=nearest("CTYPE1", header))
     cards = _checked_cards(header)
     cards |= {"NAXIS": 2, "NAXIS1": shape[1], "NAXIS2": shape[0]}
-    types = {key: cards[key] for key in ("CTYPE1", "CTYPE2") if key in cards}
+    types: dict[str, Any] = {key: cards[key] for key in ("CTYPE1", "CTYPE2") if key in cards}
     ny, nx = shape
     places = [[(nx - 1) / 2, (ny - 1) / 2], [-0.5, -0.5], [nx - 0.5, -0.5], [nx - 0.5, ny - 0.5], [-0.5, ny - 0.5]]
     try:
@@ -63,7 +65,7 @@ def read_wcs(header, shape):
         usable = wcs.naxis == 2 and wcs.has_celestial
         sky = wcs.all_pix2world(places, 0) if usable else np.array([np.nan])
     except (WcsError, NoConvergence, ValueError, TypeError, KeyError, ArithmeticError, MemoryError) as error:
-        shown = {key: cards[key] for key in cards if _TEXT.fullmatch(key)}
+        shown: dict[str, Any] = {key: cards[key] for key in cards if _TEXT.fullmatch(key)}
         problem = _OF_WCSLIB.sub("", str(error)).strip()
         raise DataError("WCS of the header cannot be used", problem=problem, **shown) from error
     if not np.all(np.isfinite(sky[0])):
@@ -74,9 +76,9 @@ def read_wcs(header, shape):
     return wcs
 
 
-def _checked_cards(header):
+def _checked_cards(header: Mapping[str, Any]) -> dict[str, Any]:
     """Return the cards of the first two axes that describe the sky, each one of the kind that it must be."""
-    cards = {}
+    cards: dict[str, Any] = {}
     has_cd = any(keyword in header for keyword in _MATRICES["CD"].split())
     is_icrs = _text_of(header, "RADESYS") == "ICRS" or _text_of(header, "RADECSYS") == "ICRS"
     for keyword in header:
@@ -97,7 +99,7 @@ def _checked_cards(header):
     return cards
 
 
-def _check_together(cards):
+def _check_together(cards: Mapping[str, Any]) -> None:
     """Raise DataError for cards that are missing or contradict each other."""
     for keyword in ("CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"):
         if keyword not in cards:
@@ -111,7 +113,7 @@ def _check_together(cards):
         _check_projection(f"CTYPE{axis}", cards[f"CTYPE{axis}"])
 
 
-def _check_place(ra_deg, dec_deg):
+def _check_place(ra_deg: float, dec_deg: float) -> None:
     """Raise DataError for what wcslib would take for a place, or stumble over."""
     if not (abs(ra_deg) <= 720.0 and abs(dec_deg) <= 90.0):
         raise DataError(
@@ -120,7 +122,7 @@ def _check_place(ra_deg, dec_deg):
         )  # fmt: skip
 
 
-def _check_projection(keyword, ctype):
+def _check_projection(keyword: str, ctype: str) -> None:
     code = ctype[5:8] if ctype[4:5] == "-" else ""
     if code in _OF_IRAF:
         raise DataError(
@@ -131,7 +133,7 @@ def _check_projection(keyword, ctype):
         raise DataError(f"wcslib knows no projection {code}", similar=nearest(code, _PROJECTIONS), **{keyword: ctype})
 
 
-def _check_scale(wcs, cards):
+def _check_scale(wcs: WCS, cards: Mapping[str, Any]) -> None:
     """Raise DataError if the pixels have a size that no camera's have."""
     matrix = wcs.pixel_scale_matrix
     if np.all(np.isfinite(matrix)):
@@ -148,7 +150,7 @@ def _check_scale(wcs, cards):
     )  # fmt: skip
 
 
-def _check_frame(wcs, types):
+def _check_frame(wcs: WCS, types: Mapping[str, str]) -> None:
     if wcs.wcs.lng != 0:
         raise DataError("WCS axes are swapped: the first must be right ascension", **types)
     frame, equinox = wcs.wcs.radesys, float(wcs.wcs.equinox)
@@ -158,7 +160,7 @@ def _check_frame(wcs, types):
         raise DataError("WCS is neither ICRS nor FK5 J2000", frame=frame, equinox=str(equinox), axis=wcs.wcs.lngtyp)
 
 
-def _wcs_number(header, keyword):
+def _wcs_number(header: Mapping[str, Any], keyword: str) -> float:
     value = header[keyword]
     number = exact_number(value)
     if number is None:
@@ -170,14 +172,14 @@ def _wcs_number(header, keyword):
     return number
 
 
-def _text(header, keyword):
+def _text(header: Mapping[str, Any], keyword: str) -> str:
     value = header[keyword]
     if not isinstance(value, str):
         raise DataError(f"WCS card {keyword} must be text", value=str(value), needed="text in single quotes")
     return value
 
 
-def _text_of(header, keyword):
+def _text_of(header: Mapping[str, Any], keyword: str) -> str:
     """Return a card as text in capitals, for a first look."""
     try:
         return str(header.get(keyword, "")).strip().upper()
@@ -185,7 +187,7 @@ def _text_of(header, keyword):
         return ""
 
 
-def _equinox(header, keyword, *, is_needed):
+def _equinox(header: Mapping[str, Any], keyword: str, *, is_needed: bool) -> float | None:
     """Return the equinox as a year, also where it is written J2000; None for nonsense that nobody needs."""
     try:
         value = header[keyword]

@@ -1,5 +1,7 @@
 """Right ascension and declination as catalogs write them: in degrees, radians or hours, as numbers or in sixties."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 from astropy import units
@@ -23,7 +25,7 @@ _WAYS = {"deg": (1.0, 1.0), "rad": (np.degrees(1.0), np.degrees(1.0)), "hourangl
 _WORD = {"rad": "radians", "hourangle": "hours"}
 
 
-def find_unit(text, name):
+def find_unit(text: str, name: str) -> Any:
     """Return the unit of an angle that a text means; ConfigError if it is none."""
     known = _UNITS.get(text.strip().strip('"').lower())
     if known is not None:
@@ -36,7 +38,7 @@ def find_unit(text, name):
     return unit
 
 
-def parse_sexagesimal(column, name, *, unit):
+def parse_sexagesimal(column: pa.ChunkedArray, name: str, *, unit: Any) -> np.ndarray:
     """Return angles [deg] of text such as 12:34:56.7, 12h34m56.7s, -27 26 24 or 188d44m; NULL is NaN.
 
     Parameters
@@ -59,12 +61,12 @@ def parse_sexagesimal(column, name, *, unit):
     return angles
 
 
-def is_text(column):
+def is_text(column: pa.Array | pa.ChunkedArray) -> bool:
     """Return whether an Arrow column is text."""
     return pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
 
 
-def refuse_if_not_degrees(ra, dec, *, fields, what):
+def refuse_if_not_degrees(ra: np.ndarray, dec: np.ndarray, *, fields: np.ndarray, what: str) -> None:
     """Refuse positions without a unit that look as if they were not in degrees.
 
     Where exposures are known, the catalog must have stars in one of them if it is believed: in degrees, or it is
@@ -96,7 +98,7 @@ def refuse_if_not_degrees(ra, dec, *, fields, what):
         )
 
 
-def _is_near(ra, dec, fields):
+def _is_near(ra: np.ndarray, dec: np.ndarray, fields: np.ndarray) -> bool:
     """Return whether a star is in the field of an exposure, of those looked at."""
     if np.abs(dec).max() > 90.0:
         return False

@@ -1,6 +1,9 @@
 """Reference catalogs: any table of stars, by any column names, to rows of reference_star and reference_magnitude."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +43,9 @@ _FAINTEST, _BRIGHTEST = 40.0, -10.0
 """Magnitudes outside are the codes for "missing" of some catalogs: 99, 50, -9999."""
 
 
-def read_refcat(path, mapping=None, *, fields=()):
+def read_refcat(
+    path: Path, mapping: Mapping[str, Any] | None = None, *, fields: Sequence[tuple[float, float, float]] = ()
+) -> tuple[pa.Table, pa.Table]:
     """Read a reference catalog.
 
     Parameters
@@ -93,14 +98,16 @@ def read_refcat(path, mapping=None, *, fields=()):
     return _to_arrow(stars), _magnitude_table(columns, names, number, kept)
 
 
-def _positions(columns, names, column_units):
+def _positions(
+    columns: pa.Table, names: RefcatColumns, column_units: Mapping[str, str]
+) -> tuple[np.ndarray, np.ndarray, bool]:
     """Return right ascension and declination [deg], and whether it is said somewhere that they are."""
     said = {
-        "ra": names.ra_unit or column_units.get(names.ra),
-        "dec": names.dec_unit or column_units.get(names.dec),
+        "ra": names.ra_unit or column_units.get(names.ra or ""),
+        "dec": names.dec_unit or column_units.get(names.dec or ""),
     }
     if names.ra_unit and not names.dec_unit:
-        is_hours = find_unit(names.ra_unit, names.ra) == units.hourangle
+        is_hours = find_unit(names.ra_unit, names.ra or "") == units.hourangle
         said["dec"] = said["dec"] if is_hours else names.ra_unit
     read, is_stated = {}, False
     for key, text in said.items():
@@ -116,7 +123,7 @@ def _positions(columns, names, column_units):
     return read["ra"], read["dec"], is_stated
 
 
-def find_columns(available, mapping=None):
+def find_columns(available: Sequence[str], mapping: Mapping[str, Any] | RefcatColumns | None = None) -> RefcatColumns:
     """Decide which columns to use.
 
     Parameters
@@ -129,7 +136,7 @@ def find_columns(available, mapping=None):
     RefcatColumns with every field filled in that the table can fill.
     """
     given = mapping if isinstance(mapping, RefcatColumns) else _mapping(mapping or {})
-    chosen = {}
+    chosen: dict[str, Any] = {}
     for key, usual in _COMMON.items():
         wanted = getattr(given, key)
         if key == "id" and wanted == "none" and wanted not in available:
@@ -157,7 +164,7 @@ def find_columns(available, mapping=None):
     return RefcatColumns(**chosen, magnitudes=bands, magnitude_errors=errors)
 
 
-def _mapping(table):
+def _mapping(table: Mapping[str, Any]) -> RefcatColumns:
     """Turn a dictionary from settings or the command line into RefcatColumns."""
     known = [f.name for f in fields(RefcatColumns)]
     for key in table:
@@ -166,7 +173,7 @@ def _mapping(table):
     return RefcatColumns(**table)
 
 
-def _existing(name, available):
+def _existing(name: str, available: Sequence[str]) -> str:
     if name not in available:
         raise ConfigError(
             f"the catalog has no column '{name}'{did_you_mean(name, available)} (it has: {', '.join(available)})"
@@ -174,7 +181,7 @@ def _existing(name, available):
     return name
 
 
-def _find_one(key, usual, available, *, required):
+def _find_one(key: str, usual: tuple[str, ...], available: Sequence[str], *, required: bool) -> str | None:
     """Return the one column that goes by a usual name; an exact match in the order of the list wins."""
     found = [name for wanted in usual for name in available if name.lower() == wanted]
     if len(found) > 1 and key in ("ra", "dec", "epoch"):
@@ -187,7 +194,7 @@ def _find_one(key, usual, available, *, required):
     return found[0] if found else None
 
 
-def _find_magnitudes(available):
+def _find_magnitudes(available: Sequence[str]) -> dict[str, str]:
     """Return band -> column for columns with usual names of magnitudes."""
     bands = {}
     for band in _BANDS:
@@ -210,7 +217,7 @@ def _find_magnitudes(available):
     return bands
 
 
-def _is_magnitude(name, band):
+def _is_magnitude(name: str, band: str) -> bool:
     """Return whether a column name is a usual spelling of the magnitude in a band."""
     for form in _MAGNITUDE_NAMES:
         before, after = form.split("{b}")
@@ -220,7 +227,7 @@ def _is_magnitude(name, band):
     return False
 
 
-def _numbers(columns, name, column_units, unit):
+def _numbers(columns: pa.Table, name: str, column_units: Mapping[str, str], unit: Any) -> np.ndarray:
     """Return a column as float64 in a unit, NaN where it is missing; a column without a unit is taken to be in it."""
     column = columns[name]
     values = _as_numbers(column)
@@ -237,7 +244,7 @@ def _numbers(columns, name, column_units, unit):
     return values
 
 
-def _as_numbers(column):
+def _as_numbers(column: pa.Array | pa.ChunkedArray) -> np.ndarray | None:
     """Return an Arrow column as float64, NaN where it is missing, or None if it holds no numbers."""
     kind = column.type
     if not (is_text(column) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
@@ -252,15 +259,15 @@ def _as_numbers(column):
         return None
 
 
-def _is_number(value):
+def _is_number(value: str) -> bool:
     return _as_numbers(pa.array([value])) is not None
 
 
-def _optional(columns, name, column_units, unit):
+def _optional(columns: pa.Table, name: str | None, column_units: Mapping[str, str], unit: Any) -> np.ndarray:
     return np.full(columns.num_rows, np.nan) if name is None else _numbers(columns, name, column_units, unit)
 
 
-def _epoch(columns, epoch, n):
+def _epoch(columns: pa.Table, epoch: float | str | None, n: int) -> np.ndarray:
     """Return the epoch [MJD TAI] of each star; years are Julian (TT), as in Gaia."""
     if epoch is None:
         return np.full(n, np.nan)
@@ -275,7 +282,7 @@ def _epoch(columns, epoch, n):
     raise ConfigError(f"epoch {epoch} is neither a year (1800 to 2200) nor an MJD: {known.min():g} to {known.max():g}")
 
 
-def _text(column, name):
+def _text(column: pa.ChunkedArray, name: str) -> pa.Array:
     """Return ids as text with all their digits, NULL where one is missing.
 
     Raises
@@ -302,7 +309,7 @@ def _text(column, name):
     return pc.if_else(is_missing, pa.scalar(None, column.type), column).cast(pa.string()).combine_chunks()
 
 
-def _magnitude_table(columns, names, number, kept):
+def _magnitude_table(columns: pa.Table, names: RefcatColumns, number: np.ndarray, kept: np.ndarray) -> pa.Table:
     """Return one row per star and band with a plausible magnitude."""
     parts = []
     for band, name in names.magnitudes.items():
@@ -321,7 +328,7 @@ def _magnitude_table(columns, names, number, kept):
     return pa.concat_tables(parts)
 
 
-def _to_arrow(columns):
+def _to_arrow(columns: Mapping[str, Any]) -> pa.Table:
     """Return an Arrow table in which NaN is missing."""
     return pa.table({
         name: values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, from_pandas=True)

@@ -7,7 +7,9 @@ import io
 import math
 import re
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +29,7 @@ _UNREADABLE = (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, I
 _EXTENSION = re.compile(r"(.+)\[(\w+)\]")
 
 
-def read_table(path):
+def read_table(path: Path) -> tuple[pa.Table, dict[str, str]]:
     """Read a table from CSV, Parquet, FITS, ECSV or VOTable, plain or compressed with gzip or bzip2.
 
     Parameters
@@ -58,7 +60,7 @@ def read_table(path):
     return pa.table([_without_nan(column) for column in table.columns], names=table.column_names), units
 
 
-def _parse(content, wanted):
+def _parse(content: bytes, wanted: str | None) -> tuple[pa.Table, dict[str, str]]:
     """Return the table in memory and its units."""
     if content.startswith(b"PAR1"):
         return _from_arrow(pyarrow.parquet.read_table(io.BytesIO(content)))
@@ -77,7 +79,7 @@ def _parse(content, wanted):
     return parse_text(content)
 
 
-def _choose(tables, wanted):
+def _choose(tables: Mapping[tuple[int, str], Any], wanted: str | None) -> Any:
     """Return the one table, or that which is wanted, of (number, name) -> table."""
     listed = ", ".join(f"{number} {name}".strip() for number, name in tables) or "none"
     if wanted is not None:
@@ -92,7 +94,7 @@ def _choose(tables, wanted):
     return next(iter(tables.values()))
 
 
-def _from_arrow(table):
+def _from_arrow(table: pa.Table) -> tuple[pa.Table, dict[str, str]]:
     """Enums become text; units are those that dbpipe and others hang on the fields, or astropy on the table."""
     units = {f.name: f.metadata[b"unit"].decode() for f in table.schema if (f.metadata or {}).get(b"unit")}
     units |= _units_of_astropy(table.schema.metadata or {})
@@ -102,7 +104,7 @@ def _from_arrow(table):
     return pa.table(columns, names=table.column_names), units
 
 
-def _units_of_astropy(metadata):
+def _units_of_astropy(metadata: Mapping[bytes, bytes]) -> dict[str, str]:
     """Return the units that astropy writes into the footer of a Parquet file."""
     text = metadata.get(b"table_meta_yaml", b"")
     try:
@@ -112,7 +114,7 @@ def _units_of_astropy(metadata):
         raise ValueError("what astropy has written about its columns is damaged") from error
 
 
-def _masked(table):
+def _masked(table: pa.Table) -> pa.Table:
     """Set the entries to NULL that astropy marks in columns of their own, ``NAME.mask``."""
     for name in table.column_names:
         at = table.schema.get_field_index(f"{name}.mask")
@@ -123,7 +125,7 @@ def _masked(table):
     return table
 
 
-def _from_fits(content, wanted):
+def _from_fits(content: bytes, wanted: str | None) -> tuple[pa.Table, dict[str, str]]:
     with fits.open(io.BytesIO(content), memmap=False) as hdus:
         kinds = (fits.BinTableHDU, fits.TableHDU)
         tables = {
@@ -144,7 +146,7 @@ def _from_fits(content, wanted):
         return _from_astropy(table)
 
 
-def _find_offset_nulls(hdu):
+def _find_offset_nulls(hdu: fits.BinTableHDU) -> dict[str, np.ndarray]:
     """Return name -> what is missing, of the whole numbers that are stored with an offset, as unsigned ones are.
 
     TNULL is the number that is stored. Astropy compares it with the number that is meant, or fails: it is taken away.
@@ -157,13 +159,13 @@ def _find_offset_nulls(hdu):
     return missing
 
 
-def _from_astropy(table):
+def _from_astropy(table: Table) -> tuple[pa.Table, dict[str, str]]:
     table = represent_mixins_as_columns(table)
     columns = {name: _to_arrow(name, table[name]) for name in table.colnames}
     return pa.table(columns), {name: str(table[name].unit) for name in table.colnames if table[name].unit is not None}
 
 
-def _to_arrow(name, column):
+def _to_arrow(name: str, column: Any) -> pa.Array:
     """One column; its further dimensions become lists."""
     values, mask = np.ma.getdata(column), np.ma.getmaskarray(column)
     kind = values.dtype.kind
@@ -188,18 +190,18 @@ def _to_arrow(name, column):
     return flat
 
 
-def _rows(mask):
+def _rows(mask: np.ndarray) -> list[bool]:
     return [bool(np.all(m)) for m in mask]
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """An entry of a column of objects: text, bytes, or an array of any length."""
     if isinstance(value, bytes):
         return value.decode("utf-8")
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
-def _without_nan(column):
+def _without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if not pa.types.is_floating(column.type):
         return column
     return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)

@@ -7,6 +7,7 @@ digits and leading zeros, and an empty cell is missing.
 import csv
 import io
 import re
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,7 +22,7 @@ _END_OF_LINE = re.compile("\r\n|\r|\n")
 _WHOLE = r"^[+-]?\d+$"
 
 
-def parse_text(content):
+def parse_text(content: bytes) -> tuple[pa.Table, dict[str, str]]:
     """Return the pyarrow.Table that a text is, and the units of its columns that have one.
 
     Raises
@@ -41,7 +42,7 @@ def parse_text(content):
     return _table(names, records, separator), units
 
 
-def _decode(content):
+def _decode(content: bytes) -> str:
     """Text of bytes: UTF-8, or UTF-16 if its first bytes say so."""
     is_wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
@@ -53,9 +54,11 @@ def _decode(content):
         ) from error
 
 
-def _records(text):
+def _records(text: str) -> tuple[list[str], list[str]]:
     """Return the lines that are rows, and the comments before them; a line within quotes is never a comment."""
-    rows, comments, is_open = [], [], False
+    rows: list[str] = []
+    comments: list[str] = []
+    is_open = False
     for line in _END_OF_LINE.split(text):
         if not is_open and (line.startswith("#") or not line.strip()):
             comments += [] if rows else [line]
@@ -70,17 +73,17 @@ def _records(text):
     return rows, comments
 
 
-def _outside_quotes(line):
+def _outside_quotes(line: str) -> str:
     return re.sub('"[^"]*"', "", line)
 
 
-def _split(record, separator):
+def _split(record: str, separator: str) -> list[str]:
     (fields,) = csv.reader(io.StringIO(record, newline=""), delimiter=separator, skipinitialspace=True)
     fields = [field.strip() for field in fields]
     return [field for field in fields if field] if separator == " " else fields
 
 
-def _names(records, comments, separator):
+def _names(records: list[str], comments: Sequence[str], separator: str) -> tuple[list[str], list[str]]:
     """Return the names of the columns and the records after them; they may be in the last comment."""
     names = _split(records[0], separator)
     if not any(map(_is_number, names)):
@@ -88,9 +91,10 @@ def _names(records, comments, separator):
     else:
         header = comments[-1].lstrip("#").strip() if comments else ""
         found = [_split(header, mark) for mark in (separator, " ")] if header else []
-        names = next((f for f in found if len(f) == len(names) and not any(map(_is_number, f))), None)
-        if names is None:
+        fitting = [f for f in found if len(f) == len(names) and not any(map(_is_number, f))]
+        if not fitting:
             raise ValueError(f"its first line has no names of columns: {records[0][:60]!r}")
+        names = fitting[0]
     names = [name or f"column{k}" for k, name in enumerate(names, start=1)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -98,7 +102,7 @@ def _names(records, comments, separator):
     return names, records
 
 
-def _is_number(text):
+def _is_number(text: str) -> bool:
     try:
         float(text)
     except ValueError:
@@ -106,7 +110,7 @@ def _is_number(text):
     return True
 
 
-def _units(names, records, separator):
+def _units(names: Sequence[str], records: list[str], separator: str) -> tuple[dict[str, str], list[str]]:
     """Return the units in the lines under the names, if a line of dashes ends them, and the records after it."""
     for k in (0, 1):
         if len(records) > k and all(re.fullmatch("-+", f) for f in _split(records[k], separator)):
@@ -116,7 +120,7 @@ def _units(names, records, separator):
     return {}, records
 
 
-def _table(names, records, separator):
+def _table(names: Sequence[str], records: Sequence[str], separator: str) -> pa.Table:
     if not records:
         return pa.table({name: pa.array([], pa.string()) for name in names})
     table = pyarrow.csv.read_csv(
@@ -130,7 +134,7 @@ def _table(names, records, separator):
     return pa.table({name: _typed(column) for name, column in zip(names, table.columns, strict=True)})
 
 
-def _typed(column):
+def _typed(column: pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """Return a column of text as what it is: whole or other numbers, truth values, times, else text."""
     text = pc.utf8_trim_whitespace(column)
     lower = pc.utf8_lower(text)
@@ -151,12 +155,12 @@ def _typed(column):
     return _without(text, lower, MISSING)
 
 
-def _without(text, lower, missing):
+def _without(text: pa.ChunkedArray, lower: pa.ChunkedArray, missing: tuple[str, ...]) -> pa.ChunkedArray:
     """Text in which some spellings are NULL."""
     return pc.if_else(pc.is_in(lower, pa.array(missing)), pa.scalar(None, pa.string()), text)
 
 
-def _cast(column, kind):
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
     try:
         return column.cast(kind)
     except pa.ArrowInvalid:

@@ -10,7 +10,7 @@ COSMIC_RAY, DEAD, SATURATED, NAN, STREAK = 1, 2, 4, 8, 16
 COSMIC_RAYS_PER_MPIX = 25.0
 
 
-def expose(expected_e, rng):
+def expose(expected_e: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Turn expected electrons into those read out: photon noise, bleeds along rows, full well, read noise.
 
     Parameters
@@ -58,7 +58,7 @@ def bleed_along_rows(charge, full_well):
                     place += step
 
 
-def dead_lines(shape, rng):
+def dead_lines(shape: tuple[int, int], rng: np.random.Generator) -> list[tuple[int, int, int, int]]:
     """Return where the detector is dead: parts of a few rows, as boxes (x0, x1, y0, y1), ends included."""
     ny, nx = shape
     boxes = []
@@ -68,7 +68,7 @@ def dead_lines(shape, rng):
     return boxes
 
 
-def cosmic_rays(shape, rng):
+def cosmic_rays(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """Return an image of cosmic ray charge [electron]: short sharp tracks at any angle."""
     ny, nx = shape
     charge = np.zeros(shape)
@@ -84,7 +84,9 @@ def cosmic_rays(shape, rng):
     return charge
 
 
-def satellite_streak(shape, psf_sigma_pix, rng):
+def satellite_streak(
+    shape: tuple[int, int], psf_sigma_pix: float, rng: np.random.Generator
+) -> tuple[np.ndarray, tuple[float, float, float, float], float]:
     """Return an image of a satellite's light [electron], its two ends (x0, y0, x1, y1) and its half width [pix]."""
     ny, nx = shape
     ends = (0.0, float(rng.uniform(0.1, 0.9) * ny), float(nx - 1), float(rng.uniform(0.1, 0.9) * ny))

@@ -24,7 +24,7 @@ stay exact; the fourth cumulant left out, 1/120 pix^4, changes a 0.65" profile b
 
 
 @cache
-def moffat_components(beta):
+def moffat_components(beta: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the weights (summing to 1) and variances [alpha^2] of the Gaussians of a round Moffat profile.
 
     Parameters
@@ -56,7 +56,7 @@ class Psf:
     trail_pix: float = 0.0
     """Standard deviation along x of the smear of a badly guided exposure [pix]."""
 
-    def covariances(self, u, v):
+    def covariances(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the weights (k,) and covariances (n, k, 3) [pix^2] of the Gaussians at n positions.
 
         The three numbers are xx, xy, yy; the pixel's response is included.
@@ -71,7 +71,7 @@ class Psf:
         covariance = (alpha**2)[:, None, None] * variance[:, None] * shape[:, None, :]
         return weight, covariance + np.array([self.trail_pix**2 + PIXEL_VARIANCE_PIX2, 0.0, PIXEL_VARIANCE_PIX2])
 
-    def central_widths(self):
+    def central_widths(self) -> "Widths":
         """Return the `Widths` of the PSF at the center, the pixel's response included, ellipticity taken out."""
         weight, covariance = self.covariances(np.zeros(1), np.zeros(1))
         xx, xy, yy = covariance[0].T
@@ -90,18 +90,20 @@ class Widths:
     """(sum P)^2 / sum P^2."""
 
 
-def shear_covariance(g1, g2):
+def shear_covariance(
+    g1: float | np.ndarray, g2: float | np.ndarray
+) -> tuple[float | np.ndarray, float | np.ndarray, float | np.ndarray]:
     """Return xx, xy, yy of the unit-determinant covariance of reduced shear (g1, g2)."""
     norm = 1.0 - g1**2 - g2**2
     square = g1**2 + g2**2
     return (1.0 + square + 2.0 * g1) / norm, 2.0 * g2 / norm, (1.0 + square - 2.0 * g1) / norm
 
 
-def round_widths(weight, variance):
+def round_widths(weight: np.ndarray, variance: np.ndarray) -> Widths:
     """Measure the sum of round Gaussians with these weights and variances (k,) [pix^2]."""
     amplitude = weight / variance
 
-    def profile(r):
+    def profile(r: float) -> float:
         return np.sum(amplitude * np.exp(-0.5 * r**2 / variance))
 
     low, high = 0.0, 10.0 * math.sqrt(variance.max())

@@ -1,10 +1,16 @@
 """Draw sums of elliptical Gaussians: the one routine that puts light on a simulated image."""
 
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dbpipe.compiled import njit
+from dbpipe.simulate.camera.psf import Psf
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FAINTEST_E = 0.002
 """Surface brightness at which a Gaussian is cut off [electron/pix]."""
@@ -56,7 +62,17 @@ def add_gaussians(image, x, y, flux, xx, xy, yy, faintest):
                 ratio *= ratio_of_ratios
 
 
-def add_sources(image, x, y, flux_e, psf, *, shape_weight=None, shape_covariance=None, faintest_e=FAINTEST_E):
+def add_sources(
+    image: np.ndarray,
+    x: "pd.Series | Sequence[float]",
+    y: "pd.Series | Sequence[float]",
+    flux_e: "pd.Series | Sequence[float]",
+    psf: Psf,
+    *,
+    shape_weight: np.ndarray | None = None,
+    shape_covariance: np.ndarray | None = None,
+    faintest_e: float = FAINTEST_E,
+) -> None:
     """Add sources convolved with the PSF at their places, in place.
 
     Parameters
@@ -76,7 +92,7 @@ def add_sources(image, x, y, flux_e, psf, *, shape_weight=None, shape_covariance
     v = (2.0 * np.asarray(y) - (ny - 1)) / ny
     psf_weight, covariance = psf.covariances(u, v)
     weight = np.broadcast_to(psf_weight, covariance.shape[:2])
-    if shape_weight is not None:
+    if shape_weight is not None and shape_covariance is not None:
         weight = (weight[:, :, None] * shape_weight[:, None, :]).reshape(len(x), -1)
         covariance = (covariance[:, :, None] + shape_covariance[:, None]).reshape(len(x), -1, 3)
     n_gaussian = covariance.shape[1]

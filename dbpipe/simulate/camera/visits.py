@@ -1,12 +1,17 @@
 """The visits: when, through which filter, where to, and in what conditions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dbpipe.simulate.camera.psf import Psf
 from dbpipe.simulate.sky import bands
 from dbpipe.simulate.sky.fixed import offset_position
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CCD = "R22_S11"
 PIXEL_SCALE_ARCSEC = 0.2
@@ -51,37 +56,39 @@ class Visit:
     """False if the shutter stayed closed to the sources."""
 
     @property
-    def mjd_mid_tai(self):
+    def mjd_mid_tai(self) -> float:
         return self.mjd_start_tai + 0.5 * EXPOSURE_S / 86400.0
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         return self.ny, self.nx
 
     @property
-    def zero_point_mag(self):
+    def zero_point_mag(self) -> float:
         """AB magnitude of one electron of the exposure."""
         extinction = bands.EXTINCTION_MAG[self.band] * (self.airmass - 1.0)
         total = 2.5 * np.log10(EXPOSURE_S * self.transparency)
         return float(bands.ZERO_POINT_1S_MAG[self.band] + total - extinction)
 
     @property
-    def file_name(self):
+    def file_name(self) -> str:
         return f"lsst_e_{self.obsid}_f{bands.filter_number(self.band)}_{CCD}_E000.fits.gz"
 
-    def cd_matrix(self, rotation_deg=None):
+    def cd_matrix(self, rotation_deg: float | None = None) -> np.ndarray:
         """Return the 2x2 CD matrix of the true WCS, or of one with another rotation [deg/pix]."""
         angle = np.radians(self.rotation_deg if rotation_deg is None else rotation_deg)
         scale = PIXEL_SCALE_ARCSEC / 3600.0
         turn = scale * np.array([[-np.cos(angle), np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         return turn @ np.diag([-1.0, 1.0]) if self.flipped else turn
 
-    def header_cd_matrix(self):
+    def header_cd_matrix(self) -> np.ndarray:
         """Return the CD matrix that the header claims [deg/pix]."""
         return self.cd_matrix(self.rotation_deg + self.header_rotation_arcsec / 3600.0)
 
 
-def sky_to_pixel(visit, ra, dec):
+def sky_to_pixel(
+    visit: Visit, ra: "pd.Series | np.ndarray", dec: "pd.Series | np.ndarray"
+) -> tuple[float | np.ndarray, float | np.ndarray]:
     """Return the true x, y of sky positions [pix]: a tangent-plane projection (Calabretta & Greisen 2002 A&A 395
     1077, eqs. 12-13 and 54), the CD matrix and the distortion."""
     a, d = np.radians(np.asarray(ra, float) - visit.ra), np.radians(np.asarray(dec, float))
@@ -99,7 +106,9 @@ def sky_to_pixel(visit, ra, dec):
     return x + dx, y + dy
 
 
-def plan_visits(n_per_band, *, ra, dec, size_pix, rng):
+def plan_visits(
+    n_per_band: Mapping[str, int], *, ra: float, dec: float, size_pix: tuple[int, int], rng: np.random.Generator
+) -> list[Visit]:
     """Plan the visits of a survey, in order of time.
 
     Parameters
@@ -126,7 +135,17 @@ def plan_visits(n_per_band, *, ra, dec, size_pix, rng):
     ]
 
 
-def _random_visit(obsid, band, start, *, ra, dec, size_pix, lens, rng):
+def _random_visit(
+    obsid: int,
+    band: str,
+    start: float,
+    *,
+    ra: float,
+    dec: float,
+    size_pix: tuple[int, int],
+    lens: np.ndarray,
+    rng: np.random.Generator,
+) -> Visit:
     east, north = rng.uniform(-1.0, 1.0, 2) * min(DITHER_ARCSEC, 0.1 * min(size_pix) * PIXEL_SCALE_ARCSEC)
     true_ra, true_dec = offset_position(ra, dec, east, north)
     seeing = np.clip(rng.lognormal(np.log(0.82), 0.17), *SEEING_RANGE_ARCSEC)

@@ -10,6 +10,6 @@ SKY_E_PER_S = {"u": 5.0, "g": 14.0, "r": 23.0, "i": 32.0, "z": 45.0, "y": 60.0}
 """Dark sky in a 0.2" pixel [electron/s], rounded."""
 
 
-def filter_number(band):
+def filter_number(band: str) -> int:
     """Return phosim's number of a filter."""
     return NAMES.index(band)

@@ -5,9 +5,11 @@ Tables are pandas DataFrames; positions in degrees, magnitudes AB, proper motion
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.optimize import nnls
 
 from dbpipe.constants import ARCSEC_PER_DEG, JULIAN_YEAR_DAY
@@ -43,16 +45,20 @@ class Field:
     """Time for which the positions of `stars` hold."""
 
     @property
-    def area_arcmin2(self):
+    def area_arcmin2(self) -> float:
         return (self.side_arcsec / 60.0) ** 2
 
-    def random_positions(self, n, rng, *, margin_arcsec=0.0):
+    def random_positions(
+        self, n: int, rng: np.random.Generator, *, margin_arcsec: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return ra, dec of n places, uniform over the square without its margin [deg]."""
         half = self.side_arcsec / 2.0 - margin_arcsec
         return offset_position(self.ra, self.dec, *rng.uniform(-half, half, (2, n)))
 
 
-def offset_position(ra, dec, east_arcsec, north_arcsec):
+def offset_position(
+    ra: ArrayLike, dec: ArrayLike, east_arcsec: ArrayLike, north_arcsec: ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
     """Return ra, dec of the place at these tangent-plane offsets from (ra, dec) [deg]."""
     xi = np.radians(np.asarray(east_arcsec) / ARCSEC_PER_DEG)
     eta = np.radians(np.asarray(north_arcsec) / ARCSEC_PER_DEG)
@@ -63,7 +69,7 @@ def offset_position(ra, dec, east_arcsec, north_arcsec):
     return new_ra % 360.0, new_dec
 
 
-def make_stars(field, n, rng):
+def make_stars(field: Field, n: int, rng: np.random.Generator) -> "pd.DataFrame":
     """Make n stars: counts rise with magnitude, colors follow a stellar locus, 2% move fast.
 
     Returns
@@ -86,7 +92,7 @@ def make_stars(field, n, rng):
     return pd.DataFrame({"star_id": np.arange(1, n + 1), "ra": ra, "dec": dec, **magnitudes, **motion})
 
 
-def make_bright_star(field, stars, rng):
+def make_bright_star(field: Any, stars: Any, rng: np.random.Generator) -> Any:
     """Make one star of 12th magnitude in every band, in the middle third of the field; a row like those of `stars`."""
     ra, dec = field.random_positions(1, rng, margin_arcsec=0.33 * field.side_arcsec)
     magnitudes = {f"mag_{band}": BRIGHT_STAR_MAG for band in bands.NAMES}
@@ -95,7 +101,7 @@ def make_bright_star(field, stars, rng):
     return pd.DataFrame([row])[stars.columns]
 
 
-def make_nebula(field, n, rng):
+def make_nebula(field: Field, n: int, rng: np.random.Generator) -> "pd.DataFrame":
     """Make n Gaussian clouds of gas, long ones of a few arcseconds' width among them: those are its edges.
 
     Returns
@@ -103,7 +109,8 @@ def make_nebula(field, n, rng):
     DataFrame with ra, dec, mag (in every band), var_ee, var_en, var_nn [arcsec^2]
     """
     ra, dec = field.random_positions(n, rng)
-    width, length = np.sort(np.exp(rng.uniform(*np.log(NEBULA_SIGMA_ARCSEC), (n, 2))), axis=1).T
+    low, high = np.log(NEBULA_SIGMA_ARCSEC)
+    width, length = np.sort(np.exp(rng.uniform(low, high, (n, 2))), axis=1).T
     angle = rng.uniform(0.0, np.pi, n)
     sin, cos = np.sin(angle), np.cos(angle)
     peak = NEBULA_MAG_ARCSEC2 + np.arange(n) * 0.4
@@ -117,14 +124,14 @@ def make_nebula(field, n, rng):
     })  # fmt: skip
 
 
-def star_positions(stars, field, mjd_tai):
+def star_positions(stars: "pd.DataFrame", field: Field, mjd_tai: float) -> tuple[np.ndarray, np.ndarray]:
     """Return ra, dec of the stars at a time [deg]."""
     years = (mjd_tai - field.epoch_mjd_tai) / JULIAN_YEAR_DAY
     east, north = stars.pm_ra_cosdec.to_numpy() * years, stars.pm_dec.to_numpy() * years
     return offset_position(stars.ra.to_numpy(), stars.dec.to_numpy(), east, north)
 
 
-def make_galaxies(field, n, rng):
+def make_galaxies(field: Field, n: int, rng: np.random.Generator) -> "pd.DataFrame":
     """Make n galaxies with Sersic profiles.
 
     Returns
@@ -150,7 +157,7 @@ def make_galaxies(field, n, rng):
     })  # fmt: skip
 
 
-def galaxy_gaussians(galaxies):
+def galaxy_gaussians(galaxies: "pd.DataFrame") -> tuple[np.ndarray, np.ndarray]:
     """Return each galaxy as a sum of Gaussians on the sky.
 
     Returns
@@ -171,7 +178,7 @@ def galaxy_gaussians(galaxies):
 
 
 @cache
-def sersic_components(index):
+def sersic_components(index: float) -> tuple[np.ndarray, np.ndarray]:
     """Return weights (summing to 1) and variances [half-light radius^2] of Gaussians that make a Sersic profile.
 
     Non-negative least squares on the light within the radius, out to 4 half-light radii, as Hogg & Lang
@@ -188,7 +195,7 @@ def sersic_components(index):
     return weight, variance
 
 
-def _random_magnitudes(n, limits, slope, rng):
+def _random_magnitudes(n: int, limits: tuple[float, float], slope: float, rng: np.random.Generator) -> np.ndarray:
     """Draw magnitudes between the limits from counts that grow as 10^(slope mag)."""
     low, high = 10.0 ** (slope * np.asarray(limits))
     return np.log10(low + (high - low) * rng.random(n)) / slope

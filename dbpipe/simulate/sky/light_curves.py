@@ -1,7 +1,10 @@
 """How bright and where everything that changes is at each visit."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from dbpipe.constants import flux_njy
 from dbpipe.simulate.sky.fixed import offset_position
@@ -14,7 +17,9 @@ SUPERNOVA_REDDENING_PER_DAY = 0.02
 """Growth of a supernova's g - r after peak [mag/day]."""
 
 
-def light_curves(objects, visit_id, visit_band, mjd_tai):
+def light_curves(
+    objects: "pd.DataFrame", visit_id: ArrayLike, visit_band: ArrayLike, mjd_tai: np.ndarray
+) -> "pd.DataFrame":
     """Evaluate every object at every visit.
 
     Parameters
@@ -54,17 +59,17 @@ _NO_LIGHT_CURVE = pd.DataFrame({
 })  # fmt: skip
 
 
-def _supernova_magnitude(o, mjd_tai):
+def _supernova_magnitude(o: Any, mjd_tai: np.ndarray) -> np.ndarray:
     """Rise and fall of Bazin et al. 2009 A&A 499 653, eq. 1, scaled to its peak; 40 where it has not begun."""
     middle = o.mjd_peak - o.rise_days * np.log(o.fall_days / o.rise_days - 1.0)
 
-    def log_shape(t):
+    def log_shape(t: float | np.ndarray) -> float | np.ndarray:
         return -(t - middle) / o.fall_days - np.logaddexp(0.0, -(t - middle) / o.rise_days)
 
     return np.minimum(o.peak_mag_r - 2.5 / np.log(10.0) * (log_shape(mjd_tai) - log_shape(o.mjd_peak)), 40.0)
 
 
-def _periodic_magnitude(o, mjd_tai):
+def _periodic_magnitude(o: Any, mjd_tai: np.ndarray) -> np.ndarray:
     phase = (mjd_tai / o.period_days + o.phase) % 1.0
     if o.shape == "sinusoid":
         curve = 0.5 * np.sin(2.0 * np.pi * phase)
@@ -75,7 +80,7 @@ def _periodic_magnitude(o, mjd_tai):
     return o.mean_mag_r + o.amplitude_mag * curve
 
 
-def _nucleus_magnitude(o, mjd_tai):
+def _nucleus_magnitude(o: Any, mjd_tai: np.ndarray) -> np.ndarray:
     """A damped random walk (Kelly, Bechtold & Siemiginowska 2009 ApJ 698 895, eqs. 1-4).
 
     It is walked in steps of a quarter of a day from a fixed date, so that the images of a lens see one and the
@@ -92,7 +97,7 @@ def _nucleus_magnitude(o, mjd_tai):
     return o.mean_mag_r + np.interp(mjd_tai - o.delay_days, start + step * np.arange(n_step), walk)
 
 
-def _constant_magnitude(o, mjd_tai):
+def _constant_magnitude(o: Any, mjd_tai: np.ndarray) -> np.ndarray:
     return np.full_like(mjd_tai, o.mean_mag_r)
 
 

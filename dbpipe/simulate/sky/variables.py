@@ -1,15 +1,27 @@
 """What changes: supernovae, variable stars, active and lensed nuclei, asteroids."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pandas as pd
 
 from dbpipe.simulate.sky.fixed import offset_position
 from dbpipe.simulate.sky.light_curves import COLOR_SCALE
 
+if TYPE_CHECKING:
+    from dbpipe.simulate.sky.fixed import Field
+
 SHAPES = ("sinusoid", "rrlyrae", "eclipsing")
 
 
-def make_objects(field, galaxies, counts, mjd_range, rng):
+def make_objects(
+    field: "Field",
+    galaxies: "pd.DataFrame",
+    counts: Mapping[str, int],
+    mjd_range: tuple[float, float],
+    rng: np.random.Generator,
+) -> "tuple[pd.DataFrame, pd.DataFrame]":
     """Make everything that changes.
 
     Parameters
@@ -47,7 +59,9 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
-def _supernovae(galaxies, n, mjd_range, rng):
+def _supernovae(
+    galaxies: "pd.DataFrame", n: int, mjd_range: tuple[float, float], rng: np.random.Generator
+) -> list[dict[str, Any]]:
     candidates = galaxies[(galaxies.mag_r > 19.0) & (galaxies.mag_r < 25.5)]
     rows = []
     for host in candidates.sample(min(n, len(candidates)), random_state=rng).itertuples():
@@ -63,7 +77,7 @@ def _supernovae(galaxies, n, mjd_range, rng):
     return rows
 
 
-def _variable_stars(field, n, rng):
+def _variable_stars(field: "Field", n: int, rng: np.random.Generator) -> list[dict[str, Any]]:
     ra, dec = field.random_positions(n, rng, margin_arcsec=0.1 * field.side_arcsec)
     rows = []
     for k in range(n):
@@ -77,7 +91,7 @@ def _variable_stars(field, n, rng):
     return rows
 
 
-def _nuclei(galaxies, n, rng):
+def _nuclei(galaxies: "pd.DataFrame", n: int, rng: np.random.Generator) -> list[dict[str, Any]]:
     hosts = galaxies[(galaxies.mag_r > 18.5) & (galaxies.mag_r < 23.0)]
     return [
         {"kind": "agn", "ra": host.ra, "dec": host.dec, "mean_mag_r": host.mag_r + rng.uniform(0.0, 1.5),
@@ -88,7 +102,9 @@ def _nuclei(galaxies, n, rng):
     ]  # fmt: skip
 
 
-def _lensed_nuclei(field, galaxies, n, rng):
+def _lensed_nuclei(
+    field: "Field", galaxies: "pd.DataFrame", n: int, rng: np.random.Generator
+) -> "tuple[list[dict[str, Any]], pd.DataFrame]":
     """Quads: four images near the Einstein ring, each with its magnification and delay."""
     ra, dec = field.random_positions(n, rng, margin_arcsec=0.2 * field.side_arcsec)
     rows, lenses = [], []
@@ -121,7 +137,9 @@ def _lensed_nuclei(field, galaxies, n, rng):
     return rows, pd.DataFrame(lenses, columns=galaxies.columns).astype(galaxies.dtypes)
 
 
-def _asteroids(field, n, mjd_range, rng):
+def _asteroids(
+    field: "Field", n: int, mjd_range: tuple[float, float], rng: np.random.Generator
+) -> list[dict[str, Any]]:
     ra, dec = field.random_positions(n, rng, margin_arcsec=0.3 * field.side_arcsec)
     return [
         {"kind": "asteroid", "ra": ra[k], "dec": dec[k], "mean_mag_r": rng.uniform(20.0, 22.5),

@@ -14,8 +14,8 @@ from astropy.wcs import WCS
 from dbpipe.constants import ARCSEC_PER_DEG, robust_sigma
 from dbpipe.errors import DataError
 from dbpipe.sky.astrometry.pattern import match_pattern
-from dbpipe.sky.astrometry.plate_fit import MIN_STAR, Pairs, choose_model, similar_plate
-from dbpipe.sky.astrometry.tansip import plate_from_wcs, wcs_from_plate
+from dbpipe.sky.astrometry.plate_fit import MIN_STAR, Fit, Pairs, choose_model, similar_plate
+from dbpipe.sky.astrometry.tansip import Plate, plate_from_wcs, wcs_from_plate
 from dbpipe.sky.matching import match_points
 from dbpipe.sky.sphere import local_axes, separation_deg
 from dbpipe.sky.wcs import check_celestial, sky_to_pixel
@@ -49,7 +49,20 @@ class AstrometrySolution:
     """How far the x axis of the header was turned, from east to north positive."""
 
 
-def solve_astrometry(x, y, flux, ra, dec, mag, *, wcs, shape, xy_err_pix=None, max_offset_arcsec=60.0, sip_order_max=3):
+def solve_astrometry(
+    x: np.ndarray,
+    y: np.ndarray,
+    flux: np.ndarray,
+    ra: np.ndarray,
+    dec: np.ndarray,
+    mag: np.ndarray,
+    *,
+    wcs: WCS,
+    shape: tuple[int, int],
+    xy_err_pix: np.ndarray | None = None,
+    max_offset_arcsec: float = 60.0,
+    sip_order_max: int = 3,
+) -> AstrometrySolution:
     """Match detected sources to reference stars and fit a TAN-SIP WCS.
 
     Parameters
@@ -103,7 +116,7 @@ def solve_astrometry(x, y, flux, ra, dec, mag, *, wcs, shape, xy_err_pix=None, m
     )
 
 
-def _near_image(wcs, ra, dec, shape, max_offset_pix):
+def _near_image(wcs: WCS, ra: np.ndarray, dec: np.ndarray, shape: tuple[int, int], max_offset_pix: float) -> np.ndarray:
     """Return the indices of the reference stars that the header puts on the image, or as far off as it may err."""
     x, y = sky_to_pixel(wcs, ra, dec)
     margin = max_offset_pix + 0.05 * max(shape)
@@ -112,7 +125,13 @@ def _near_image(wcs, ra, dec, shape, max_offset_pix):
     return np.flatnonzero(inside)
 
 
-def _first_pairs(wcs, source, reference, shape, max_offset_pix):
+def _first_pairs(
+    wcs: WCS,
+    source: tuple[np.ndarray, np.ndarray, np.ndarray],
+    reference: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    shape: tuple[int, int],
+    max_offset_pix: float,
+) -> tuple[np.ndarray, np.ndarray]:
     """Match the pattern of stars; returns indices into the sources and the reference stars."""
     x, y, flux = source
     ra, dec, mag, near = reference
@@ -123,12 +142,12 @@ def _first_pairs(wcs, source, reference, shape, max_offset_pix):
     return good[pattern.source_index], near[pattern.reference_index]
 
 
-def _take(pairs, source, reference):
+def _take(pairs: Pairs, source: np.ndarray, reference: np.ndarray) -> Pairs:
     """Return the matched stars of two index lists."""
     return Pairs(pairs.x[source], pairs.y[source], pairs.err_pix[source], pairs.ra[reference], pairs.dec[reference])
 
 
-def _first_plate(header, pairs):
+def _first_plate(header: Plate, pairs: Pairs) -> Plate:
     """Turn and shift the header's plate onto the matched stars, mirrored if that is what they say."""
     fits = []
     for mirror in (np.eye(2), np.diag([-1.0, 1.0])):
@@ -137,7 +156,9 @@ def _first_plate(header, pairs):
     return min(fits, key=lambda fit: fit[0])[1]
 
 
-def _fit_and_rematch(plate, pairs, near, source, reference, sip_order_max):
+def _fit_and_rematch(
+    plate: Plate, pairs: Pairs, near: np.ndarray, source: np.ndarray, reference: np.ndarray, sip_order_max: int
+) -> tuple[np.ndarray, np.ndarray, Fit]:
     """Fit, match all stars anew with the fitted plate, and repeat; returns the kept pairs and the last fit."""
     xy = np.stack([pairs.x, pairs.y])
     for _ in range(4):
@@ -159,13 +180,13 @@ def _fit_and_rematch(plate, pairs, near, source, reference, sip_order_max):
     return *kept, fit
 
 
-def _robust_rms(residual, n_parameter):
+def _robust_rms(residual: np.ndarray, n_parameter: int) -> float:
     """Return the standard deviation along one axis from the median of |residual|, freed of the fitted parameters."""
     freedom = residual.size
     return robust_sigma(residual, 0.0) * math.sqrt(freedom / max(freedom - n_parameter, 1.0))
 
 
-def _x_axis_turn_deg(header, plate):
+def _x_axis_turn_deg(header: Plate, plate: Plate) -> float:
     """Return the angle from the header's x axis to the fitted one, both as seen at the fitted center, -180 to 180."""
     angles = []
     for p in (header, plate):

@@ -7,7 +7,9 @@ many stars lie on references that chance, given how many maps were tried, cannot
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -41,12 +43,20 @@ class Pattern:
     """Natural logarithm of the chance that a search among as many maps finds as many pairs in unrelated fields."""
 
     @property
-    def n_match(self):
+    def n_match(self) -> int:
         """Number of pairs."""
         return len(self.source_index)
 
 
-def match_pattern(source, reference, shape, *, flux, mag, max_offset_pix):
+def match_pattern(
+    source: np.ndarray,
+    reference: np.ndarray,
+    shape: tuple[int, int],
+    *,
+    flux: np.ndarray,
+    mag: np.ndarray,
+    max_offset_pix: float,
+) -> Pattern:
     """Match detected stars with reference stars through shift, rotation, scale and parity errors of a header.
 
     Parameters
@@ -86,7 +96,7 @@ def match_pattern(source, reference, shape, *, flux, mag, max_offset_pix):
     )
 
 
-def _search(field):
+def _search(field: Any) -> Pattern | None:
     """Try maps from the simplest on; stop at one that explains the field, else take the most significant."""
     best = None
     for matrices in _hypotheses(field.bin_pix, field.shape):
@@ -102,12 +112,12 @@ def _search(field):
     return best
 
 
-def _is_significant(pattern):
+def _is_significant(pattern: Pattern) -> bool:
     """Tell whether chance is excluded, for an even and for a clustered field."""
     return pattern.log_false_alarm < MAX_LOG_FALSE_ALARM and pattern.n_match > MIN_EXCESS * pattern.expected_by_chance
 
 
-def _explains(field, pattern):
+def _explains(field: Any, pattern: Pattern) -> bool:
     """Tell whether a good part of the shorter list is matched to within a scatter that was resolved."""
     enough = 0.15 * min(len(field.source), field.n_reference_inside)
     return pattern.radius_pix < FINAL_RADIUS_PIX and pattern.n_match - pattern.expected_by_chance > max(enough, 5.0)
@@ -116,14 +126,16 @@ def _explains(field, pattern):
 class _Field:
     """Both lists, brightest first, and the geometry of the search."""
 
-    def __init__(self, source, reference, shape, max_offset_pix):
+    def __init__(
+        self, source: np.ndarray, reference: np.ndarray, shape: tuple[int, int], max_offset_pix: float
+    ) -> None:
         self.source, self.reference, self.shape, self.max_offset_pix = source, reference, shape, max_offset_pix
         self.center = (np.array(shape[::-1], float) - 1.0) / 2.0
         self.bin_pix = min(max(math.hypot(*shape) / 500.0, 3.0), 12.0)
         self.n_reference_inside = np.count_nonzero(np.all(np.abs(reference - self.center) <= self.center + 0.5, axis=1))
 
 
-def _hypotheses(bin_pix, shape):
+def _hypotheses(bin_pix: float, shape: tuple[int, int]) -> Iterator[np.ndarray]:
     """Yield arrays (k, 2, 2) of rotations, scales and mirrors, the simplest first."""
     yield np.eye(2)[None]
     step = bin_pix / (math.hypot(*shape) / 2.0)
@@ -138,7 +150,7 @@ def _hypotheses(bin_pix, shape):
     yield np.concatenate([grid @ orientation for orientation in orientations[1:]])
 
 
-def _vote(field, matrices, n_bright):
+def _vote(field: Any, matrices: np.ndarray, n_bright: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the most significant candidates, as (matrix, shift about the image center), the best first."""
     source, reference = field.source[:n_bright] - field.center, field.reference[:n_bright] - field.center
     if not len(source) or not len(reference):
@@ -181,7 +193,7 @@ def _count_votes(source, reference, matrices, max_offset, bin_size):
     return votes, shift
 
 
-def _verify(field, matrix, shift, *, n_matrix):
+def _verify(field: Any, matrix: np.ndarray, shift: np.ndarray, *, n_matrix: int) -> Pattern:
     """Refine a candidate with all stars and count the pairs, in a radius that shrinks to four times their scatter."""
     offset = shift
     source, reference = field.source - field.center, field.reference - field.center
@@ -204,7 +216,7 @@ def _verify(field, matrix, shift, *, n_matrix):
     return Pattern(matrix, shift + field.center - matrix @ field.center, i, j, radius, chance, log_false_alarm)
 
 
-def _chance_matches(moved, reference, radius):
+def _chance_matches(moved: np.ndarray, reference: np.ndarray, radius: float) -> float:
     """Return how many sources have a reference within the radius by chance, from the density in a ring around each."""
     tree, outer = KDTree(reference), 4.0 * radius + 20.0
     n_outer, n_inner = (tree.query_ball_point(moved, r, return_length=True) for r in (outer, radius))
@@ -212,7 +224,7 @@ def _chance_matches(moved, reference, radius):
     return float(np.sum(-np.expm1(-expected))) + MIN_CHANCE
 
 
-def _fit_linear(source, reference, matrix):
+def _fit_linear(source: np.ndarray, reference: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fit reference = matrix @ source + shift: a shift below 4 pairs, a similarity below 8, else all six parameters."""
     if len(source) < 4:
         return matrix, np.mean(reference - source @ matrix.T, axis=0)
@@ -228,7 +240,7 @@ def _fit_linear(source, reference, matrix):
     return solution[:2].T, solution[2]
 
 
-def _in_original_order(pattern, source_order, reference_order):
+def _in_original_order(pattern: Pattern, source_order: np.ndarray, reference_order: np.ndarray) -> Pattern:
     """Return the pattern with indices into the lists as they were given."""
     i, j = source_order[pattern.source_index], reference_order[pattern.reference_index]
     by_source = np.argsort(i)

@@ -31,10 +31,10 @@ class Pairs:
     ra: np.ndarray
     dec: np.ndarray
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: np.ndarray) -> "Pairs":
         return Pairs(*(getattr(self, name)[index] for name in ("x", "y", "err_pix", "ra", "dec")))
 
-    def residuals_pix(self, plate):
+    def residuals_pix(self, plate: Plate) -> np.ndarray:
         """Return (n, 2) plate minus catalog, in units of the pixel side."""
         return (plate.plane(self.x, self.y) - plate.project(self.ra, self.dec)) / plate.pixel_scale_deg
 
@@ -51,7 +51,7 @@ class Model:
     radial: bool = False
 
     @property
-    def n_parameter(self):
+    def n_parameter(self) -> int:
         """Number of parameters of both axes."""
         return ((self.degree + 1) * (self.degree + 2) if self.degree else 4) + self.radial
 
@@ -70,7 +70,7 @@ class Fit:
     """(n, 2) residual of each star, in pixels, about the fit to all the others"""
 
 
-def similar_plate(plate, pairs, weight):
+def similar_plate(plate: Plate, pairs: Pairs, weight: np.ndarray) -> Plate:
     """Fit shift, rotation and scale of a plate, target = f z + t in complex numbers; twice, for the plane moves."""
     for _ in range(2):
         z = plate.plane(pairs.x, pairs.y) @ np.array([1.0, 1.0j])
@@ -83,7 +83,7 @@ def similar_plate(plate, pairs, weight):
     return plate
 
 
-def _polynomial(plate, pairs, weight, model):
+def _polynomial(plate: Plate, pairs: Pairs, weight: np.ndarray, model: Model) -> Plate:
     """Add the terms of a model to a plate, in two rounds as the tangent point moves."""
     root = np.sqrt(weight)[:, None]
     design = _design(plate, pairs, root, model)
@@ -98,7 +98,7 @@ def _polynomial(plate, pairs, weight, model):
     return plate
 
 
-def _design(plate, pairs, root, model):
+def _design(plate: Plate, pairs: Pairs, root: np.ndarray, model: Model) -> np.ndarray:
     """Return the weighted (2 n, n_parameter) matrix of the least squares of a polynomial model, first xi, then eta."""
     terms = plate.terms(pairs.x, pairs.y, model.degree) * root
     nothing = np.zeros_like(terms)
@@ -109,7 +109,7 @@ def _design(plate, pairs, root, model):
     return design
 
 
-def _held_out(plate, pairs, keep, sigma, model):
+def _held_out(plate: Plate, pairs: Pairs, keep: np.ndarray, sigma: np.ndarray, model: Model) -> np.ndarray:
     """Return the residual (n, 2) in pixels of each star about the fit to all the others, without fitting again.
 
     Leaving out a star with residual r and its 2 x 2 part H of the hat matrix makes the residual (I - H)^-1 r (Cook &
@@ -117,7 +117,7 @@ def _held_out(plate, pairs, keep, sigma, model):
     """
     residual = pairs.residuals_pix(plate)
     if not model.degree:  # the four parameters of a similarity, shared evenly
-        return residual / max(1.0 - model.n_parameter / max(2 * np.count_nonzero(keep), 1), LEAST_FREEDOM)
+        return residual / max(1.0 - model.n_parameter / max(2 * int(np.count_nonzero(keep)), 1), LEAST_FREEDOM)
     basis, _ = np.linalg.qr(_design(plate, pairs[keep], 1.0 / sigma[keep][:, None], model))
     of_star = np.stack([basis[: len(basis) // 2], basis[len(basis) // 2 :]], axis=1)
     freedom = np.eye(2) - of_star @ of_star.transpose(0, 2, 1)
@@ -129,7 +129,7 @@ def _held_out(plate, pairs, keep, sigma, model):
     return held_out
 
 
-def _clipped_fit(plate, pairs, model):
+def _clipped_fit(plate: Plate, pairs: Pairs, model: Model) -> Fit:
     """Fit a model, find the error floor, clip stars off by more than four sigma, until nothing changes."""
     keep, floor = np.ones(len(pairs.x), bool), FIRST_FLOOR_PIX
     for _ in range(15):
@@ -147,7 +147,7 @@ def _clipped_fit(plate, pairs, model):
     return Fit(fitted, keep, sigma, model, _held_out(fitted, pairs, keep, sigma, model))
 
 
-def _error_floor(residual, err_pix, n_parameter):
+def _error_floor(residual: np.ndarray, err_pix: np.ndarray, n_parameter: int) -> float:
     """Return what must be added in quadrature to the errors of stars to make their residuals (n, 2) most likely.
 
     The likelihood is that of Student's t of 4 degrees of freedom, so that a few outliers do not count.
@@ -158,7 +158,7 @@ def _error_floor(residual, err_pix, n_parameter):
     return FLOOR_PIX[np.argmax(np.sum(log_likelihood, axis=(1, 2)))]
 
 
-def choose_model(plate, pairs, sip_order_max):
+def choose_model(plate: Plate, pairs: Pairs, sip_order_max: int) -> Fit:
     """Fit every model that the number of stars allows and return the one that foretells stars not in its fit best.
 
     Each star is compared with the fit to all the others. The errors are those of the largest model, and the chi2 of a
@@ -172,7 +172,7 @@ def choose_model(plate, pairs, sip_order_max):
         return _clipped_fit(plate, pairs, Model(0))
     sigma = fits[-1].sigma_pix
 
-    def criterion(fit):
+    def criterion(fit: Fit) -> float:
         return np.sum(np.minimum(np.sum(fit.held_out_pix**2, axis=1) / sigma**2, CLIP_SIGMA**2))
 
     return min(fits, key=criterion)

@@ -47,7 +47,7 @@ class Positions:
     """(n,) float, of the detections about the mean; 2 (m - 1) degrees of freedom."""
 
 
-def connect(ra, dec, *, radius_arcsec):
+def connect(ra: np.ndarray, dec: np.ndarray, *, radius_arcsec: float) -> np.ndarray:
     """Return the number of the connected group that each position belongs to, (n,) int64.
 
     Two positions are connected if they are within the radius, or if a chain of such pairs joins them. It holds across
@@ -121,7 +121,7 @@ def _number_roots(parent):
     return number
 
 
-def find_objects(detections, *, radius_arcsec, max_chi2, floor_arcsec):
+def find_objects(detections: Detections, *, radius_arcsec: float, max_chi2: float, floor_arcsec: float) -> np.ndarray:
     """Return for each detection the index of the first detection of its object, (n,) int64.
 
     In each connected group the two clusters that are most probably one object are joined, again and again, as long as
@@ -144,7 +144,9 @@ def find_objects(detections, *, radius_arcsec, max_chi2, floor_arcsec):
     )
 
 
-def _find(detections, member, radius_arcsec, max_chi2, floor):
+def _find(
+    detections: Detections, member: np.ndarray, radius_arcsec: float, max_chi2: float, floor: float
+) -> np.ndarray:
     """Find the objects among some of the detections; a group too large is taken apart first."""
     first = member.copy()
     group = connect(detections.ra[member], detections.dec[member], radius_arcsec=radius_arcsec)
@@ -164,7 +166,7 @@ def _find(detections, member, radius_arcsec, max_chi2, floor):
     return first
 
 
-def _offsets(detections, rows, origin):
+def _offsets(detections: Detections, rows: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Offsets of rows toward east and north of others [deg], on the planes that touch the sky there."""
     vectors = unit_vectors(detections.ra[rows], detections.dec[rows])
     east, north = local_axes(detections.ra[origin], detections.dec[origin])
@@ -188,7 +190,7 @@ def _agglomerate(x, y, covariance, image, max_chi2, floor):
     for i in range(n):
         partner[i], cost[i] = _best_partner(i, alive, apart, mean, variance, max_chi2, floor)
     while True:
-        i = np.argmin(cost)
+        i = int(np.argmin(cost))
         if not np.isfinite(cost[i]):
             return cluster
         j = partner[i]  # partners are later ones, so the cluster keeps its first member
@@ -251,7 +253,7 @@ def _join(i, j, mean, variance):
     mean[i, 1] = variance[i, 1] * sums[0] + variance[i, 2] * sums[1]
 
 
-def mean_positions(detections, first):
+def mean_positions(detections: Detections, first: np.ndarray) -> tuple[np.ndarray, Positions]:
     """Return the positions of the objects that `find_objects` found, in the order of their first detections.
 
     Everything is done element by element, so that the same members give the same bits in whatever company.
@@ -275,20 +277,20 @@ def mean_positions(detections, first):
     return origin, Positions(ra, dec, np.stack([np.stack([xx, xy], -1), np.stack([xy, yy], -1)], -2), chi2)
 
 
-def _inverse_of(xx, xy, yy):
+def _inverse_of(xx: np.ndarray, xy: np.ndarray, yy: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Elements of the inverses of symmetric 2 x 2 matrices."""
     det = xx * yy - xy * xy
     return yy / det, -xy / det, xx / det
 
 
-def _sum_over(number, values, n):
+def _sum_over(number: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
     """Sum the values of equal number, in their order."""
     total = np.zeros(n)
     np.add.at(total, number, values)
     return total
 
 
-def _displace(ra, dec, x, y):
+def _displace(ra: np.ndarray, dec: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the directions at orthographic offsets [deg] east and north of others."""
     east, north = local_axes(ra, dec)
     x, y = np.radians(x), np.radians(y)

@@ -1,5 +1,7 @@
 """Objects as rows: what their detections say of them, and what became of the objects of before."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from dbpipe.ids import image_number
@@ -10,7 +12,7 @@ NONE = -1
 """No object, no track."""
 
 
-def detections_of(source):
+def detections_of(source: Mapping[str, np.ndarray]) -> Detections:
     """Return the `Detections` of columns ra, dec, ra_err, dec_err, ra_dec_cov, visit and detector."""
     covariance = np.empty((len(source["ra"]), 2, 2))
     covariance[:, 0, 0], covariance[:, 1, 1] = source["ra_err"] ** 2, source["dec_err"] ** 2
@@ -18,7 +20,7 @@ def detections_of(source):
     return Detections(source["ra"], source["dec"], covariance, image_number(source["visit"], source["detector"]))
 
 
-def link(source, *, radius_arcsec, max_chi2, floor_arcsec):
+def link(source: Mapping[str, np.ndarray], *, radius_arcsec: float, max_chi2: float, floor_arcsec: float) -> np.ndarray:
     """Return the object of each detection: the id of the object's first source.
 
     Parameters
@@ -32,7 +34,9 @@ def link(source, *, radius_arcsec, max_chi2, floor_arcsec):
     return source["dia_source_id"][first]
 
 
-def object_rows(source, dia_object_id):
+def object_rows(
+    source: Mapping[str, np.ndarray], dia_object_id: np.ndarray
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return the columns of `association.object` for the objects that detections belong to.
 
     Parameters
@@ -74,7 +78,7 @@ def object_rows(source, dia_object_id):
     return rows, origin
 
 
-def find_changes(before, after, living):
+def find_changes(before: np.ndarray, after: np.ndarray, living: np.ndarray) -> list[tuple[int, int | None, str]]:
     """Tell what became of objects whose sources were grouped anew.
 
     Parameters
@@ -92,17 +96,20 @@ def find_changes(before, after, living):
     moved = (before != after) & (before != NONE)
     concerned = (before != NONE) & (np.isin(before, before[moved]) | np.isin(after, after[moved & (after != NONE)]))
     links = np.unique(np.stack([before, after])[:, concerned], axis=1).T.tolist()
-    successors, ancestors = {}, {}
+    successors: dict[int, set[int]] = {}
+    ancestors: dict[int, set[int]] = {}
     for old, new in links:
         successors.setdefault(old, set())
         if new != NONE:
             successors[old].add(new)
             ancestors.setdefault(new, set()).add(old)
-    living = set(living.tolist())
-    return [change for old in sorted(successors) for change in _changes_of(old, successors[old], ancestors, living)]
+    alive = set(living.tolist())
+    return [change for old in sorted(successors) for change in _changes_of(old, successors[old], ancestors, alive)]
 
 
-def _changes_of(old, successors, ancestors, living):
+def _changes_of(
+    old: int, successors: set[int], ancestors: Mapping[int, set[int]], living: set[int]
+) -> list[tuple[int, int | None, str]]:
     others = sorted(successors - {old})
     if old in living:
         return [(old, new, "split") for new in others]

@@ -1,5 +1,6 @@
 """Detections of one night that move along a line at constant speed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -19,7 +20,7 @@ _MAX_CHI2 = 16.0
 class Tracklets:
     """Tracks found, one entry each."""
 
-    members: list
+    members: Sequence[np.ndarray]
     """Of int64 arrays: indices of the detections of a track, in time order."""
     time: np.ndarray
     """(k,) float [d], mean of its detections."""
@@ -45,7 +46,9 @@ class Moving(Ranged):
     """Fewest detections of a track; they must be detections that no other one of any time is near."""
 
 
-def find_tracklets(time, ra, dec, position_err, *, floor_arcsec, moving):
+def find_tracklets(
+    time: np.ndarray, ra: np.ndarray, dec: np.ndarray, position_err: np.ndarray, *, floor_arcsec: float, moving: Moving
+) -> Tracklets:
     """Find tracks among the detections of a night that have stayed nowhere.
 
     Every pair of detections of different times that a body of at most ``max_rate`` could have made, and that has moved
@@ -79,7 +82,8 @@ def find_tracklets(time, ra, dec, position_err, *, floor_arcsec, moving):
     lines = _Lines(vectors, time, error, moving)
     found = [line for i, j in possible[n_on_line >= moving.min_detections] for line in lines.draw(i, j)]
     found.sort(key=lambda line: (-len(line[1]), line[0], line[1]))
-    used, members = set(), []
+    used: set[int] = set()
+    members = []
     for _, line in found:
         if used.isdisjoint(line):
             used.update(line)
@@ -88,7 +92,9 @@ def find_tracklets(time, ra, dec, position_err, *, floor_arcsec, moving):
     return _gather(members, time, ra, dec, error)
 
 
-def _possible(pairs, vectors, time, error, moving):
+def _possible(
+    pairs: np.ndarray, vectors: np.ndarray, time: np.ndarray, error: np.ndarray, moving: Moving
+) -> np.ndarray:
     """Tell which pairs have moved, no faster than allowed."""
     i, j = pairs.T
     distance = np.degrees(2.0 * np.arcsin(0.5 * np.linalg.norm(vectors[i] - vectors[j], axis=-1)))
@@ -97,7 +103,7 @@ def _possible(pairs, vectors, time, error, moving):
     return moved & (dt > 0) & (dt <= moving.max_gap_h / 24.0) & (distance <= moving.max_rate_deg_per_day * dt)
 
 
-def _neighbors(pairs, n):
+def _neighbors(pairs: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the neighbors of each detection as (start, near): those of i are near[start[i]:start[i + 1]], sorted."""
     both = np.concatenate([pairs, pairs[:, ::-1]])
     both = both[np.lexsort((both[:, 1], both[:, 0]))]
@@ -128,12 +134,12 @@ def _count_on_lines(pairs, start, near, vectors, time, error, max_chi2):
 class _Lines:
     """Draws lines through pairs and collects what lies on them."""
 
-    def __init__(self, vectors, time, error, moving):
+    def __init__(self, vectors: np.ndarray, time: np.ndarray, error: np.ndarray, moving: Moving) -> None:
         self.vectors, self.time, self.error, self.moving = vectors, time, error, moving
         self.tree = KDTree(vectors)
         self.times = np.unique(time)
 
-    def draw(self, i, j):
+    def draw(self, i: int, j: int) -> list[tuple[float, tuple[int, ...]]]:
         """Return (chi2, members) of the line through two detections, a list of one, or of none if too few lie on it."""
         rate = (self.vectors[j] - self.vectors[i]) / (self.time[j] - self.time[i])
         members = [int(k) for t in self.times for k in self._at(t, i, j, rate)]
@@ -145,7 +151,7 @@ class _Lines:
             return []
         return [(chi2, tuple(members))]
 
-    def _at(self, t, i, j, rate):
+    def _at(self, t: float, i: int, j: int, rate: np.ndarray) -> list[int]:
         """Return the detection at a time that is nearest to the line within the errors, as a list of at most one."""
         if t == self.time[i] or t == self.time[j]:
             return [i if t == self.time[i] else j]
@@ -163,7 +169,7 @@ class _Lines:
         return best
 
 
-def _fit(vectors, time, error):
+def _fit(vectors: np.ndarray, time: np.ndarray, error: np.ndarray) -> tuple[float, np.ndarray, float, np.ndarray]:
     """Fit a straight motion: mean time, offset and rate in the plane at the first detection, chi2, the plane's axes."""
     axes = np.stack(local_axes(*directions(vectors[0])), -1)
     offset = np.degrees(vectors @ axes)
@@ -176,12 +182,14 @@ def _fit(vectors, time, error):
     return middle, solution, float(np.sum(weight[:, None] * residual**2)), axes
 
 
-def _gather(members, time, ra, dec, error):
+def _gather(
+    members: Sequence[np.ndarray], time: np.ndarray, ra: np.ndarray, dec: np.ndarray, error: np.ndarray
+) -> Tracklets:
     vectors = unit_vectors(ra, dec)
     rows = []
     for line in members:
-        middle, solution, chi2, axes = _fit(vectors[line], time[line], error[line])
+        epoch, solution, sum_of_squares, axes = _fit(vectors[line], time[line], error[line])
         center = vectors[line[0]] + axes @ np.radians(solution[0])
-        rows.append((middle, *directions(center), *solution[1], chi2))
+        rows.append((epoch, *directions(center), *solution[1], sum_of_squares))
     middle, ra0, dec0, ra_rate, dec_rate, chi2 = np.array(rows, float).reshape(-1, 6).T
     return Tracklets(members, middle, ra0, dec0, np.stack([ra_rate, dec_rate], -1), chi2)

@@ -1,6 +1,7 @@
 """From raw pixels to sky-subtracted ones with variance and mask."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -13,7 +14,12 @@ from dbpipe.imaging.clean.defects import find_bleeds, find_dead_pixels, find_hal
 from dbpipe.imaging.clean.plateau import Plateau, find_plateau
 from dbpipe.imaging.clean.streaks import Streak, find_streaks, streak_mask
 from dbpipe.imaging.clean.variance import measure_white_noise, model_variance
-from dbpipe.imaging.measure.characterize import find_star_candidates
+from dbpipe.imaging.measure.characterize import StarCandidates, find_star_candidates
+from dbpipe.imaging.measure.detection import Detections
+from dbpipe.imaging.psf.stars import StellarLocus
+
+if TYPE_CHECKING:
+    from dbpipe.stages.calibrate.stage import CalibrateConfig
 
 NOISE_TOLERANCE = 1.05
 """Measured over expected variance up to which the description of the instrument is believed."""
@@ -22,6 +28,26 @@ NOISE_TOLERANCE = 1.05
 MIN_STAR_FWHM_PIX = 1.9
 """Smallest width of the stars, pixels included, with which a PSF can be measured. Moffat stars of FWHM 1.5 pix and less
 come out as 1.86 and narrower, and their PSF diverges; those of 1.6 pix come out as 1.93."""
+
+
+class RawPixels(Protocol):
+    """What cleaning needs of an image in electrons."""
+
+    @property
+    def image(self) -> np.ndarray:
+        """(ny, nx) float32 [electron]."""
+
+    @property
+    def bad(self) -> np.ndarray:
+        """(ny, nx) bool."""
+
+    @property
+    def saturated(self) -> np.ndarray:
+        """(ny, nx) bool."""
+
+    @property
+    def read_noise_e(self) -> float:
+        """[electron]."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +66,16 @@ class CleanPixels:
     """Where stars are cut off below the described saturation level, if they are."""
 
     @property
-    def is_bad(self):
+    def is_bad(self) -> np.ndarray:
         """Dead pixels; unlike `unusable` without the saturated ones, whose stars are found but not measured."""
         return (self.mask & bits.BAD) != 0
 
     @property
-    def unusable(self):
+    def unusable(self) -> np.ndarray:
         return (self.mask & bits.UNFIT) != 0
 
 
-def clean_pixels(raw, bleed, config):
+def clean_pixels(raw: RawPixels, bleed: str, config: "CalibrateConfig") -> CleanPixels:
     """Subtract the sky, model the variance and mask what no detection is needed for.
 
     Where the tops of stars are flat below the described saturation level, pixels of that level are saturated too.
@@ -72,7 +98,7 @@ def clean_pixels(raw, bleed, config):
     return CleanPixels(image, variance, mask, sky.level, sky.median_e, sky.noise_e, read_noise_e, plateau=plateau)
 
 
-def _effective_read_noise(raw, image, unusable, sky_e):
+def _effective_read_noise(raw: RawPixels, image: np.ndarray, unusable: np.ndarray, sky_e: float) -> float:
     """Return the read noise, or what it must be where the image is noisier than sky and read noise explain.
 
     A bias frame or a dark that was subtracted adds its noise, and descriptions of instruments err.
@@ -82,7 +108,9 @@ def _effective_read_noise(raw, image, unusable, sky_e):
     return raw.read_noise_e if measured < NOISE_TOLERANCE * expected else float(np.sqrt(measured - max(sky_e, 0.0)))
 
 
-def flag_after_detection(pixels, detections, config):
+def flag_after_detection(
+    pixels: CleanPixels, detections: Detections, config: "CalibrateConfig"
+) -> tuple[CleanPixels, StarCandidates]:
     """Add footprints, halos, streaks and cosmic rays to the mask, which need the seeing, and find the stars.
 
     Raises
@@ -91,7 +119,7 @@ def flag_after_detection(pixels, detections, config):
         If there are too few stars, or they are too narrow.
     """
 
-    def candidates_of(unusable):
+    def candidates_of(unusable: np.ndarray) -> StarCandidates:
         return find_star_candidates(
             pixels.image, pixels.variance, unusable, detections=detections, noise_e=pixels.noise_e
         )
@@ -101,7 +129,7 @@ def flag_after_detection(pixels, detections, config):
     mask = pixels.mask.copy()
     mask[detections.footprints] |= bits.DETECTED
     mask[find_halos((mask & bits.SATURATED) != 0, fwhm_pix, halo_scale=config.halo_scale)] |= bits.NEAR_SATURATED
-    streaks = ()
+    streaks: tuple[Streak, ...] = ()
     if config.find_streaks:
         doubtful = (mask & (bits.UNUSABLE | bits.NEAR_SATURATED)) != 0
         streaks = tuple(find_streaks(pixels.image, pixels.variance, doubtful, fwhm_pix=fwhm_pix))
@@ -123,7 +151,7 @@ def flag_after_detection(pixels, detections, config):
     return replace(pixels, mask=mask, streaks=streaks), candidates
 
 
-def _check_sampling(locus):
+def _check_sampling(locus: StellarLocus) -> None:
     """Refuse stars that are too narrow for their pixels; later they would pass for trailed, or match nothing."""
     fwhm_pix = FWHM_PER_SIGMA * locus.sigma_pix
     if fwhm_pix < MIN_STAR_FWHM_PIX:

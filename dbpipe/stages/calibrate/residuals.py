@@ -1,13 +1,21 @@
 """What the stars of a calibrated exposure show beyond its calibration: the row of calexp_residual."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+import pyarrow as pa
 
 from dbpipe.imaging import mask as bits
 from dbpipe.imaging.mask_near import touches
-from dbpipe.imaging.measure.photometry import aperture_fluxes
-from dbpipe.imaging.measure.trends import color_pair, fit_flatness, fit_refraction
-from dbpipe.imaging.psf.growth import bright_stars, measure_growth
+from dbpipe.imaging.measure.characterize import Characterization, StarCandidates
+from dbpipe.imaging.measure.photometry import ZeroPoint, aperture_fluxes
+from dbpipe.imaging.measure.trends import ColorTerm, Flatness, color_pair, fit_flatness, fit_refraction
+from dbpipe.imaging.psf.growth import Growth, bright_stars, measure_growth
+from dbpipe.imaging.psf.model import PsfShape
+from dbpipe.sky.astrometry.fit import AstrometrySolution
 from dbpipe.sky.wcs import sky_to_pixel
+from dbpipe.stages.calibrate.pixels import CleanPixels
 
 LARGE_APERTURE_FWHM = 2.5
 SKY_FWHM = 4.5
@@ -18,7 +26,7 @@ GROWTH_FLUX_NOISE = 1000.0
 SATURATED_WITHIN_FWHM = 1.5
 
 
-def reference_colors(refcat, band):
+def reference_colors(refcat: pa.Table, band: str) -> tuple[tuple[str, str] | None, np.ndarray]:
     """Return the pair of bands (blue, red) or None, and the color of each reference star [mag], NaN where unknown."""
     stars = [
         dict(zip(bands or (), magnitudes or (), strict=True))
@@ -31,7 +39,18 @@ def reference_colors(refcat, band):
     return pair, np.array([star.get(blue, np.nan) - star.get(red, np.nan) for star in stars])
 
 
-def measure_residuals(unit, pixels, measured, *, candidates, solution, reference, color_term, zero_point, shape):
+def measure_residuals(
+    unit: Mapping[str, Any],
+    pixels: CleanPixels,
+    measured: Characterization,
+    *,
+    candidates: StarCandidates,
+    solution: AstrometrySolution,
+    reference: Mapping[str, Any],
+    color_term: ColorTerm | None,
+    zero_point: ZeroPoint,
+    shape: PsfShape,
+) -> dict[str, Any]:
     """Return the row of calexp_residual without its key.
 
     Parameters
@@ -60,7 +79,14 @@ def measure_residuals(unit, pixels, measured, *, candidates, solution, reference
     }  # fmt: skip
 
 
-def _growth(pixels, measured, solution, reference, zero_point, fwhm_pix):
+def _growth(
+    pixels: CleanPixels,
+    measured: Characterization,
+    solution: AstrometrySolution,
+    reference: Mapping[str, Any],
+    zero_point: ZeroPoint,
+    fwhm_pix: float,
+) -> Growth | None:
     """Measure the curve of growth on the reference stars: they are known where the image is saturated, too."""
     x, y = sky_to_pixel(solution.wcs, reference["ra"], reference["dec"])
     flux = 10.0 ** (-0.4 * (reference["magnitude_ab"] - zero_point.magnitude))
@@ -76,7 +102,9 @@ def _growth(pixels, measured, solution, reference, zero_point, fwhm_pix):
     )  # fmt: skip
 
 
-def _flatness(pixels, measured, candidates, fwhm_pix):
+def _flatness(
+    pixels: CleanPixels, measured: Characterization, candidates: StarCandidates, fwhm_pix: float
+) -> Flatness | None:
     """Compare PSF and large-aperture fluxes of single stars, with all sources subtracted."""
     with np.errstate(invalid="ignore"):
         bright = measured.psf_flux > FLATNESS_SIGNAL_TO_NOISE * measured.psf_flux_err
@@ -96,7 +124,7 @@ def _flatness(pixels, measured, candidates, fwhm_pix):
     )  # fmt: skip
 
 
-def _color_columns(color_term):
+def _color_columns(color_term: ColorTerm | None) -> dict[str, Any]:
     """Return the columns of the color term."""
     if color_term is None:
         names = ("reference_color_mag", "color_term", "color_term_err",
@@ -112,12 +140,15 @@ def _color_columns(color_term):
     }  # fmt: skip
 
 
-def _refraction_columns(unit, solution, reference):
+def _refraction_columns(
+    unit: Mapping[str, Any], solution: AstrometrySolution, reference: Mapping[str, Any]
+) -> dict[str, float | None]:
     """Return the columns of the displacement by color, NULL where color or direction is unknown."""
     angle, found = unit["parallactic_angle_deg"], None
     if angle is not None:
         color = reference["color"][solution.reference_index]
-        found = fit_refraction(*solution.residual_mas.T, color, parallactic_angle_deg=angle)
+        east, north = solution.residual_mas.T
+        found = fit_refraction(east, north, color, parallactic_angle_deg=angle)
     return {
         "refraction_mas_per_mag": None if found is None else found.toward_zenith,
         "refraction_err_mas_per_mag": None if found is None else found.toward_zenith_err,

@@ -1,16 +1,34 @@
 """What the calibrate stage writes: rows of its tables and the header of its image."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+from astropy.wcs import WCS
 
 from dbpipe.ids import source_ids
 from dbpipe.imaging import mask as bits
-from dbpipe.imaging.measure.photometry import depth_5sigma_mag, fit_aperture_correction
+from dbpipe.imaging.clean.plateau import Plateau
+from dbpipe.imaging.clean.streaks import Streak
+from dbpipe.imaging.measure.characterize import Characterization
+from dbpipe.imaging.measure.photometry import ZeroPoint, depth_5sigma_mag, fit_aperture_correction
+from dbpipe.imaging.psf.model import PsfShape
+from dbpipe.io.raw.image import RawImage
 from dbpipe.io.wcs_text import wcs_to_text
+from dbpipe.sky.astrometry.fit import AstrometrySolution
 from dbpipe.sky.healpix import hpx29
 from dbpipe.sky.wcs import corners, pixel_scale_arcsec, pixel_to_sky
+from dbpipe.stages.calibrate.pixels import CleanPixels
 
 
-def summarize(pixels, measured, shape, solution, zero_point, sources):
+def summarize(
+    pixels: CleanPixels,
+    measured: Characterization,
+    shape: PsfShape,
+    solution: AstrometrySolution,
+    zero_point: ZeroPoint,
+    sources: Mapping[str, Any],
+) -> dict[str, Any]:
     """Return the calexp row without its key."""
     ny, nx = size = pixels.image.shape
     ra, dec = pixel_to_sky(solution.wcs, (nx - 1) / 2, (ny - 1) / 2)
@@ -39,7 +57,7 @@ def summarize(pixels, measured, shape, solution, zero_point, sources):
     }  # fmt: skip
 
 
-def header_cards(unit, raw, calexp):
+def header_cards(unit: Mapping[str, Any], raw: RawImage, calexp: Mapping[str, Any]) -> dict[str, Any]:
     """Return the header cards of the calibrated image."""
     return {
         "VISIT": unit["visit"], "DETECTOR": unit["detector"], "BAND": unit["band"], "BUNIT": "electron",
@@ -51,11 +69,17 @@ def header_cards(unit, raw, calexp):
     }  # fmt: skip
 
 
-def source_rows(key, sources, reference, pairs, calexp):
+def source_rows(
+    key: Mapping[str, int],
+    sources: Mapping[str, Any],
+    reference: Mapping[str, Any],
+    pairs: tuple[np.ndarray, np.ndarray],
+    calexp: Mapping[str, Any],
+) -> dict[str, Any]:
     """Return the rows of the source table as columns."""
     n, factor = len(sources["x"]), calexp["njy_per_e"]
     aperture_factor = factor * calexp["aperture_correction"]
-    reference_id = [None] * n
+    reference_id: list[int | None] = [None] * n
     for source, star in zip(*pairs, strict=True):
         reference_id[source] = int(reference["reference_id"][star])
     copied = ("x", "y", "x_err", "y_err", "ra", "dec", "ixx_pix2", "iyy_pix2", "ixy_pix2", "is_star", "is_psf_star",
@@ -73,7 +97,9 @@ def source_rows(key, sources, reference, pairs, calexp):
     }
 
 
-def streak_rows(key, streaks, wcs, calexp):
+def streak_rows(
+    key: Mapping[str, int], streaks: tuple[Streak, ...], wcs: WCS, calexp: Mapping[str, Any]
+) -> list[dict[str, float]]:
     """Return the rows of the streak table."""
     scale, factor = calexp["pixel_scale_arcsec"], calexp["njy_per_e"]
     rows = []
@@ -92,7 +118,7 @@ def streak_rows(key, streaks, wcs, calexp):
     return rows
 
 
-def saturation_row(raw, plateau):
+def saturation_row(raw: RawImage, plateau: Plateau) -> dict[str, float]:
     """Return the row of calexp_saturation without its key."""
     return {
         "described_e": raw.saturation_e, "found_e": plateau.level_e, "lowest_e": plateau.lowest_e,

@@ -1,6 +1,7 @@
 """A reference catalog out of one exposure, for fields that have none: frames can calibrate each other."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -8,11 +9,12 @@ import pyarrow as pa
 from dbpipe.errors import DataError
 from dbpipe.imaging.measure.characterize import characterize
 from dbpipe.imaging.measure.detection import detect_sources
-from dbpipe.io.raw.image import read_raw
+from dbpipe.io.raw.image import RawImage, read_raw
 from dbpipe.io.raw.instrument import INSTRUMENT_FILE, load_instrument
 from dbpipe.sky.healpix import hpx29
 from dbpipe.sky.wcs import pixel_to_sky
 from dbpipe.stages.calibrate.pixels import clean_pixels, flag_after_detection
+from dbpipe.stages.calibrate.stage import CalibrateConfig
 
 MIN_SIGNAL_TO_NOISE = 20.0
 """Of a star that becomes a reference."""
@@ -23,7 +25,7 @@ NOMINAL_ZERO_POINT_MAG = 25.0
 """Magnitude given to one electron per second."""
 
 
-def reference_from_visit(unit, config):
+def reference_from_visit(unit: Any, config: Any) -> Any:
     """Build the reference tables from one ingested exposure; see `reference_from_raw`.
 
     Parameters
@@ -36,7 +38,7 @@ def reference_from_visit(unit, config):
     return reference_from_raw(raw, bleed=instrument.bleed, config=config)
 
 
-def reference_from_raw(raw, *, bleed, config):
+def reference_from_raw(raw: RawImage, *, bleed: str, config: CalibrateConfig) -> tuple[pa.Table, pa.Table]:
     """Build reference tables from the isolated sources of one raw exposure.
 
     Positions are those of the frame's own header WCS, and magnitudes take a **nominal zero point of 25 mag for one
@@ -77,7 +79,7 @@ def reference_from_raw(raw, *, bleed, config):
     return _star_table(raw, ra, dec), _magnitude_table(raw, flux, flux_err)
 
 
-def _star_table(raw, ra, dec):
+def _star_table(raw: RawImage, ra: np.ndarray, dec: np.ndarray) -> pa.Table:
     number = np.arange(1, len(ra) + 1)
     return pa.table({
         "reference_id": number,
@@ -90,7 +92,7 @@ def _star_table(raw, ra, dec):
     })  # fmt: skip
 
 
-def _magnitude_table(raw, flux_e, flux_err_e):
+def _magnitude_table(raw: RawImage, flux_e: np.ndarray, flux_err_e: np.ndarray) -> pa.Table:
     return pa.table({
         "reference_id": np.arange(1, len(flux_e) + 1),
         "band": [raw.band] * len(flux_e),

@@ -1,29 +1,38 @@
 """Calibrate one exposure: sky, noise, defects, PSF, sources, WCS and zero point."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
+import pyarrow as pa
 
 from dbpipe.declared import group
 from dbpipe.errors import DataError
 from dbpipe.imaging import mask as bits
-from dbpipe.imaging.measure.characterize import characterize, is_clean, is_inside, touches
-from dbpipe.imaging.measure.detection import detect_sources
-from dbpipe.imaging.measure.photometry import aperture_fluxes, fit_zero_point
-from dbpipe.imaging.measure.trends import fit_color_term
-from dbpipe.imaging.psf.model import measure_psf
+from dbpipe.imaging.mask_near import touches
+from dbpipe.imaging.measure.characterize import (
+    Characterization,
+    StarCandidates,
+    characterize,
+    is_clean,
+    is_inside,
+)
+from dbpipe.imaging.measure.detection import Detections, detect_sources
+from dbpipe.imaging.measure.photometry import ZeroPoint, aperture_fluxes, fit_zero_point
+from dbpipe.imaging.measure.trends import ColorTerm, fit_color_term
+from dbpipe.imaging.psf.model import PsfShape, measure_psf
 from dbpipe.io.exposure import Exposure
-from dbpipe.io.raw.image import read_raw
+from dbpipe.io.raw.image import RawImage, read_raw
 from dbpipe.io.raw.instrument import INSTRUMENT_FILE, load_instrument
 from dbpipe.ranges import Range, Ranged
-from dbpipe.sky.astrometry.fit import solve_astrometry
+from dbpipe.sky.astrometry.fit import AstrometrySolution, solve_astrometry
 from dbpipe.sky.matching import match_sky
 from dbpipe.sky.sphere import apply_proper_motion
 from dbpipe.sky.wcs import pixel_scale_arcsec, pixel_to_sky
 from dbpipe.stage import Outputs, Stage
-from dbpipe.stages.calibrate.pixels import clean_pixels, flag_after_detection
+from dbpipe.stages.calibrate.pixels import CleanPixels, clean_pixels, flag_after_detection
 from dbpipe.stages.calibrate.residuals import measure_residuals, reference_colors
 from dbpipe.stages.calibrate.rows import header_cards, saturation_row, source_rows, streak_rows, summarize
 from dbpipe.stages.shared.units import CalibrateUnit
@@ -95,7 +104,7 @@ class CalibrateConfig(Ranged):
     )
 
 
-def calibrate(unit, inputs, config):
+def calibrate(unit: Mapping[str, Any], inputs: Mapping[str, pa.Table], config: CalibrateConfig) -> Outputs:
     """Calibrate one raw exposure against the reference catalog.
 
     Parameters
@@ -152,7 +161,7 @@ def calibrate(unit, inputs, config):
     return Outputs(rows=rows, files={"calexp": exposure}, n_pix=pixels.image.size)
 
 
-def _check_psf(shape, config):
+def _check_psf(shape: PsfShape, config: CalibrateConfig) -> None:
     """Refuse exposures that no difference image can come from."""
     ellipticity = float(np.hypot(shape.e1, shape.e2))
     if not (np.isfinite([shape.fwhm_pix, shape.fwhm_det_pix, ellipticity]).all() and shape.fwhm_det_pix > 0.5):
@@ -172,7 +181,7 @@ def _check_psf(shape, config):
         )
 
 
-def _reference_at_epoch(unit, refcat):
+def _reference_at_epoch(unit: Mapping[str, Any], refcat: pa.Table) -> dict[str, Any]:
     """Return the reference stars as float columns, moved to the epoch of the exposure."""
     if unit["n_catalogue_star"] == 0:
         raise DataError("the survey has no reference catalog", n_catalogue_star=0, needed="dbpipe refcat SURVEY FILE")
@@ -191,7 +200,7 @@ def _reference_at_epoch(unit, refcat):
     return {"reference_id": refcat["reference_id"].to_numpy(), **columns, "color_pair": pair, "color": color}
 
 
-def _check_band(reference, refcat, band):
+def _check_band(reference: Mapping[str, Any], refcat: pa.Table, band: str) -> None:
     """Refuse an exposure that can have no zero point, before anything is measured on it."""
     if np.isfinite(reference["magnitude_ab"]).any():
         return
@@ -202,7 +211,13 @@ def _check_band(reference, refcat, band):
     )
 
 
-def _solve(raw, measured, candidates, reference, config):
+def _solve(
+    raw: RawImage,
+    measured: Characterization,
+    candidates: StarCandidates,
+    reference: Mapping[str, Any],
+    config: CalibrateConfig,
+) -> AstrometrySolution:
     """Fit the WCS to the unsaturated sources with a good centroid."""
     good = candidates.is_clean & np.isfinite(measured.shapes.x_err) & (measured.psf_flux > 0)
     magnitude = reference["magnitude_ab"]
@@ -216,14 +231,21 @@ def _solve(raw, measured, candidates, reference, config):
     )  # fmt: skip
 
 
-def _measure_sources(pixels, detections, candidates, measured, shape, config):
+def _measure_sources(
+    pixels: CleanPixels,
+    detections: Detections,
+    candidates: StarCandidates,
+    measured: Characterization,
+    shape: PsfShape,
+    config: CalibrateConfig,
+) -> dict[str, Any]:
     """Return the columns of the sources in pixels and electrons."""
     shapes, unusable = measured.shapes, pixels.unusable
     saturated = (pixels.mask & bits.SATURATED) != 0
     radius_pix = config.aperture_radius_fwhm * shape.fwhm_pix
-    at = {"x": shapes.x, "y": shapes.y}
+    at: dict[str, Any] = {"x": shapes.x, "y": shapes.y}
     aperture, aperture_err = aperture_fluxes(pixels.image, pixels.variance, unusable, radius_pix=radius_pix, **at)
-    near = {"radius_pix": shape.fwhm_pix, **at}
+    near: dict[str, Any] = {"radius_pix": shape.fwhm_pix, **at}
     return {
         **at,
         "x_err": shapes.x_err, "y_err": shapes.y_err,
@@ -239,14 +261,26 @@ def _measure_sources(pixels, detections, candidates, measured, shape, config):
     }  # fmt: skip
 
 
-def _match_sources(sources, reference, solution, shape, pixels):
+def _match_sources(
+    sources: Mapping[str, Any],
+    reference: Mapping[str, Any],
+    solution: AstrometrySolution,
+    shape: PsfShape,
+    pixels: CleanPixels,
+) -> tuple[np.ndarray, np.ndarray]:
     """Match sources and reference stars on the sky."""
     fwhm_arcsec = shape.fwhm_pix * pixel_scale_arcsec(solution.wcs, pixels.image.shape)
     radius_arcsec = max(0.5 * fwhm_arcsec, 5.0 * solution.rms_arcsec)
     return match_sky(sources["ra"], sources["dec"], reference["ra"], reference["dec"], radius_arcsec=radius_arcsec)
 
 
-def _fit_zero_point(sources, reference, pairs, band, config):
+def _fit_zero_point(
+    sources: Mapping[str, Any],
+    reference: Mapping[str, Any],
+    pairs: tuple[np.ndarray, np.ndarray],
+    band: str,
+    config: CalibrateConfig,
+) -> tuple[ZeroPoint, ColorTerm | None]:
     """Fit the zero point to the good stars, at the reference color where the color matters."""
     flux, flux_err = sources["psf_flux"][pairs[0]], sources["psf_flux_err"][pairs[0]]
     good = sources["is_clean"][pairs[0]] & sources["is_star"][pairs[0]]

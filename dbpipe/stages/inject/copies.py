@@ -4,9 +4,12 @@ What an exposure alone decides, sky, PSF, positions and zero point, is not decid
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from dbpipe.declared import unflatten
 from dbpipe.errors import DataError
@@ -31,18 +34,20 @@ class Original:
     exposure: Exposure
     difference: Difference
     template: TemplateImage
-    static_sources: dict
-    kernel_stars: dict
-    real_sources: dict
-    difference_unit: dict
-    detect_unit: dict
-    inputs: dict
-    settings: dict
+    static_sources: dict[str, Any]
+    kernel_stars: dict[str, Any]
+    real_sources: dict[str, Any]
+    difference_unit: dict[str, Any]
+    detect_unit: dict[str, Any]
+    inputs: dict[str, Any]
+    settings: dict[str, Any]
     detection_sigma: float
     """Threshold of the footprints, as calibration had it."""
 
 
-def read_original(unit, inputs, units):
+def read_original(
+    unit: Mapping[str, Any], inputs: Mapping[str, pa.Table], units: Mapping[str, list[dict[str, Any]]]
+) -> Original:
     """Read what copies are made from.
 
     Parameters
@@ -74,11 +79,11 @@ def read_original(unit, inputs, units):
     )
 
 
-def _columns(table):
+def _columns(table: pa.Table) -> dict[str, np.ndarray]:
     return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
 
 
-def copy_with(original, x, y, flux, rng):
+def copy_with(original: Original, x: np.ndarray, y: np.ndarray, flux: np.ndarray, rng: np.random.Generator) -> Exposure:
     """Return the exposure with the sources in image, variance and footprints, as calibration would have seen them."""
     exposure = original.exposure
     image = add_point_sources(exposure.image, exposure.mask, psf=exposure.psf, x=x, y=y, flux=flux, rng=rng)
@@ -96,10 +101,10 @@ class Copy:
     """The difference image of a copy, and its unit for detection."""
 
     image: Difference
-    detect_unit: dict
+    detect_unit: dict[str, Any]
 
 
-def subtract_copy(exposure, original):
+def subtract_copy(exposure: Exposure, original: Original) -> Copy:
     """Subtract the template from a copy of the exposure, as the stage does."""
     made = subtract_template(
         exposure, original.template, original.difference_unit,
@@ -111,7 +116,7 @@ def subtract_copy(exposure, original):
     return Copy(made.files["diffim"].as_read(exposure), original.detect_unit | numbers)
 
 
-def flux_at(image, x, y, fwhm_pix):
+def flux_at(image: Difference, x: np.ndarray, y: np.ndarray, fwhm_pix: float) -> tuple[np.ndarray, np.ndarray]:
     """Return PSF flux and error on a difference image at given places."""
     stamps = image.psf_field.at_many(x, y)
     radius_pix = min(FIT_RADIUS_FWHM * fwhm_pix, stamps.shape[-1] // 2)

@@ -6,10 +6,13 @@ functions with the same settings.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
+import pyarrow as pa
+from astropy.wcs import WCS
 
 from dbpipe.declared import group
 from dbpipe.errors import ConfigError
@@ -19,7 +22,7 @@ from dbpipe.imaging.injection.places import find_candidates
 from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.wcs import pixel_scale_arcsec, pixel_to_sky
 from dbpipe.stage import Outputs, Skip, Stage
-from dbpipe.stages.inject.copies import copy_with, flux_at, read_original, subtract_copy
+from dbpipe.stages.inject.copies import Original, copy_with, flux_at, read_original, subtract_copy
 from dbpipe.stages.shared.columns import is_clean
 from dbpipe.stages.shared.detection import DETECT_VERSION, measure_difference
 from dbpipe.stages.shared.subtraction import DIFFERENCE_VERSION
@@ -49,7 +52,7 @@ class Places(Ranged):
     kernel_star_fraction: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.05
     """Largest part of the stars of the matching kernel that a source may touch in one copy."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if (total := self.galaxy_fraction + self.bright_star_fraction + self.star_fraction) > 1.0:
             raise ConfigError(
@@ -69,7 +72,7 @@ class Strengths(Ranged):
     dense_fraction: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.6
     """Part of the sources that is drawn from there."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("snr", "dense_snr"):
             low, high = getattr(self, name)
@@ -91,7 +94,7 @@ class InjectConfig(Ranged):
     strength: Strengths = group(Strengths, prefix="")
 
 
-def inject(unit, inputs, config):
+def inject(unit: Mapping[str, Any], inputs: Mapping[str, pa.Table], config: InjectConfig) -> Outputs | Skip:
     """Make copies with sources, subtract, detect, and compare with what was put in."""
     versions = {"difference": unit["difference_version"], "detect": unit["detect_version"]}
     units = {name: inputs[f"{name}.work"].to_pylist() for name in versions}
@@ -114,7 +117,7 @@ def inject(unit, inputs, config):
     )
 
 
-def _is_confused(x, y, real, fwhm_pix):
+def _is_confused(x: np.ndarray, y: np.ndarray, real: Mapping[str, np.ndarray], fwhm_pix: float) -> np.ndarray:
     """Return whether each place is within reach of what the difference image shows without injection."""
     confused = np.zeros(len(x), bool)
     for reach in np.unique(real["reach_fwhm"]):
@@ -124,7 +127,9 @@ def _is_confused(x, y, real, fwhm_pix):
     return confused
 
 
-def _one_round(original, unit, rng, config):
+def _one_round(
+    original: Original, unit: Mapping[str, Any], rng: np.random.Generator, config: InjectConfig
+) -> dict[str, Any]:
     """Return the columns of the sources of one copy; no rows if there is no place."""
     real, fwhm = original.difference, original.difference_unit["psf_fwhm_pix"]
     place, at = _choose_places(original, rng, config)
@@ -155,7 +160,7 @@ def _one_round(original, unit, rng, config):
     }  # fmt: skip
 
 
-def _choose_places(original, rng, config):
+def _choose_places(original: Original, rng: np.random.Generator, config: InjectConfig) -> tuple[np.ndarray, np.ndarray]:
     ny, nx = original.difference.mask.shape
     fwhm = original.difference_unit["psf_fwhm_pix"]
     n_source = math.ceil(nx * ny / (config.place.spacing_fwhm * fwhm) ** 2)
@@ -174,7 +179,9 @@ def _choose_places(original, rng, config):
     return spread_places(candidates, wanted, separation_pix=config.place.separation_fwhm * fwhm)
 
 
-def _matched(found, x, y, *, radius_pix, wcs, shape):
+def _matched(
+    found: Mapping[str, Any], x: np.ndarray, y: np.ndarray, *, radius_pix: float, wcs: WCS, shape: tuple[int, int]
+) -> dict[str, np.ndarray]:
     """Return what was measured of each source: the nearest positive DIASource within the radius."""
     found = {name: np.asarray(column) for name, column in found.items()}
     positive = np.flatnonzero(~found["is_negative"].astype(bool))
@@ -196,7 +203,7 @@ def _matched(found, x, y, *, radius_pix, wcs, shape):
     return columns | {"flags": flags, "is_detected": primary, "is_recovered": clean}
 
 
-def _joined(unit, parts):
+def _joined(unit: Mapping[str, Any], parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     n = [len(part["x"]) for part in parts]
     columns = {
         name: np.concatenate([np.broadcast_to(part[name], k) for part, k in zip(parts, n, strict=True)])
@@ -207,7 +214,7 @@ def _joined(unit, parts):
     return columns | text | shared | {"number": np.arange(sum(n), dtype=np.int32)}
 
 
-def _summary(unit, columns):
+def _summary(unit: Mapping[str, Any], columns: Mapping[str, Any]) -> dict[str, Any]:
     """Return the row of the image; confused sources do not count."""
     counted = ~columns["is_confused"]
     snr, recovered = columns["true_snr"], columns["is_recovered"]

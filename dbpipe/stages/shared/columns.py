@@ -1,18 +1,33 @@
 """The columns of the table dia_source, from what was found and fitted."""
 
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+from astropy.wcs import WCS
 
 from dbpipe.constants import ARCSEC_PER_DEG, FWHM_PER_SIGMA
 from dbpipe.ids import source_ids
 from dbpipe.imaging import mask as bit
 from dbpipe.imaging.mask_near import mask_bits
-from dbpipe.imaging.psf.shapes import adaptive_moments
+from dbpipe.imaging.psf.shapes import PsfSize, adaptive_moments
 from dbpipe.imaging.psf.spline import spline_coefficients
-from dbpipe.imaging.sources.dipole import find_static_sources, fit_dipoles, is_dipole, second_lobes
-from dbpipe.imaging.sources.point_fit import forced_flux
+from dbpipe.imaging.sources.dipole import (
+    DipoleFit,
+    StaticSource,
+    find_static_sources,
+    fit_dipoles,
+    is_dipole,
+    second_lobes,
+)
+from dbpipe.imaging.sources.point_fit import PointSourceFit, forced_flux
+from dbpipe.imaging.sources.trail import Trailed
 from dbpipe.imaging.sources.verdicts import aperture_flux, near_edge, unlike_point_source
 from dbpipe.sky.healpix import hpx29
 from dbpipe.sky.wcs import pixel_to_sky
+
+if TYPE_CHECKING:
+    from dbpipe.stages.shared.detection import DetectConfig
 
 SPOILING = ("edge", "saturated", "bad", "cosmic_ray", "streak", "no_template")
 """Flags that speak against every flux, the macro is_spoiled in SQL."""
@@ -20,12 +35,12 @@ BESIDE_STAR_SCORE = 10.0
 """Beside a star a score this high is a source: what the star leaves is part of the score's noise."""
 
 
-def unit_columns(unit, n):
+def unit_columns(unit: Mapping[str, Any], n: int) -> dict[str, Any]:
     shared = {key: [unit[key]] * n for key in ("visit", "detector", "band", "template_id", "midpoint_mjd_tai")}
     return {"dia_source_id": source_ids(unit["visit"], unit["detector"], n), **shared}
 
 
-def position_columns(wcs, fit):
+def position_columns(wcs: WCS, fit: PointSourceFit) -> dict[str, np.ndarray]:
     """Sky position and its errors by the local scale; sources without a fit have a position but no error."""
     ra, dec = pixel_to_sky(wcs, fit.x, fit.y)
     jacobian = sky_jacobian(wcs, fit.x, fit.y)
@@ -46,7 +61,7 @@ def position_columns(wcs, fit):
     }
 
 
-def sky_jacobian(wcs, x, y):
+def sky_jacobian(wcs: WCS, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return d(ra cos(dec), dec) / d(x, y) [deg/pix], (n, 2, 2), by differences over one pixel."""
     ra0, dec0 = pixel_to_sky(wcs, x, y)
     columns = []
@@ -58,7 +73,9 @@ def sky_jacobian(wcs, x, y):
     return np.stack(columns, -1).reshape(len(ra0), 2, 2)
 
 
-def flux_columns(fit, score, njy_per_e, config):
+def flux_columns(
+    fit: PointSourceFit, score: np.ndarray, njy_per_e: float, config: "DetectConfig"
+) -> dict[str, np.ndarray]:
     return {
         "is_negative": score < 0,
         "score": score,
@@ -72,7 +89,7 @@ def flux_columns(fit, score, njy_per_e, config):
     }
 
 
-def trail_columns(wcs, found, njy_per_e):
+def trail_columns(wcs: WCS, found: Trailed, njy_per_e: float) -> dict[str, Any]:
     """Trails, where they were tried."""
     trails, n = found.trails, len(found.fit.x)
     names = ("length_arcsec", "length_err_arcsec", "angle_deg", "flux_njy", "flux_err_njy", "chi2", "n_pix")
@@ -87,21 +104,34 @@ def trail_columns(wcs, found, njy_per_e):
         trails.chi2,
         np.where(np.isfinite(trails.chi2), trails.n_pix, np.nan),
     )
-    columns = {f"trail_{name}": _spread(n, trails.source, value) for name, value in zip(names, values, strict=True)}
+    columns: dict[str, Any] = {
+        f"trail_{name}": _spread(n, trails.source, value) for name, value in zip(names, values, strict=True)
+    }
     columns["trail_n_pix"] = [None if np.isnan(value) else int(value) for value in columns["trail_n_pix"]]
     flag = np.full(n, None, object)
     flag[trails.source] = trails.is_trail.tolist()
     return columns | {"flag_trail": flag.tolist()}
 
 
-def _spread(n, row, values):
+def _spread(n: int, row: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Return n values, NaN but in these rows."""
     column = np.full(n, np.nan)
     column[row] = values
     return column
 
 
-def measured_columns(image, spline, fit, unit, config, *, radius_pix, size, psf, is_trail):
+def measured_columns(
+    image: Any,
+    spline: np.ndarray,
+    fit: PointSourceFit,
+    unit: Mapping[str, Any],
+    config: "DetectConfig",
+    *,
+    radius_pix: float,
+    size: PsfSize,
+    psf: np.ndarray,
+    is_trail: np.ndarray,
+) -> dict[str, np.ndarray]:
     """Aperture, fluxes beneath, moments and dipole, with the verdicts that hang from them."""
     njy, at = unit["njy_per_e"], {"x": fit.x, "y": fit.y}
     fwhm = size.fwhm_pix
@@ -144,10 +174,12 @@ def measured_columns(image, spline, fit, unit, config, *, radius_pix, size, psf,
     }
 
 
-def _fit_dipoles(image, spline, fit, unit, *, radius_pix, fwhm_pix):
+def _fit_dipoles(
+    image: Any, spline: np.ndarray, fit: PointSourceFit, unit: Mapping[str, Any], *, radius_pix: float, fwhm_pix: float
+) -> DipoleFit:
     """Try each source as one of the two lobes of a dipole."""
     reach_pix = 1.5 * fwhm_pix
-    tried, *middle = second_lobes(image.score, fit.x, fit.y, reach_pix=reach_pix)
+    tried, x, y = second_lobes(image.score, fit.x, fit.y, reach_pix=reach_pix)
     return fit_dipoles(
         image.difference,
         image.variance,
@@ -158,11 +190,11 @@ def _fit_dipoles(image, spline, fit, unit, *, radius_pix, fwhm_pix):
         y=fit.y,
         radius_pix=radius_pix,
         reach_pix=reach_pix,
-        static=_static_sources(image, *middle, tried, unit, radius_pix=radius_pix, fwhm_pix=fwhm_pix),
+        static=_static_sources(image, x, y, tried, unit, radius_pix=radius_pix, fwhm_pix=fwhm_pix),
     )
 
 
-def _dipole_columns(dipole, pixel_arcsec, njy_per_e):
+def _dipole_columns(dipole: DipoleFit, pixel_arcsec: np.ndarray, njy_per_e: float) -> dict[str, np.ndarray]:
     return {
         "dipole_flux_njy": dipole.mean_flux * njy_per_e,
         "dipole_separation_arcsec": dipole.separation_pix * pixel_arcsec,
@@ -177,20 +209,23 @@ def _dipole_columns(dipole, pixel_arcsec, njy_per_e):
     }
 
 
-def _fluxes_beneath(image, fit, unit, radius_pix):
+def _fluxes_beneath(
+    image: Any, fit: PointSourceFit, unit: Mapping[str, Any], radius_pix: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Forced PSF fluxes on the science image and the matched template, both with the PSF of the science image.
 
     The science image lacks the template's part of the noise of the difference. The template's noise is correlated over
     the kernel; its level before convolution, as if white, is an upper limit at the scale of the PSF.
     """
     spline = spline_coefficients(image.science_psf.at_many(fit.x, fit.y))
-    at = {"psf_spline": spline, "x": fit.x, "y": fit.y}
+    at: dict[str, Any] = {"psf_spline": spline, "x": fit.x, "y": fit.y}
     radius_pix = min(radius_pix, spline.shape[-1] // 2)
     fluxes = (forced_flux(*side, image.mask, radius_pix=radius_pix, **at)[:2] for side in sides(image, unit))
-    return tuple(array for pair in fluxes for array in pair)
+    (science, science_err), (template, template_err) = fluxes
+    return science, science_err, template, template_err
 
 
-def sides(image, unit):
+def sides(image: Any, unit: Mapping[str, Any]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Science image and matched template, each with its variance."""
     template_part = unit["diff_noise_e"] ** 2 - unit["science_noise_e"] ** 2
     variance = np.maximum(image.variance - np.float32(template_part), np.float32(0.05) * image.variance)
@@ -198,11 +233,22 @@ def sides(image, unit):
     yield image.template, np.where(image.variance > 0, np.float32(unit["template_noise_e"] ** 2), np.float32(0.0))
 
 
-def _static_sources(image, x, y, tried, unit, *, radius_pix, fwhm_pix):
+def _static_sources(
+    image: Any,
+    x: np.ndarray,
+    y: np.ndarray,
+    tried: np.ndarray,
+    unit: Mapping[str, Any],
+    *,
+    radius_pix: float,
+    fwhm_pix: float,
+) -> StaticSource:
     """What science image and template have near the middle of what may be dipoles."""
     spline = spline_coefficients(image.science_psf.at_many(x, y))
+    science, template = sides(image, unit)
     return find_static_sources(
-        *sides(image, unit),
+        science,
+        template,
         image.mask,
         psf_spline=spline,
         x=x,
@@ -213,7 +259,9 @@ def _static_sources(image, x, y, tried, unit, *, radius_pix, fwhm_pix):
     )
 
 
-def mask_columns(mask, x, y, *, radius_pix, fwhm_pix):
+def mask_columns(
+    mask: np.ndarray, x: np.ndarray, y: np.ndarray, *, radius_pix: float, fwhm_pix: float
+) -> dict[str, np.ndarray]:
     """Return the flags that the mask gives to sources fitted within a radius."""
     center = mask_bits(mask, x, y, radius_pix=max(1.5, 0.5 * fwhm_pix))
     core = mask_bits(mask, x, y, radius_pix=fwhm_pix)
@@ -229,7 +277,7 @@ def mask_columns(mask, x, y, *, radius_pix, fwhm_pix):
     }
 
 
-def is_clean(columns):
+def is_clean(columns: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return which sources nothing speaks against, (n,) bool: what the macro is_clean_detection says in SQL.
 
     Parameters

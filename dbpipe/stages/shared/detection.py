@@ -1,9 +1,11 @@
 """Find and measure the sources of a difference image: by `detect` and `inject`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
+import pyarrow as pa
 
 from dbpipe.declared import group
 from dbpipe.errors import ConfigError
@@ -51,7 +53,7 @@ class DetectConfig(Ranged):
     trail: Trailing = group(Trailing)
     dipole: DipoleLimits = group(DipoleLimits)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.keep_score > self.primary_score:
             raise ConfigError(
@@ -60,7 +62,9 @@ class DetectConfig(Ranged):
             )
 
 
-def measure_difference(image, unit, inputs, config):
+def measure_difference(
+    image: Any, unit: Mapping[str, Any], inputs: Mapping[str, pa.Table], config: DetectConfig
+) -> dict[str, Any]:
     """Return the columns of the sources of a difference image, read from a file or just made."""
     ny, nx = image.difference.shape
     psf = image.psf_field.at((nx - 1) / 2, (ny - 1) / 2)

@@ -1,10 +1,12 @@
 """Subtract the template from an exposure, or from a copy of it with other pixels: by `difference` and `inject`."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
+import pyarrow as pa
 
 from dbpipe.constants import ab_magnitude
 from dbpipe.declared import group
@@ -12,16 +14,17 @@ from dbpipe.errors import DataError
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging.difference.cells import sample_cells
 from dbpipe.imaging.difference.registration import measure_shifts, register
-from dbpipe.imaging.difference.score import blank_statistics, score_image
+from dbpipe.imaging.difference.score import Score, blank_statistics, score_image
 from dbpipe.imaging.difference.star_noise import with_star_noise
-from dbpipe.imaging.difference.subtract import Plane, subtract
-from dbpipe.imaging.kernel.match import KernelSettings
-from dbpipe.imaging.psf.rings import Stars
+from dbpipe.imaging.difference.subtract import Subtraction, subtract
+from dbpipe.imaging.kernel.match import KernelSettings, Plane
+from dbpipe.imaging.psf.rings import Profile, Stars
 from dbpipe.io.difference import Difference
+from dbpipe.io.exposure import Exposure
 from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.skymap import Tract
 from dbpipe.stage import Outputs, Skip
-from dbpipe.stages.shared.template import make_template
+from dbpipe.stages.shared.template import TemplateImage, make_template
 
 DIFFERENCE_VERSION = 28
 
@@ -44,13 +47,21 @@ class DifferenceConfig(Ranged):
     )
 
 
-def template_for(exposure, unit, inputs):
+def template_for(exposure: Exposure, unit: Mapping[str, Any], inputs: Mapping[str, pa.Table]) -> TemplateImage:
     """Assemble the template of an exposure from the inputs of its unit."""
-    rows = {name: inputs[name].to_pylist() for name in ("coadds", "coadd_inputs", "own_warps")}
+    rows: dict[str, Any] = {name: inputs[name].to_pylist() for name in ("coadds", "coadd_inputs", "own_warps")}
     return make_template(exposure, unit, tract=Tract.of(unit), **rows)
 
 
-def subtract_template(exposure, template, unit, inputs, config, *, science_power=1.0):
+def subtract_template(
+    exposure: Exposure,
+    template: TemplateImage,
+    unit: Mapping[str, Any],
+    inputs: Mapping[str, pa.Table],
+    config: DifferenceConfig,
+    *,
+    science_power: float | np.ndarray = 1.0,
+) -> Outputs | Skip:
     """Match, subtract, whiten and score one exposure, or a copy of it with other pixels.
 
     ``science_power`` is the shape of the noise power of an exposure that somebody has resampled, see `subtract`.
@@ -104,16 +115,16 @@ def subtract_template(exposure, template, unit, inputs, config, *, science_power
     )
 
 
-def _bright_stars(rows, njy_per_e):
+def _bright_stars(rows: pa.Table, njy_per_e: float) -> Stars:
     x, y, flux = (rows[name].to_numpy(zero_copy_only=False).astype(float) for name in ("x", "y", "flux_njy"))
     return Stars(x, y, np.where(rows["is_saturated"].to_numpy(zero_copy_only=False), np.nan, flux / njy_per_e))
 
 
-def _star_columns(result, part):
+def _star_columns(result: Subtraction, part: Profile) -> dict[str, float]:
     """What stars left, and which fraction of the image is flagged for what."""
     edges, wings = result.wings.edges_pix, result.wings.value
 
-    def fraction(bits):
+    def fraction(bits: int) -> float:
         return float(np.mean((result.mask & bits) != 0))
 
     halo = (result.mask & planes.NEAR_SATURATED != 0) & (result.mask & planes.SATURATED == 0)
@@ -129,11 +140,13 @@ def _star_columns(result, part):
     }
 
 
-def _key(unit):
+def _key(unit: Mapping[str, Any]) -> dict[str, int]:
     return {"visit": unit["visit"], "detector": unit["detector"]}
 
 
-def _summary(unit, result, template, config):
+def _summary(
+    unit: Mapping[str, Any], result: Subtraction, template: TemplateImage, config: DifferenceConfig
+) -> dict[str, Any]:
     fit, model = result.fit, result.fit.model
     ny, nx = model.shape
     grid_x, grid_y = (g.ravel() for g in np.meshgrid(np.linspace(0, nx - 1, 7), np.linspace(0, ny - 1, 7)))
@@ -162,7 +175,9 @@ def _summary(unit, result, template, config):
     }
 
 
-def _quality(unit, result, score, blank, unusable):
+def _quality(
+    unit: Mapping[str, Any], result: Subtraction, score: Score, blank: np.ndarray, unusable: np.ndarray
+) -> dict[str, float]:
     psf = result.whitening.psf
     ny, nx = result.difference.shape
     center = psf.at(nx / 2, ny / 2)
@@ -181,7 +196,9 @@ def _quality(unit, result, score, blank, unusable):
     }
 
 
-def _sampled(unit, stars, exposure, result, score, blank):
+def _sampled(
+    unit: Mapping[str, Any], stars: pa.Table, exposure: Exposure, result: Subtraction, score: Score, blank: np.ndarray
+) -> tuple[list[dict[str, float]], dict[str, float]]:
     """Return the rows of diffim_sample and the row of diffim_registration."""
     x, y, flux_njy = (stars[c].to_numpy() for c in ("x", "y", "psf_flux_njy"))
     shifts = measure_shifts(

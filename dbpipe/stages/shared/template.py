@@ -1,6 +1,8 @@
 """The template as one exposure sees it: assembled from coadds, without the exposure itself, on its pixel grid."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -8,15 +10,17 @@ from dbpipe.imaging import mask as planes
 from dbpipe.imaging import noise
 from dbpipe.imaging.clean.sky_structure import structure_image
 from dbpipe.imaging.difference.decorrelate import FFT_SIZE, spread
-from dbpipe.imaging.difference.subtract import BLOCK_PIX, Plane
+from dbpipe.imaging.difference.subtract import BLOCK_PIX
+from dbpipe.imaging.kernel.match import Plane
 from dbpipe.imaging.noise import NoiseField
 from dbpipe.imaging.psf.homogenize import moffat_psf
 from dbpipe.imaging.psf.model import UniformPsf
 from dbpipe.imaging.resample import warp, warp_stamp
 from dbpipe.imaging.stack.coadd import Mean, unpack_used, without_input
+from dbpipe.io.exposure import Exposure
 from dbpipe.io.planes import read_planes, read_window
-from dbpipe.sky.skymap import patch_wcs, tract_wcs
-from dbpipe.sky.wcs import local_affine, pixel_map
+from dbpipe.sky.skymap import Tract, patch_wcs, tract_wcs
+from dbpipe.sky.wcs import PixelMap, local_affine, pixel_map
 from dbpipe.sky.window import Window, footprint_window
 
 MARGIN_PIX = 8
@@ -39,10 +43,18 @@ class TemplateImage:
     plane: Plane
     noise: NoiseField
     coverage: float
-    weights: dict
+    weights: dict[tuple[int, int], float]
 
 
-def make_template(exposure, unit, *, tract, coadds, coadd_inputs, own_warps):
+def make_template(
+    exposure: Exposure,
+    unit: Mapping[str, Any],
+    *,
+    tract: Tract,
+    coadds: Sequence[dict[str, Any]],
+    coadd_inputs: Sequence[dict[str, Any]],
+    own_warps: Sequence[dict[str, Any]],
+) -> TemplateImage:
     """Assemble the template of an exposure.
 
     Parameters
@@ -91,11 +103,18 @@ def make_template(exposure, unit, *, tract, coadds, coadd_inputs, own_warps):
     )
 
 
-def _model_psf(unit, size):
+def _model_psf(unit: Mapping[str, Any], size: int) -> np.ndarray:
     return moffat_psf(unit["target_fwhm_pix"], unit["target_beta"], size)
 
 
-def _paste(row, own, window, image, variance, mask):
+def _paste(
+    row: Mapping[str, Any],
+    own: Mapping[str, Any] | None,
+    window: Window,
+    image: np.ndarray,
+    variance: np.ndarray,
+    mask: np.ndarray,
+) -> tuple[tuple[slice, slice], np.ndarray] | None:
     """Copy the part of a coadd that lies in the window, without the exposure's own contribution.
 
     Returns the part, as slices of the window, and its packed planes of which inputs went in; None if there is none.
@@ -110,7 +129,7 @@ def _paste(row, own, window, image, variance, mask):
     mean = Mean(read["IMAGE"], read["VARIANCE"], read["WEIGHT"])
     if own is not None:
         sky = read_planes(row["path"], ["SKY"]).arrays["SKY"][own["input_number"]]
-        sky = structure_image(sky, coadd.shape)[part.slices_in(coadd)] if sky.any() else np.float32(0.0)
+        sky = structure_image(sky, coadd.shape)[part.slices_in(coadd)] if sky.any() else np.zeros(1, np.float32)
         mean = _down_date(read["USED"], own, part, mean, sky)
     target = part.slices_in(window)
     # where nothing is left the coadd's own value stands in, masked: a hole would ring in the convolution
@@ -120,7 +139,9 @@ def _paste(row, own, window, image, variance, mask):
     return target, read["USED"]
 
 
-def _noise_of(path, inputs, window, part):
+def _noise_of(
+    path: str, inputs: Sequence[dict[str, Any]], window: Window, part: tuple[slice, slice]
+) -> tuple[np.ndarray, list[tuple[dict[str, Any], Window]]]:
     """Return the noise stamps of a coadd, and its inputs with where they lie in pixels of the part."""
     read = read_planes(path, ["NOISE", "WINDOWS"]).arrays
     x0, y0 = window.x0 + part[1].start, window.y0 + part[0].start
@@ -128,7 +149,7 @@ def _noise_of(path, inputs, window, part):
     return read["NOISE"], [(r, places[r["input_number"]]) for r in inputs]
 
 
-def _down_date(packed, own, part, mean, sky):
+def _down_date(packed: np.ndarray, own: Mapping[str, Any], part: Window, mean: Mean, sky: np.ndarray) -> Mean:
     head = read_planes(own["path"], [])
     warp_window = Window(head.metadata["X0"], head.metadata["Y0"], head.metadata["NX"], head.metadata["NY"])
     common = warp_window.common(part)
@@ -149,15 +170,24 @@ class Probes:
     Where few inputs overlap, the noise has the spectrum of those few; and that of each changes over the image.
     """
 
-    def __init__(self, grid, shape):
+    def __init__(self, grid: PixelMap, shape: tuple[int, int]) -> None:
         steps = [np.arange(PROBE_PIX // 2, n, PROBE_PIX) for n in shape]
         y, x = (g.ravel() for g in np.meshgrid(*steps, indexing="ij"))
         self.blocks = tuple(-(-n // BLOCK_PIX) for n in shape)
         self.block = (y // BLOCK_PIX) * self.blocks[1] + x // BLOCK_PIX
         self.x, self.y = (np.rint(np.nan_to_num(v, nan=-1.0)).astype(int) for v in grid.at(x, y))
-        self.powers, self.shares, self.power_shares = [], [], []
+        self.powers: list[np.ndarray] = []
+        self.shares: list[np.ndarray] = []
+        self.power_shares: list[np.ndarray] = []
 
-    def look(self, part, packed, stamps, inputs, matrix):
+    def look(
+        self,
+        part: tuple[slice, slice],
+        packed: np.ndarray,
+        stamps: np.ndarray,
+        inputs: Sequence[tuple[dict[str, Any], Window]],
+        matrix: np.ndarray,
+    ) -> None:
         """Note which of the inputs went into a part of the template, and what noise they have there.
 
         Parameters
@@ -171,18 +201,18 @@ class Probes:
         rows, columns = part
         inside = (self.y >= rows.start) & (self.y < rows.stop) & (self.x >= columns.start) & (self.x < columns.stop)
         y, x = self.y[inside] - rows.start, self.x[inside] - columns.start
-        seen, weight = [], np.zeros(len(x))
+        found, weight = [], np.zeros(len(x))
         for r, window in inputs:
             n_node, half = stamps.shape[1], stamps.shape[-1] // 2
             node = noise.node_shares(x - window.x0, y - window.y0, shape=window.shape, n_node=n_node)
             # an input of weight w = 1 / v adds w^2 v g = w g, g its noise gain, to the numerator of the variance
             gain = r["weight"] * stamps[r["input_number"], :, :, half, half, None].astype(float)
             used = unpack_used(packed[:, y, x], r["input_number"])
-            seen.append(used * node * gain)
+            found.append(used * node * gain)
             weight += used * r["weight"]
-        if not seen:
+        if not found:
             return
-        seen = np.array(seen)
+        seen = np.array(found)
         total = seen.sum(axis=(0, 1, 2))
         share = seen / np.where(total > 0, total, 1.0)
         seen /= np.where(weight > 0, weight, 1.0) ** 2
@@ -192,7 +222,7 @@ class Probes:
             for shares, values in ((self.shares, share), (self.power_shares, seen)):
                 shares.append(np.bincount(self.block[inside], values[k, j, i], minlength=np.prod(self.blocks)))
 
-    def noise(self):
+    def noise(self) -> NoiseField:
         """Return the noise per block; blocks without template take the mean of the others."""
         if not self.powers:
             # nothing but the exposure itself: there will be no pixel to use it on
@@ -203,20 +233,20 @@ class Probes:
         )
 
 
-def _normalized(shares):
+def _normalized(shares: np.ndarray) -> np.ndarray:
     """Return rows of unit sum; empty ones take the mean of the others."""
     seen = shares.sum(axis=1, keepdims=True)
     return np.where(seen > 0, shares / np.where(seen > 0, seen, 1.0), shares.sum(axis=0) / shares.sum())
 
 
-def _power_on_exposure(stamp, matrix):
+def _power_on_exposure(stamp: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Return the noise power on the exposure's pixels from its autocovariance on the template's; variance 1 before."""
     half = stamp.shape[0] // 2
     power = noise.power_of(stamp / stamp[half, half])
     return noise.interpolation_power(FFT_SIZE, matrix, power=power) / abs(np.linalg.det(matrix)) ** 2
 
 
-def _shares(inputs):
+def _shares(inputs: Sequence[dict[str, Any]]) -> dict[tuple[int, int], float]:
     weight = {}
     for r in inputs:
         weight[r["visit"], r["detector"]] = r["weight"]
