@@ -44,7 +44,7 @@ ROOMS = {
         ("imaging", "imaging.clean", "imaging.kernel", "imaging.psf"),
     ),
     "imaging.sources": ("Sources of a difference image, whoever made it", ("imaging", "imaging.psf")),
-    "imaging.injection": ("Sources of known flux", ("imaging",)),
+    "imaging.injection": ("Sources of known flux", ("imaging", "imaging.psf")),
     "sky": ("Geometry without pixels", ()),
     "sky.astrometry": ("Fits of a WCS", ("sky",)),
     "sky.linking": ("Detections to objects, a pure function of them", ("sky",)),

@@ -1,12 +1,13 @@
 """The light curve of one object: which object is meant, its epochs, and pieces of its images."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 
 from dbpipe.catalog.files import product_path
 from dbpipe.catalog.sql.queries import fetch_table, load_named
@@ -33,7 +34,7 @@ class Found:
     """What became of the id that was asked for, or how far the object is from the direction."""
 
 
-def find_object(connection: duckdb.DuckDBPyConnection, name: str) -> Any:
+def find_object(connection: duckdb.DuckDBPyConnection, name: int | str) -> Found:
     """Find an object by its id, also one that it had before, or by a direction.
 
     Parameters
@@ -56,11 +57,11 @@ def find_object(connection: duckdb.DuckDBPyConnection, name: str) -> Any:
     return _find_by_direction(connection, *map(float, direction.groups()))
 
 
-def _ask(connection: duckdb.DuckDBPyConnection, query: str, **values: Any) -> Any:
+def _ask(connection: duckdb.DuckDBPyConnection, query: str, **values: float) -> list[dict[str, Any]]:
     return fetch_table(connection, load_named("reports", "light_curve")[query], values).to_pylist()
 
 
-def _find_by_id(connection: duckdb.DuckDBPyConnection, asked: Any) -> Any:
+def _find_by_id(connection: duckdb.DuckDBPyConnection, asked: int) -> Found:
     current, story, seen = asked, [], set()
     while not (rows := _ask(connection, "object", dia_object_id=current)):
         seen.add(current)
@@ -79,7 +80,7 @@ def _find_by_id(connection: duckdb.DuckDBPyConnection, asked: Any) -> Any:
     return Found(current, rows[0], note)
 
 
-def _find_by_direction(connection: duckdb.DuckDBPyConnection, ra: Any, dec: Any) -> Any:
+def _find_by_direction(connection: duckdb.DuckDBPyConnection, ra: float, dec: float) -> Found:
     if not abs(dec) <= 90.0:
         raise ConfigError(f"there is no declination {dec}")
     near = _ask(connection, "nearest_objects", ra=ra, dec=dec)
@@ -95,13 +96,13 @@ def _find_by_direction(connection: duckdb.DuckDBPyConnection, ra: Any, dec: Any)
     return Found(found, _ask(connection, "object", dia_object_id=found)[0], note)
 
 
-def fetch_light_curve(connection: duckdb.DuckDBPyConnection, dia_object_id: Any) -> Any:
+def fetch_light_curve(connection: duckdb.DuckDBPyConnection, dia_object_id: int) -> pa.Table:
     """Return every epoch of an object, rows of the view light_curve in time, as a pyarrow.Table."""
     query = load_named("reports", "light_curve")["light_curve"]
     return fetch_table(connection, query, {"dia_object_id": dia_object_id})
 
 
-def fetch_bands(connection: duckdb.DuckDBPyConnection, dia_object_id: Any) -> Any:
+def fetch_bands(connection: duckdb.DuckDBPyConnection, dia_object_id: int) -> list[dict[str, Any]]:
     """Return the statistics of an object in each band, rows of the view dia_object_band, as dictionaries."""
     return _ask(connection, "bands", dia_object_id=dia_object_id)
 
@@ -119,7 +120,7 @@ class Cutout:
     side_arcsec: float
 
 
-def choose_epochs(epochs: Sequence[dict[str, Any]], n: int) -> Any:
+def choose_epochs(epochs: Sequence[dict[str, Any]], n: int) -> list[dict[str, Any]]:
     """Choose epochs worth a picture: the brightest, the faintest, the last, the first, then the most significant.
 
     Of one night and band there is one, unless there are too few nights.
@@ -150,7 +151,7 @@ def read_cutouts(
     *,
     n_pix: int = 61,
     side_arcsec: float = 12.0,
-) -> Any:
+) -> list[Cutout]:
     """Cut science image, template and difference out around an object; the current folder is the survey.
 
     Each pixel of a cutout is that of the image whose center is nearest: what is shown is what was measured.
@@ -161,7 +162,7 @@ def read_cutouts(
     return [_cut(row, images[row["visit"], row["detector"]], n_pix, side_arcsec) for row in epochs]
 
 
-def _cut(epoch: Any, image: np.ndarray, n_pix: int, side_arcsec: float) -> Any:
+def _cut(epoch: dict[str, Any], image: Mapping[str, Any], n_pix: int, side_arcsec: float) -> Cutout:
     product_path(".", image["path"])  # a table may say anything
     difference = read_difference(image["path"])
     offset = (np.arange(n_pix) - (n_pix - 1) / 2) * side_arcsec / n_pix / ARCSEC_PER_DEG
@@ -175,7 +176,11 @@ def _cut(epoch: Any, image: np.ndarray, n_pix: int, side_arcsec: float) -> Any:
     inside = (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
     x, y = x.clip(0, nx - 1), y.clip(0, ny - 1)
     usable = inside & (difference.mask[y, x] & UNUSABLE == 0)
-    planes = {"science": difference.science, "template": difference.template, "difference": difference.difference}
+    planes: dict[str, Any] = {
+        "science": difference.science,
+        "template": difference.template,
+        "difference": difference.difference,
+    }
     seen = {"science": inside, "template": usable, "difference": usable}
     pieces = {name: np.where(seen[name], plane[y, x], np.nan) for name, plane in planes.items()}
     noise = dict.fromkeys(("science", "template"), image["science_noise_e"]) | {"difference": image["diff_noise_e"]}

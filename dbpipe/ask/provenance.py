@@ -24,7 +24,7 @@ class Section:
     """Dictionaries; empty where there is nothing to say, as for a source without object."""
 
 
-def explain(connection: duckdb.DuckDBPyConnection, dia_source_id: int) -> Any:
+def explain(connection: duckdb.DuckDBPyConnection, dia_source_id: int) -> list[Section]:
     """Return the sections that say where a DIASource comes from.
 
     Raises
@@ -37,13 +37,14 @@ def explain(connection: duckdb.DuckDBPyConnection, dia_source_id: int) -> Any:
     sections = []
     for name, query in load_named("reports", "explain").items():
         table = connection.sql(query, params={"dia_source_id": dia_source_id}).to_arrow_table()
-        sections.append(Section(name, _TITLE.match(query)[1], table.to_pylist()))
+        title = _TITLE.match(query)
+        sections.append(Section(name, title[1] if title else name, table.to_pylist()))
         if name == "detection" and not table.num_rows:
             raise ConfigError(_unknown(connection, dia_source_id))
     return sections
 
 
-def _unknown(connection: duckdb.DuckDBPyConnection, dia_source_id: int) -> Any:
+def _unknown(connection: duckdb.DuckDBPyConnection, dia_source_id: int) -> str:
     """Say that there is no such source, and what its id would mean."""
     visit, detector, _ = unpack_source_id(dia_source_id)
     ((n_row,),) = connection.execute(

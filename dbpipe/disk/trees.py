@@ -64,7 +64,7 @@ def free_name(folder: Path, number: int) -> Any:
     return format_number(number)
 
 
-def begin(folder: Path, content: bytes) -> Any:
+def begin(folder: Path, content: dict[str, Any]) -> Path:
     """Make an unfinished tree, with a manifest that says whose it is, and return its path."""
     path = Path(folder) / f"{UNFINISHED}{os.getpid()}"
     number = 0
@@ -76,7 +76,7 @@ def begin(folder: Path, content: bytes) -> Any:
     return path
 
 
-def write_manifest(tree: Any, content: bytes) -> None:
+def write_manifest(tree: Path, content: dict[str, Any]) -> None:
     """Write the manifest of a tree, whole or not at all."""
     text = json.dumps(content, indent=1)
     write_beside(tree / MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))

@@ -1,12 +1,14 @@
 """A page for one object: its light curve band by band, difference and total flux, and cutouts of a few epochs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 
 from dbpipe.ask import light_curves
+from dbpipe.ask.light_curves import Cutout, Found
 from dbpipe.pictures.charts import BAND_COLOR, BAND_MARK, GRAY, OTHER_COLOR, OTHER_MARK, asinh_stretch, save
 
 _DPI = 130
@@ -19,7 +21,7 @@ LIMIT_SIGMA = 5.0
 """What an upper limit is."""
 
 
-def draw_object(connection: duckdb.DuckDBPyConnection, path: Any, name: str, *, n_cutout: Any) -> Any:
+def draw_object(connection: duckdb.DuckDBPyConnection, path: Path, name: int | str, *, n_cutout: int) -> Path:
     """Draw the page of an object that is looked up by name; the current folder is the survey. Returns the path."""
     found = light_curves.find_object(connection, name)
     epochs = light_curves.fetch_light_curve(connection, found.dia_object_id).to_pylist()
@@ -27,7 +29,7 @@ def draw_object(connection: duckdb.DuckDBPyConnection, path: Any, name: str, *, 
     return draw_page(path, found, epochs, cutouts)
 
 
-def draw_page(path: Any, found: Any, epochs: Any, cutouts: Any) -> Any:
+def draw_page(path: Path, found: Found, epochs: Sequence[dict[str, Any]], cutouts: Sequence[Cutout]) -> Path:
     """Draw the light curve of an object with its cutouts and return the path of the PNG.
 
     Parameters
@@ -56,13 +58,15 @@ def draw_page(path: Any, found: Any, epochs: Any, cutouts: Any) -> Any:
     return save(figure, path)
 
 
-def _heading(found: Any) -> Any:
+def _heading(found: Found) -> str:
     row = found.row
     nights = f"{row['n_dia_source']} detections in {row['n_night']} night" + "s" * (row["n_night"] != 1)
     return f"DIAObject {found.dia_object_id}     RA {row['ra']:.6f}  Dec {row['dec']:+.6f} deg (ICRS)     {nights}"
 
 
-def _draw_curves(figure: Any, epochs: Any, bands: Sequence[str], shown: Sequence[Any]) -> None:
+def _draw_curves(
+    figure: Any, epochs: Sequence[dict[str, Any]], bands: Sequence[str], shown: Sequence[dict[str, Any]]
+) -> None:
     n_row = max(len(bands), 1)
     axes = figure.subplots(n_row, 2, squeeze=False, sharex=True)
     largest = max((abs(row[c] or 0.0) for row in epochs for c in ("psf_flux_njy", "total_flux_njy")), default=0.0)
@@ -86,7 +90,7 @@ def _draw_curves(figure: Any, epochs: Any, bands: Sequence[str], shown: Sequence
     _add_legend(figure)
 
 
-def _draw_fluxes(ax: Any, rows: Any, band: Any, quantity: str, scale: float) -> None:
+def _draw_fluxes(ax: Any, rows: Sequence[dict[str, Any]], band: str, quantity: str, scale: float) -> None:
     """Filled where it was detected, open where not, gray where a flag speaks against it."""
     mark, color = BAND_MARK.get(band, OTHER_MARK), BAND_COLOR.get(band, OTHER_COLOR)
     ax.axhline(0.0, color=GRAY, lw=0.7)
@@ -97,14 +101,14 @@ def _draw_fluxes(ax: Any, rows: Any, band: Any, quantity: str, scale: float) -> 
         ax.errorbar(row["midpoint_mjd_tai"], *values, fmt=mark, ms=4.5, color=edge, mfc=face, lw=1.0, capsize=1.5)
 
 
-def _draw_limits(ax: Any, rows: Any, band: str, scale: float) -> None:
+def _draw_limits(ax: Any, rows: Sequence[dict[str, Any]], band: str, scale: float) -> None:
     color = BAND_COLOR.get(band, OTHER_COLOR)
     missed = [row for row in rows if row["is_clean"] and not row["detected"]]
     limit = [LIMIT_SIGMA * row["psf_flux_err_njy"] * scale for row in missed]
     ax.plot([row["midpoint_mjd_tai"] for row in missed], limit, "v", ms=4, mfc="none", mec=color, alpha=0.6)
 
 
-def _mark_epochs(ax: Any, rows: Any, shown: Sequence[Any]) -> None:
+def _mark_epochs(ax: Any, rows: Sequence[dict[str, Any]], shown: Sequence[dict[str, Any]]) -> None:
     """Ticks below for epochs in the template, above for those with a cutout."""
     below = ax.get_xaxis_transform()
     inside = [row["midpoint_mjd_tai"] for row in rows if row["in_template"]]
@@ -129,7 +133,7 @@ def _add_legend(figure: Any) -> None:
     figure.legend(handles=marks, loc="outside lower center", ncols=6, fontsize=8, frameon=False, handletextpad=0.2)
 
 
-def _draw_cutouts(figure: Any, cutouts: Any) -> None:
+def _draw_cutouts(figure: Any, cutouts: Sequence[Cutout]) -> None:
     """One row for each epoch, on one scale for science and template."""
     axes = figure.subplots(len(cutouts), 3, squeeze=False)
     for row, (panels, cutout) in enumerate(zip(axes, cutouts, strict=True)):
@@ -154,14 +158,14 @@ def _draw_cutouts(figure: Any, cutouts: Any) -> None:
                 ax.set_title(name, fontsize=9)
 
 
-def _mark_place(ax: Any, half: int) -> None:
+def _mark_place(ax: Any, half: float) -> None:
     """Two strokes beside the place, which leave it free."""
     for along, across in (((1.2, 2.4), (0, 0)), ((0, 0), (1.2, 2.4))):
         ax.plot(along, across, color=BAND_COLOR["r"], lw=1.2)
     ax.set(xlim=(half, -half), ylim=(-half, half))
 
 
-def _draw_scale(ax: Any, half: int) -> None:
+def _draw_scale(ax: Any, half: float) -> None:
     """A bar of 2 arcsec, and where north and east are."""
     style: dict[str, Any] = {
         "color": BAND_COLOR["z"],
@@ -177,7 +181,7 @@ def _draw_scale(ax: Any, half: int) -> None:
         ax.text(corner[0] + 1.35 * step[0], corner[1] + 1.35 * step[1], name, ha="center", va="center", **style)
 
 
-def _epoch_text(row: Any) -> Any:
+def _epoch_text(row: Mapping[str, Any]) -> str:
     return (
         f"{row['band']}   MJD {row['midpoint_mjd_tai']:.4f}\nvisit {row['visit']}, detector {row['detector']}\n"
         f"{row['psf_flux_njy']:+.0f} \N{PLUS-MINUS SIGN} {row['psf_flux_err_njy']:.0f} nJy\n"

@@ -63,7 +63,7 @@ def _answering(method: Callable[..., Any]) -> Callable[..., Any]:
     """A relation's method, which returns an Answer where it returns a relation, and tells pandas of whole numbers."""
 
     @wraps(method)
-    def call(*arguments: Any, **keywords: Any) -> list[tuple[float | str | tuple[()], ...]]:
+    def call(*arguments: Any, **keywords: Any) -> Any:
         given = [a._relation if isinstance(a, Answer) else a for a in arguments]  # of a join, say
         result = method(*given, **keywords)
         if isinstance(result, duckdb.DuckDBPyRelation):
@@ -76,7 +76,7 @@ def _answering(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def fetch_answer(
-    connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, str] | None = None
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, Any] | None = None
 ) -> pa.Table:
     """Return the answer to a query as a pyarrow.Table; ConfigError if DuckDB refuses it."""
     with asking(connection, query, parameters) as relation:
@@ -84,7 +84,7 @@ def fetch_answer(
 
 
 def fetch_head(
-    connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, float] | None = None, *, limit: int
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, Any] | None = None, *, limit: int
 ) -> tuple[pa.Table, int]:
     """Return the first rows of an answer, a pyarrow.Table, and the number of all; the others are not kept."""
     with asking(connection, query, parameters) as relation:

@@ -83,7 +83,7 @@ def _parse(part: str) -> tuple[int, int]:
 
 def _write_metadata(dataset: Path, parts: Sequence[str]) -> None:
     """Gather the footers of the tiles, so that a reader opens only those that it needs."""
-    whole = None
+    whole: Any = None
     for part in parts:
         footer = pq.read_metadata(dataset / f"{part}.parquet")
         footer.set_file_path(f"{part}.parquet")

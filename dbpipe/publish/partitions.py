@@ -26,11 +26,11 @@ _PASS_SETTINGS = {"partitioned_write_flush_threshold": 50_000, "preserve_inserti
 class Layout:
     """Which rows of a table go into which file."""
 
-    rows: object
+    rows: duckdb.DuckDBPyRelation
     """Relation of the rows that leave."""
     content: str
     """Query of one row per row: what ``cell`` needs, and ``content``, which changes if the row does."""
-    cell: object
+    cell: duckdb.Expression
     """Expression of a whole number, on rows and content alike."""
     cells: pa.Table
     """cell, part: a cell may be in several parts, and rows of other cells are in none."""
@@ -73,7 +73,8 @@ def write_parts(
         as the files of eight million rows.
     """
     scratch = Path(scratch).absolute()  # a connection may look for files elsewhere than in the current folder
-    batch, n_row = [], 0
+    batch: list[Any] = []
+    n_row = 0
     for part in sorted(sizes):
         if batch and n_row + sizes[part] > _BATCH_ROWS:
             _write_batch(connection, layout, batch, paths=paths, scratch=scratch)
@@ -91,9 +92,9 @@ def _write_batch(
     chosen = [k for k, part in enumerate(layout.cells["part"].to_pylist()) if part in number]
     cells = layout.cells.take(pa.array(chosen, pa.int64()))
     numbers = pa.array([number[part] for part in cells["part"].to_pylist()], pa.int64())
-    chosen = connection.from_arrow(cells.append_column("part_number", numbers)).set_alias("chosen")
+    of_parts = connection.from_arrow(cells.append_column("part_number", numbers)).set_alias("chosen")
     rows = layout.rows.select(StarExpression(), layout.cell.alias("cell")).set_alias("selected")
-    numbered = rows.join(chosen, "chosen.cell = selected.cell").project("part_number, selected.* EXCLUDE (cell)")
+    numbered = rows.join(of_parts, "chosen.cell = selected.cell").project("part_number, selected.* EXCLUDE (cell)")
     before = {name: _setting(connection, name) for name in _PASS_SETTINGS}
     try:
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=scratch) as folder:

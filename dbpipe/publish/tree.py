@@ -14,7 +14,6 @@ import itertools
 import os
 import re
 import shutil
-from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
 
 import dbpipe
 from dbpipe.catalog.store.lock import Lock
@@ -98,10 +96,15 @@ def export_tree(connection: duckdb.DuckDBPyConnection, out: Path, names: Any, *,
 
 def _update(connection: duckdb.DuckDBPyConnection, out: Path, names: Any, margin_arcsec: float, report: Any) -> None:
     current = _find_current(out)
-    old = trees.Manifest() if current is None else trees.read_manifest(current)
+    old = (trees.read_manifest(current) if current is not None else None) or trees.Manifest()
     names = [name for name in layouts.NAMES if name in {*names, *old.layouts}]
     report.left += _sweep(out, keep=_N_KEPT)
-    manifest = {"dbpipe": dbpipe.__version__, "layouts": names, "margin_arcsec": margin_arcsec, "parts": {}}
+    manifest: dict[str, Any] = {
+        "dbpipe": dbpipe.__version__,
+        "layouts": names,
+        "margin_arcsec": margin_arcsec,
+        "parts": {},
+    }
     tree = trees.begin(out / _TREES, manifest)
     try:
         for name in names:
@@ -121,7 +124,7 @@ def _write_files(
     files: Any,
     tree: Path,
     before: Any,
-    new: Mapping[str, np.ndarray],
+    new: dict[str, Any],
     report: Any,
 ) -> None:
     """Put every part of a layout into the new tree: a link if it is as it was, else written."""
@@ -171,7 +174,7 @@ def _sync_tree(tree: Path) -> None:
     sync_folder(tree)
 
 
-def _turn(out: Path, tree: Path, manifest: Mapping[str, Any]) -> None:
+def _turn(out: Path, tree: Path, manifest: dict[str, Any]) -> None:
     """Give the tree its number and turn ``current`` to it."""
     name = trees.free_name(out / _TREES, max(trees.numbers(out / _TREES), default=0) + 1)
     trees.write_manifest(tree, manifest | {"tree": name, "files": trees.list_files(tree)})

@@ -136,7 +136,7 @@ def write_rows(
         Number of rows.
     """
     path = Path(path)
-    writers = _WRITERS | (writers or {})
+    writers = _WRITERS | dict(writers or {})
     if path.suffix not in writers:
         raise ConfigError(f"cannot write {path.name}: the name must end with {', '.join(writers)}")
     check_output(path)  # before the first row is fetched
@@ -201,7 +201,7 @@ def write_parquet(
     path: Path, schema: pa.Schema, batches: Iterator[Any], *, row_group_rows: int = ROW_GROUP_ROWS
 ) -> Any:
     """Write batches of a schema as one Parquet file and return its footer."""
-    footers = []
+    footers: list[Any] = []
     options: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "metadata_collector": footers}
     with pq.ParquetWriter(path, schema, **options) as writer:
         for batch in batches:
@@ -242,7 +242,7 @@ def _write_delimited(path: Path, schema: pa.Schema, batches: Iterator[Any], *, h
     with open(path, "w", encoding="utf-8", newline="") as file:
         file.write(header.decode())
         csv.writer(file, lineterminator="\n").writerow(schema.names)
-    with open(path, "ab") as file, pa_csv.CSVWriter(file, text, write_options=options) as writer:
+    with open(path, "ab") as binary, pa_csv.CSVWriter(binary, text, write_options=options) as writer:
         for batch in batches:
             writer.write_batch(pa.RecordBatch.from_arrays([_as_text(a) for a in batch.columns], schema=text))
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import hpgeom
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dbpipe.constants import ARCSEC_PER_DEG
 
@@ -47,11 +48,11 @@ def cell_order(radius_arcsec: float) -> int:
     return int(min(ORDER, np.floor(np.log2(0.55 * side_arcsec / radius_arcsec))))
 
 
-def with_neighbors(cells: np.ndarray, order: int) -> np.ndarray:
+def with_neighbors(cells: ArrayLike, order: int) -> np.ndarray:
     """Return the nested cells of an order and all that touch them, sorted, each once."""
-    cells = np.unique(np.asarray(cells, np.int64))
-    around = np.asarray(hpgeom.neighbors(1 << order, cells, nest=True), np.int64).ravel()
-    return np.union1d(cells, around[around >= 0])
+    own = np.unique(np.asarray(cells, np.int64))
+    around = np.asarray(hpgeom.neighbors(1 << order, own, nest=True), np.int64).ravel()
+    return np.union1d(own, around[around >= 0])
 
 
 def place_pixels(hpx29: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ NOT_FITS = "not named like FITS"
 class LeftAlone:
     """What was found and not taken."""
 
-    counts: Counter = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
     """Kind -> number."""
     examples: dict[str, Any] = field(default_factory=dict)
     """Kind -> the first path of it, as text that can be stored and printed."""
@@ -64,7 +64,7 @@ def find_raw_files(names: Any, *, leave_out: Path | None = None) -> Any:
     """
     left = LeftAlone()
     seen = {_identity(leave_out)} if leave_out is not None and os.path.exists(leave_out) else set()
-    found = {}
+    found: dict[str, Any] = {}
     for name in names:
         for path in _expand(os.fspath(name)):
             for place, is_named in _walk(path, seen, left):

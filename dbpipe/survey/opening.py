@@ -62,7 +62,7 @@ class Opened:
     """From when the snapshot is; None: it is a copy of the catalog as it is now."""
     stale: DbpipeError | None = None
     """Why there is no newer one."""
-    folder: tempfile.TemporaryDirectory | None = None
+    folder: tempfile.TemporaryDirectory[str] | None = None
     """Where a copy is that nobody else reads."""
 
     @property
@@ -273,7 +273,7 @@ def open_to_read(root: Path, *, current: bool = False, scratch: Path | None = No
     try:
         _publish_for_readers(root, patience_s=None if is_needed else 0.0)
     except (SurveyBusy, CatalogError, DiskError) as error:
-        if not is_needed:
+        if found is not None and not is_needed:
             return replace(found, stale=error)
         if found is not None:
             found.close()
@@ -346,6 +346,6 @@ def _open_copy(root: Path, scratch: Path | None) -> Opened:
             )
         if not has_current_views(connection):
             apply_views(connection)  # of the copy: nobody else sees it
-        snapshot.shut_in(connection, folder.name, scratch=scratch)
+        snapshot.shut_in(connection, Path(folder.name), scratch=scratch)
         on_error.pop_all()
     return Opened(connection, folder=folder)

@@ -16,7 +16,7 @@ from dbpipe.names import did_you_mean_or_all
 from dbpipe.ranges import describe_range
 
 
-class Settings(Mapping):
+class Settings(Mapping[str, Any]):
     """The settings in force: ``settings["calibrate"].psf.size_pix`` or ``settings.calibrate.psf.size_pix``."""
 
     def __init__(self, sections: Mapping[str, Any]) -> None:
@@ -83,7 +83,7 @@ class Documented:
     section: str
     """The table of the file in which it stands, as `detect` or `detect.trail`."""
     name: str
-    default: object
+    default: Any
     text: str
     allowed: str
     """Its range, or the few values that it may have; empty where anything of its type will do."""
@@ -114,10 +114,11 @@ def _default(item: Any) -> Any:
 
 def _field_texts(cls: Any) -> dict[str, str]:
     """Read the strings under the fields of a dataclass from its source."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body
+    declared: Any = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+    body = declared.body
     texts = {}
     for statement, following in zip(body, body[1:], strict=False):
-        if not isinstance(statement, ast.AnnAssign) or not isinstance(following, ast.Expr):
+        if not isinstance(getattr(statement, "target", None), ast.Name) or not isinstance(following, ast.Expr):
             continue
         if isinstance(following.value, ast.Constant) and isinstance(following.value.value, str):
             texts[statement.target.id] = inspect.cleandoc(following.value.value)

@@ -28,7 +28,7 @@ from dbpipe.publish.answers import Answer, fetch_answer, fetch_head, write_answe
 from dbpipe.publish.tree import TreeReport
 from dbpipe.runner import intake, order, outlook, pipeline
 from dbpipe.runner.pool import WorkerPool
-from dbpipe.runner.report import Summary
+from dbpipe.runner.report import Report, Summary
 from dbpipe.survey import opening
 from dbpipe.survey.discover import LeftAlone, find_raw_files, split_settled
 from dbpipe.survey.opening import CATALOG, INSTRUMENT, LOCK, SETTINGS, SNAPSHOT
@@ -48,12 +48,12 @@ class Survey:
     is (UTC), and ``busy``, if it is not the catalog as it is now, why: mostly, who is writing.
     """
 
-    def __init__(self, root: Path, opened: "Opened | Writing") -> None:
+    def __init__(self, root: str | os.PathLike[str], opened: "Opened | Writing") -> None:
         self.root = Path(root)
         self.connection = opened.connection
         self._opened = opened
         self._is_closed = False
-        self.kept = []
+        self.kept: list[str] = []
         """Names of files that were in the folder when the survey was made, and are not as it would have made them."""
 
     @property
@@ -64,7 +64,7 @@ class Survey:
     @property
     def busy(self) -> str | None:
         """Why there is no newer snapshot, or None."""
-        return self._opened.stale and str(self._opened.stale)
+        return None if self._opened.stale is None else str(self._opened.stale)
 
     @classmethod
     def open(cls, root: str | os.PathLike[str], *, read_only: bool = True, published: bool = True) -> "Survey":
@@ -92,7 +92,7 @@ class Survey:
         return cls(root, opening.open_to_write(root))
 
     @classmethod
-    def init(cls, root: Path, *, instrument: str | os.PathLike[str] = "phosim-eimage") -> "Survey":
+    def init(cls, root: str | os.PathLike[str], *, instrument: str | os.PathLike[str] = "phosim-eimage") -> "Survey":
         """Make an empty survey and return it, open for writing.
 
         Parameters
@@ -118,7 +118,7 @@ class Survey:
             return
         self._is_closed = True
         try:
-            if self._is_writing:
+            if isinstance(self._opened, opening.Writing):
                 self._opened.publish_changes()
         finally:
             self._opened.close()
@@ -130,7 +130,7 @@ class Survey:
     def __enter__(self) -> "Survey":
         return self
 
-    def __exit__(self, kind: type | type[Any] | type[ConfigError] | None, error: Any, traceback: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
         if error is None:
             self.close()
         elif isinstance(error, DbpipeError) and not isinstance(error, DiskError):
@@ -144,7 +144,7 @@ class Survey:
         """The settings in force, `dbpipe.survey.settings.Settings`."""
         return read_settings(self.root / SETTINGS, order.sections())
 
-    def sql(self, query: str, **parameters: str) -> Answer:
+    def sql(self, query: str, **parameters: Any) -> Answer:
         """Ask the catalog: ``survey.sql("SELECT ...").df()``; ``$name`` in the text takes a keyword argument.
 
         Raises
@@ -154,22 +154,22 @@ class Survey:
         """
         return Answer(ask(self.connection, query, parameters))
 
-    def fetch(self, query: str, **parameters: str) -> pa.Table:
+    def fetch(self, query: str, **parameters: Any) -> pa.Table:
         """Return the answer to a query as a pyarrow.Table; a query that DuckDB refuses is a ConfigError."""
         return fetch_answer(self.connection, query, parameters)
 
-    def fetch_head(self, query: str, *, limit: int, **parameters: float) -> tuple[pa.Table, int]:
+    def fetch_head(self, query: str, *, limit: int, **parameters: Any) -> tuple[pa.Table, int]:
         """Return the first rows of an answer as a pyarrow.Table, and the number of all its rows."""
         return fetch_head(self.connection, query, parameters, limit=limit)
 
-    def named(self, name: str, **parameters: Any) -> Any:
+    def named(self, name: str, **parameters: Any) -> pa.Table:
         """Ask a question of the cookbook and return a pyarrow.Table: ``survey.named("around", ra=53.0, dec=-27.4)``."""
         recipe = find_recipe(name)
         return self.fetch(recipe.query, **recipe.bind(parameters))
 
-    def write(self, path: Path, query: str, **parameters: int | str) -> int:
+    def write(self, path: str | os.PathLike[str], query: str, **parameters: Any) -> int:
         """Write the answer to a query to a file: Parquet, CSV, ECSV or JSON by its name; returns the number of rows."""
-        return write_answer(self.connection, path, query, parameters)
+        return write_answer(self.connection, Path(path), query, parameters)
 
     def lend(self, name: str, path: str | os.PathLike[str]) -> None:
         """Let queries see a file (CSV, Parquet, FITS, ECSV, VOTable) as a table, until the survey closes.
@@ -192,7 +192,9 @@ class Survey:
         ((n_row,),) = self.connection.execute(query, {"table": find_relation(self.connection, table)}).fetchall()
         return n_row
 
-    def find_settled(self, names: Sequence[str], *, settle_s: float) -> tuple[list[str], list[Any], LeftAlone]:
+    def find_settled(
+        self, names: Sequence[str | os.PathLike[str]], *, settle_s: float
+    ) -> tuple[list[str], list[str], LeftAlone]:
         """Return the raw files among ``names`` that nobody is writing to, those that are, and what is left alone.
 
         See `dbpipe.survey.discover`; the first list can be given to `ingest`.
@@ -207,7 +209,7 @@ class Survey:
         *,
         n_worker: int | None = None,
         retry_failed: bool = False,
-        report: Any = None,
+        report: Report | None = None,
     ) -> tuple[Summary, LeftAlone]:
         """Take raw files into the survey, or say why not; the files stay where they are.
 
@@ -232,7 +234,9 @@ class Survey:
             summary = intake.run_ingest(self.connection, config, paths, **keywords)
         return summary, left_alone
 
-    def set_reference_catalog(self, path: Path, *, mapping: Mapping[str, Any] | None = None) -> tuple[int, int]:
+    def set_reference_catalog(
+        self, path: str | os.PathLike[str], *, mapping: Mapping[str, Any] | None = None
+    ) -> tuple[int, int]:
         """Read a reference catalog into the survey, in the place of the one it has.
 
         Parameters
@@ -250,9 +254,9 @@ class Survey:
         from dbpipe.survey.reference import store_from_file
 
         configured = {name: value for name, value in self.settings.as_dict()["refcat"].items() if value}
-        return store_from_file(self.connection, path, configured | (mapping or {}))
+        return store_from_file(self.connection, Path(path), configured | dict(mapping or {}))
 
-    def set_reference_from_exposure(self, visit: Any) -> Any:
+    def set_reference_from_exposure(self, visit: int) -> int:
         """Make the stars of one raw exposure the reference catalog, where there is no better one."""
         from dbpipe.survey.reference import store_from_exposure
 
@@ -262,10 +266,10 @@ class Survey:
         self,
         *,
         to: str | None = None,
-        where: Any | None = None,
+        where: str | None = None,
         n_worker: int | None = None,
         retry_failed: bool = False,
-        report: Any = None,
+        report: Report | None = None,
     ) -> list[Summary]:
         """Do everything that is not done yet, up to a stage, and return a list of `Summary`.
 
@@ -295,17 +299,23 @@ class Survey:
         self.publish()
         return summaries
 
-    def check_request(self, *, to: str | None = None, where: Any | None = None) -> None:
+    def check_request(self, *, to: str | None = None, where: str | None = None) -> None:
         """Refuse what `run` would refuse, settings that are wrong among it, and do nothing."""
         _ = self.settings  # reading is checking
         pipeline.check_request(self.connection, to=to, where=where)
 
     def publish(self) -> datetime:
         """Let readers see the catalog as it is now; `run` does it at its end. Returns from when it is (UTC)."""
+        assert isinstance(self._opened, opening.Writing), "it was opened for reading"
         return self._opened.publish()
 
     def inject(
-        self, *, where: Any | None = None, n_worker: int | None = None, retry_failed: bool = False, report: Any = None
+        self,
+        *,
+        where: str | None = None,
+        n_worker: int | None = None,
+        retry_failed: bool = False,
+        report: Report | None = None,
     ) -> Summary:
         """Put sources of known flux into copies of the exposures and find them again; returns the `Summary`.
 
@@ -330,17 +340,17 @@ class Survey:
     def _pool(self, n_worker: int | None) -> WorkerPool:
         return WorkerPool(self.root, n_worker, limits=self.settings["run"])
 
-    def templates(self, *, band: Any | None = None) -> list[Any]:
+    def templates(self, *, band: Sequence[str] | None = None) -> list[Any]:
         """Return the template decisions in force, a list of `dbpipe.template.decision.Decision`."""
         from dbpipe.template import choice  # with all that calculates PSFs: half a second that few commands need
 
         return choice.in_force(self.connection, band=band)
 
-    def template_depth(self, *, band: Any | None = None) -> pa.Table:
+    def template_depth(self, *, band: Sequence[str] | None = None) -> pa.Table:
         """Return predicted and measured depth of the difference images of the templates in force, a pyarrow.Table."""
         return fetch_table(self.connection, load_named("stages", "template")["depth"], {"band": band})
 
-    def propose_template(self, *, band: Any | None = None, **choice: bool | float) -> list[Decision]:
+    def propose_template(self, *, band: Sequence[str] | None = None, **choice: Any) -> list[Decision]:
         """Return what a choice would give, deciding nothing; see `dbpipe.template.choice.propose`."""
         from dbpipe.template.choice import propose
 
@@ -360,7 +370,7 @@ class Survey:
         yield run_id
         units.finish_run(self.connection, run_id)
 
-    def light_curve(self, name: str) -> Any:
+    def light_curve(self, name: int | str) -> pa.Table:
         """Return every epoch of an object, detected or not, in time: rows of the view light_curve, a pyarrow.Table.
 
         Parameters
@@ -373,7 +383,7 @@ class Survey:
         found = light_curves.find_object(self.connection, name)
         return light_curves.fetch_light_curve(self.connection, found.dia_object_id)
 
-    def find_detections(self, dia_object_id: Any) -> Any:
+    def find_detections(self, dia_object_id: int) -> pa.Table:
         """Return positions and fluxes of the DIASources of an object; quick in a catalog of any size.
 
         See `light_curve` for the epochs at which it was not detected.
@@ -382,7 +392,7 @@ class Survey:
 
         return lookup.find_detections(self.connection, dia_object_id)
 
-    def draw_light_curve(self, path: Path, name: int, *, n_cutout: int = 4) -> Path:
+    def draw_light_curve(self, path: str | os.PathLike[str], name: int | str, *, n_cutout: int = 4) -> Path:
         """Draw the light curve of an object with cutouts of a few epochs and return the path of the PNG."""
         from dbpipe.pictures.object_page import draw_object
 
@@ -391,7 +401,7 @@ class Survey:
             return draw_object(self.connection, path, name, n_cutout=n_cutout)
 
     def export(
-        self, out: Path, *, tables: Sequence[str], where: str | None = None, overwrite: bool = False
+        self, out: str | os.PathLike[str], *, tables: Sequence[str], where: str | None = None, overwrite: bool = False
     ) -> list[Path]:
         """Write tables or views and return the paths of the files.
 
@@ -407,10 +417,12 @@ class Survey:
         """
         from dbpipe.publish.write import check_export, export
 
-        paths = check_export(out, tables, overwrite=overwrite)  # all of them before the first is written
+        paths = check_export(Path(out), tables, overwrite=overwrite)  # all of them before the first is written
         return [export(self.connection, p, table=name, where=where)[0] for p, name in zip(paths, tables, strict=True)]
 
-    def export_layouts(self, out: Path, layouts: Sequence[str], *, margin_arcsec: float = 10.0) -> TreeReport:
+    def export_layouts(
+        self, out: str | os.PathLike[str], layouts: Sequence[str], *, margin_arcsec: float = 10.0
+    ) -> TreeReport:
         """Bring a folder of partitioned tables up to date; see `dbpipe.publish.tree.export_tree`.
 
         Parameters
@@ -422,11 +434,11 @@ class Survey:
         """
         from dbpipe.publish.tree import export_tree
 
-        if self._is_writing:
+        if isinstance(self._opened, opening.Writing):
             self._opened.publish_changes()
         # a connection of its own: it may write to that folder, and so answers no questions
         with closing(opening.open_to_read(self.root, scratch=Path(out).absolute())) as opened:
-            return export_tree(opened.connection, out, layouts, margin_arcsec=margin_arcsec)
+            return export_tree(opened.connection, Path(out), layouts, margin_arcsec=margin_arcsec)
 
     def count_due(self) -> dict[str, int]:
         """Return how many units each stage would work on now."""
@@ -456,7 +468,7 @@ class Survey:
 
     def find_writer(self) -> str:
         """Return who else is working on the survey, or has since it was opened; "" if nobody."""
-        return "" if self._is_writing else opening.find_writer(self.root, self._opened)
+        return "" if isinstance(self._opened, opening.Writing) else opening.find_writer(self.root, self._opened)
 
     def find_garbage(self) -> list[str]:
         """Return the products that the catalog does not name, relative to the survey."""

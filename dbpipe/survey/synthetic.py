@@ -136,7 +136,7 @@ def _link(survey: Any, visits: Sequence[Visit], run_id: int, say: Callable[..., 
         say(f"field {number + 1} of {max(field.values()) + 1} linked")
 
 
-def _raw_path(survey: Path) -> str:
+def _raw_path(survey: Survey) -> str:
     return str((survey.root / NO_IMAGE).resolve())
 
 
@@ -156,7 +156,7 @@ def _values(query: str, more: Mapping[str, Any] | None = None) -> dict[str, Any]
         "detector": detections.DETECTOR,
         "pixel_scale_arcsec": detections.PIXEL_SCALE_ARCSEC,
     }
-    return select_parameters(query, known | (more or {}))
+    return select_parameters(query, known | dict(more or {}))
 
 
 def _made(seed: int, visits: Sequence[Visit]) -> pa.Table:

@@ -8,6 +8,7 @@ are matched to.
 
 import logging
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -134,7 +135,11 @@ def _decide_one(
     connection: duckdb.DuckDBPyConnection, config: TemplateConfig, target: Mapping[str, Any], run_id: int
 ) -> None:
     _wait(connection, target)
-    value = {"quantile": config.quantile, "max_psf_fwhm_pix": config.max_psf_fwhm_pix, "sql": config.sql}
+    value: dict[str, Any] = {
+        "quantile": config.quantile,
+        "max_psf_fwhm_pix": config.max_psf_fwhm_pix,
+        "sql": config.sql,
+    }
     how = target["how"] if target["is_astray"] else config.choose
     _record(connection, _propose(connection, config, target, how, target["how_value"] or value.get(how)), run_id)
     _forget(connection, target)
@@ -161,11 +166,11 @@ def propose(
     connection: duckdb.DuckDBPyConnection,
     config: TemplateConfig,
     *,
-    band: Any | None = None,
+    band: Sequence[str] | None = None,
     max_psf_fwhm: float | None = None,
     quantile: float | None = None,
     auto: bool | None = None,
-    sql: Any | None = None,
+    sql: str | os.PathLike[str] | None = None,
 ) -> list[Decision]:
     """Work out what a choice would give, without deciding it.
 
@@ -187,7 +192,7 @@ def propose(
     ConfigError
         If nothing would go in, or the SELECT is wrong.
     """
-    limits = {"max_psf_fwhm_pix": max_psf_fwhm, "quantile": quantile}
+    limits: dict[str, Any] = {"max_psf_fwhm_pix": max_psf_fwhm, "quantile": quantile}
     replace(config, **{name: value for name, value in limits.items() if value is not None})  # refuses what is no limit
     if sql is not None:
         how, value = "sql", _read_select(sql)
@@ -242,7 +247,7 @@ def in_force(connection: duckdb.DuckDBPyConnection, *, band: Sequence[str] | Non
     return found
 
 
-def _essence(decision: Decision) -> tuple[set[tuple[int, int]], float, float]:
+def _essence(decision: Decision) -> tuple[set[tuple[int, int]], float, float | None]:
     chosen = {(row["visit"], row["detector"]) for row in decision.exposures if row["selected"]}
     return chosen, round(decision.target_fwhm_pix, 9), decision.target_beta and round(decision.target_beta, 9)
 
@@ -251,7 +256,7 @@ def _query(name: str) -> str:
     return load_named("stages", "template")[name]
 
 
-def _targets(connection: duckdb.DuckDBPyConnection, band: Any | None) -> list[dict[str, Any]]:
+def _targets(connection: duckdb.DuckDBPyConnection, band: Sequence[str] | None) -> list[dict[str, Any]]:
     return fetch_table(connection, _query("targets"), {"band": band}).to_pylist()
 
 
@@ -260,7 +265,7 @@ def _propose(
     config: TemplateConfig,
     target: Mapping[str, Any],
     how: str,
-    value: float | None,
+    value: Any,
 ) -> Decision:
     parameters = {"tract": target["tract"], "band": target["band"], **flatten(config)}
     candidates = fetch_table(connection, _query("candidates"), parameters)
@@ -309,7 +314,7 @@ def _native_over_tract(connection: duckdb.DuckDBPyConnection, tract: int, candid
 def _cut(
     connection: duckdb.DuckDBPyConnection,
     how: str,
-    value: float | None,
+    value: Any,
     weighed: "Sequence[tuple[Cut, dict[str, Any]]]",
     config: TemplateConfig,
     candidates: Sequence[dict[str, Any]],
@@ -398,7 +403,7 @@ def _predict_rows(candidates: Sequence[dict[str, Any]], selected: np.ndarray) ->
         asked = np.arange(start, min(start + _AT_ONCE, len(candidates)))
         prediction = DepthModel(candidates, asked).predict(selected)
         for k, depth, n, coverage in zip(
-            asked, prediction.depth_mag, prediction.n_input, prediction.coverage, strict=True
+            asked.tolist(), prediction.depth_mag, prediction.n_input, prediction.coverage, strict=True
         ):
             identity = {"visit": candidates[k]["visit"], "detector": candidates[k]["detector"]}
             rows.append(identity | {"predicted_depth_mag": depth, "n_input": int(n), "coverage": coverage})

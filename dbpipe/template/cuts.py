@@ -116,7 +116,7 @@ def _row(cut: Cut, chosen: Sequence[dict[str, Any]], depth_mag: float) -> dict[s
     }
 
 
-def model_psf(chosen: Sequence[dict[str, Any]]) -> tuple[float, float]:
+def model_psf(chosen: Sequence[dict[str, Any]]) -> tuple[float, float | None]:
     """Return FWHM [native pix] and Moffat beta (None for a Gaussian) of the model PSF of some inputs.
 
     It lies half-way between the sharpest and the widest of them, so that neither the one needs a template sharpened

@@ -5,6 +5,7 @@ Whole numbers stay whole, with or without gaps; what is missing (NaN, masked, TN
 
 import io
 import math
+import os
 import re
 import zlib
 from collections.abc import Mapping
@@ -29,7 +30,7 @@ _UNREADABLE = (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, I
 _EXTENSION = re.compile(r"(.+)\[(\w+)\]")
 
 
-def read_table(path: Path) -> tuple[pa.Table, dict[str, str]]:
+def read_table(path: str | os.PathLike[str]) -> tuple[pa.Table, dict[str, str]]:
     """Read a table from CSV, Parquet, FITS, ECSV or VOTable, plain or compressed with gzip or bzip2.
 
     Parameters
