@@ -24,6 +24,9 @@ from dbpipe.sky.linking.objects import NONE, link
 if TYPE_CHECKING:
     from dbpipe.association.images import Image
 
+if TYPE_CHECKING:
+    from dbpipe.association.images import Image
+
 BATCH_SOURCES = 200_000
 """Detections that are linked in one transaction; a run that is killed loses at most that."""
 
@@ -112,7 +115,9 @@ def _link_batch(
         return record(connection, images, new, run_id=run_id, started=started)
 
 
-def link_alone(connection: duckdb.DuckDBPyConnection, config: Any, images: Any, run_id: int) -> None:
+def link_alone(
+    connection: duckdb.DuckDBPyConnection, config: AssociateConfig, images: "Sequence[Image]", run_id: int
+) -> None:
     """Link detections that are far from all that are linked, and too few in a night to make a track.
 
     `associate` would give the same, after looking for neighbors and tracks.

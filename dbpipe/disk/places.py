@@ -80,7 +80,7 @@ def remove_made(folder: Path, is_made: Callable[..., Any]) -> list[str]:
     return left
 
 
-def remove_empty(folder: str) -> None:
+def remove_empty(folder: str | os.PathLike[str]) -> None:
     """Delete a folder if it is empty."""
     with suppress(OSError):
         os.rmdir(folder)

@@ -46,18 +46,18 @@ class Manifest:
     """Path -> [bytes, time of the last change in ns]; None in a tree of a version that did not write them down."""
 
 
-def numbers(folder: Path) -> Any:
+def numbers(folder: Path) -> list[int]:
     """Return the numbers of the finished trees that dbpipe made, sorted."""
     found = [name for name in _names(folder) if _NUMBER.fullmatch(name) and name == format_number(int(name))]
     return sorted(int(name) for name in found if read_manifest(Path(folder) / name) is not None)
 
 
-def format_number(number: int) -> Any:
+def format_number(number: int) -> str:
     """Return the name of a finished tree."""
     return f"{number:06d}"
 
 
-def free_name(folder: Path, number: int) -> Any:
+def free_name(folder: Path, number: int) -> str:
     """Return the name of the first tree from a number on that nothing else has."""
     while os.path.lexists(Path(folder) / format_number(number)):
         number += 1
@@ -82,7 +82,7 @@ def write_manifest(tree: Path, content: dict[str, Any]) -> None:
     write_beside(tree / MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def list_files(tree: Any) -> Any:
+def list_files(tree: Path) -> dict[str, list[int]]:
     """Return path -> [bytes, time of the last change in ns] of every file of a tree but its manifest."""
     states = ((relative, entry.stat(follow_symlinks=False)) for relative, entry in find_files(tree))
     return {relative: [s.st_size, s.st_mtime_ns] for relative, s in states if relative != MANIFEST}
@@ -107,7 +107,7 @@ def read_manifest(tree: str | os.PathLike[str]) -> Manifest | None:
     return Manifest(layouts, parts, files) if fits else None
 
 
-def _has(paths: Any, kinds: Any) -> Any:
+def _has(paths: Any, kinds: tuple[type, type]) -> bool:
     """Return whether a part of a manifest is what it should be: paths of the shapes of a tree -> two values."""
     return isinstance(paths, dict) and all(
         _SHAPE.fullmatch(path) and isinstance(value, list) and tuple(map(type, value)) == kinds
@@ -154,7 +154,7 @@ def remove_unfinished(folder: Path) -> Any:
     return left
 
 
-def discard(tree: Any) -> Any:
+def discard(tree: Path) -> Any:
     """Delete a tree of one's own that was not finished; return what is left of it, relative to the tree."""
     left = remove_made(tree, lambda path, _: path != MANIFEST and bool(_SHAPE.fullmatch(path) or _is_scratch(path)))
     return _finish(tree, left)
@@ -164,12 +164,12 @@ def _is_scratch(path: Any) -> Any:
     return SCRATCH_FILE.fullmatch(path) is not None
 
 
-def _finish(tree: Any, left: Any) -> Any:
+def _finish(tree: Path, left: Any) -> Any:
     """Delete the manifest when all else is gone that was made: a kill before that leaves a tree that is known."""
     (tree / MANIFEST).unlink(missing_ok=True)
     remove_empty(tree)
     return [path for path in left if path != MANIFEST]
 
 
-def _names(folder: Path) -> Any:
+def _names(folder: Path) -> list[str]:
     return sorted(os.listdir(folder)) if is_folder(folder) else []

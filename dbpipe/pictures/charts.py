@@ -5,13 +5,16 @@ Colors are those of Okabe & Ito (2008), which the color-blind can tell apart; ba
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from dbpipe.disk.ledger import adopt, check_output, write_output
 from dbpipe.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SOFTENING = 3.0
 """Linear up to so many standard deviations."""
@@ -298,12 +301,12 @@ def draw_light_curve(
 
 
 def draw_injection(
-    path: Any,
-    sources: Any,
+    path: Path,
+    sources: "pd.DataFrame",
     *,
-    snr_edges: Any = (2, 3, 3.5, 4, 4.5, 5, 5.5, 6, 6.5, 7, 8, 10, 13, 20),
+    snr_edges: tuple[float, ...] = (2, 3, 3.5, 4, 4.5, 5, 5.5, 6, 6.5, 7, 8, 10, 13, 20),
     mag_step: float = 0.25,
-) -> Any:
+) -> Path:
     """Draw completeness against S/N and magnitude, pulls and flux ratios of injected sources, band by band.
 
     Parameters
@@ -339,7 +342,7 @@ def draw_injection(
     return save(figure, path)
 
 
-def _draw_fraction(ax: Any, value: Any, found: Any, edges: np.ndarray, style: Any) -> None:
+def _draw_fraction(ax: Any, value: "pd.Series", found: "pd.Series", edges: ArrayLike, style: Any) -> None:
     """Draw the fraction found in bins, with binomial errors."""
     n, _ = np.histogram(value, edges)
     n_found, _ = np.histogram(value[found], edges)
@@ -351,7 +354,7 @@ def _draw_fraction(ax: Any, value: Any, found: Any, edges: np.ndarray, style: An
 
 
 def _draw_ratio(
-    ax: Any, snr: float, ratio: Any, style: Any, *, edges: Sequence[float] = (7, 8, 10, 12, 14, 16, 20)
+    ax: Any, snr: float, ratio: "pd.Series", style: Any, *, edges: Sequence[float] = (7, 8, 10, 12, 14, 16, 20)
 ) -> None:
     """Draw the median of flux ratios in bins, with its error."""
     for low, high in zip(edges[:-1], edges[1:], strict=True):

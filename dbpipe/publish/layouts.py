@@ -7,7 +7,7 @@ hats      <table>/hats/, a HATS collection: the table in tiles, and beside it wh
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -45,9 +45,9 @@ class Files:
     layout: Layout
     folder: str
     """Where in the tree."""
-    path: object
+    path: Callable[..., Any]
     """Function: part -> path in the folder."""
-    finish: object = None
+    finish: Callable[..., Any] | None = None
     """Function of the folder and part -> number of rows, called when all parts are there."""
 
 

@@ -2,7 +2,7 @@
 
 import glob
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class Layout:
     """Rows that a reader skips or reads as a whole."""
 
 
-def fingerprint(connection: duckdb.DuckDBPyConnection, layout: Layout) -> Any:
+def fingerprint(connection: duckdb.DuckDBPyConnection, layout: Layout) -> dict[str, tuple[int, str]]:
     """Return part -> (number of rows, text that changes if they do) of every part that has rows."""
     connection.execute(load_named("export", "tables")["mix"])
     cells = connection.from_arrow(layout.cells)
@@ -58,7 +58,12 @@ def fingerprint(connection: duckdb.DuckDBPyConnection, layout: Layout) -> Any:
 
 
 def write_parts(
-    connection: duckdb.DuckDBPyConnection, layout: Layout, sizes: Any, *, paths: Any, scratch: Path
+    connection: duckdb.DuckDBPyConnection,
+    layout: Layout,
+    sizes: Mapping[str, int],
+    *,
+    paths: Mapping[str, Path],
+    scratch: Path,
 ) -> None:
     """Write parts to files, each sorted.
 
@@ -85,7 +90,12 @@ def write_parts(
 
 
 def _write_batch(
-    connection: duckdb.DuckDBPyConnection, layout: Layout, parts: Sequence[str], *, paths: Any, scratch: Path
+    connection: duckdb.DuckDBPyConnection,
+    layout: Layout,
+    parts: Sequence[str],
+    *,
+    paths: Mapping[str, Path],
+    scratch: Path,
 ) -> None:
     """Sort the rows of some parts into scratch files, then put each in order: two passes, whatever their number."""
     number = {part: k for k, part in enumerate(parts)}
@@ -109,7 +119,7 @@ def _write_batch(
         _configure(connection, before)
 
 
-def _setting(connection: duckdb.DuckDBPyConnection, name: str) -> Any:
+def _setting(connection: duckdb.DuckDBPyConnection, name: str) -> int:
     return connection.execute(load_named("catalog", "schema")["setting"], {"name": name}).fetchall()[0][0]
 
 
@@ -118,7 +128,7 @@ def _configure(connection: duckdb.DuckDBPyConnection, settings: Any) -> None:
         connection.execute(f"SET {quote_name(name)} = {quote_text(value)}")
 
 
-def _write_part(connection: duckdb.DuckDBPyConnection, layout: Layout, folder: Path, path: Any) -> None:
+def _write_part(connection: duckdb.DuckDBPyConnection, layout: Layout, folder: Path, path: Path) -> None:
     pattern = f"{glob.escape(str(folder))}/*.parquet"  # the user's folder may be called "lake [1]"
     found = connection.from_parquet(pattern, hive_partitioning=False)
     relation = found.select(*layout.columns).order(layout.order_by)

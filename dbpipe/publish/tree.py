@@ -14,6 +14,7 @@ import itertools
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,8 +29,10 @@ from dbpipe.disk import trees
 from dbpipe.disk.beside import sync_folder
 from dbpipe.disk.ledger import plain_errors
 from dbpipe.disk.places import is_folder
+from dbpipe.disk.trees import Manifest
 from dbpipe.errors import ConfigError
 from dbpipe.publish import hats, layouts
+from dbpipe.publish.layouts import Files
 from dbpipe.publish.partitions import fingerprint, write_parts
 
 CURRENT = "current"
@@ -56,7 +59,9 @@ class TreeReport:
     """Files in trees that are too old, which dbpipe did not make or which were changed since: they stay."""
 
 
-def export_tree(connection: duckdb.DuckDBPyConnection, out: Path, names: Any, *, margin_arcsec: float = 10.0) -> Any:
+def export_tree(
+    connection: duckdb.DuckDBPyConnection, out: Path, names: Sequence[str], *, margin_arcsec: float = 10.0
+) -> TreeReport:
     """Bring the partitioned tables in a folder up to date.
 
     Parameters
@@ -94,7 +99,9 @@ def export_tree(connection: duckdb.DuckDBPyConnection, out: Path, names: Any, *,
     return report
 
 
-def _update(connection: duckdb.DuckDBPyConnection, out: Path, names: Any, margin_arcsec: float, report: Any) -> None:
+def _update(
+    connection: duckdb.DuckDBPyConnection, out: Path, names: Sequence[str], margin_arcsec: float, report: TreeReport
+) -> None:
     current = _find_current(out)
     old = (trees.read_manifest(current) if current is not None else None) or trees.Manifest()
     names = [name for name in layouts.NAMES if name in {*names, *old.layouts}]
@@ -121,11 +128,11 @@ def _update(connection: duckdb.DuckDBPyConnection, out: Path, names: Any, margin
 
 def _write_files(
     connection: duckdb.DuckDBPyConnection,
-    files: Any,
+    files: Files,
     tree: Path,
-    before: Any,
+    before: tuple[None, Manifest],
     new: dict[str, Any],
-    report: Any,
+    report: TreeReport,
 ) -> None:
     """Put every part of a layout into the new tree: a link if it is as it was, else written."""
     current, old = before
@@ -187,7 +194,7 @@ def _turn(out: Path, tree: Path, manifest: dict[str, Any]) -> None:
     sync_folder(out)
 
 
-def _free_link(out: Path) -> Any:
+def _free_link(out: Path) -> Path:
     """Return a name for a link that is to be renamed; one that a kill left goes."""
     for number in itertools.count():
         link = out / f"{_UNFINISHED_LINK}{number or ''}"
@@ -198,7 +205,7 @@ def _free_link(out: Path) -> Any:
     raise AssertionError("numbers have no end")
 
 
-def _sweep(out: Path, *, keep: Any) -> Any:
+def _sweep(out: Path, *, keep: int) -> Any:
     """Delete unfinished trees, trees that were never turned to, and those that are too old; return what is left."""
     left = trees.remove_unfinished(out / _TREES)
     found, current = trees.numbers(out / _TREES), _points_to(out / CURRENT)
@@ -209,7 +216,7 @@ def _sweep(out: Path, *, keep: Any) -> Any:
     return [f"{_TREES}/{path}" for path in left]
 
 
-def _points_to(link: Path) -> Any:
+def _points_to(link: Path) -> int | None:
     """Return the number of the tree that a link of ours points to; None if there is no such link."""
     match = _TARGET.fullmatch(os.readlink(link)) if link.is_symlink() else None
     return int(match[1]) if match and match[1] == trees.format_number(int(match[1])) else None

@@ -197,7 +197,7 @@ def _columns(
     }
 
 
-def _flags(rng: np.random.Generator, n_good: Any) -> Any:
+def _flags(rng: np.random.Generator, n_good: int) -> dict[str, np.ndarray]:
     """Flags of the detections that come after the good ones."""
     n = N_PER_VISIT - n_good
     return {name: np.concatenate([np.zeros(n_good, bool), rng.random(n) < part]) for name, part in _FLAGS.items()}

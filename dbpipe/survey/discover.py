@@ -9,7 +9,7 @@ import re
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,16 +32,18 @@ class LeftAlone:
     examples: dict[str, Any] = field(default_factory=dict)
     """Kind -> the first path of it, as text that can be stored and printed."""
 
-    def add(self, kind: Any, path: Any) -> None:
+    def add(self, kind: str, path: str) -> None:
         """Put a path aside."""
         self.counts[kind] += 1
         self.examples.setdefault(kind, clean(path))
 
-    def __int__(self) -> Any:
+    def __int__(self) -> int:
         return self.counts.total()
 
 
-def find_raw_files(names: Any, *, leave_out: Path | None = None) -> Any:
+def find_raw_files(
+    names: Sequence[str | os.PathLike[str]], *, leave_out: Path | None = None
+) -> tuple[list[str], LeftAlone]:
     """Return the files that the user means.
 
     Parameters
@@ -64,7 +66,7 @@ def find_raw_files(names: Any, *, leave_out: Path | None = None) -> Any:
     """
     left = LeftAlone()
     seen = {_identity(leave_out)} if leave_out is not None and os.path.exists(leave_out) else set()
-    found: dict[str, Any] = {}
+    found: dict[tuple[int, int], str] = {}
     for name in names:
         for path in _expand(os.fspath(name)):
             for place, is_named in _walk(path, seen, left):
@@ -72,7 +74,7 @@ def find_raw_files(names: Any, *, leave_out: Path | None = None) -> Any:
     return sorted(found.values()), left
 
 
-def _take(path: Any, found: Any, left: Any, *, is_named: bool) -> None:
+def _take(path: str, found: dict[tuple[int, int], str], left: LeftAlone, *, is_named: bool) -> None:
     """Add a path to the files found, or put it aside."""
     try:
         state = os.stat(path)
@@ -90,7 +92,7 @@ def _take(path: Any, found: Any, left: Any, *, is_named: bool) -> None:
         found[state.st_dev, state.st_ino] = min(known, path, key=lambda p: (os.path.islink(p), p))
 
 
-def _walk(path: Any, seen: Any, left: Any) -> Iterator[Any]:
+def _walk(path: str, seen: set[tuple[int, int]], left: LeftAlone) -> Iterator[Any]:
     """Yield the files of a folder with False, or the path itself with True where it is none.
 
     A folder is entered once, by whatever links it is reached.
@@ -118,12 +120,12 @@ def _walk(path: Any, seen: Any, left: Any) -> Iterator[Any]:
                 yield inside, False
 
 
-def _identity(path: Any) -> Any:
+def _identity(path: str | os.PathLike[str]) -> tuple[int, int]:
     state = os.stat(path)
     return state.st_dev, state.st_ino
 
 
-def _is_text(path: Any) -> Any:
+def _is_text(path: str) -> bool:
     """Return whether a path can be stored: not every name on a disk is UTF-8."""
     try:
         path.encode("utf-8")
@@ -133,8 +135,12 @@ def _is_text(path: Any) -> Any:
 
 
 def split_settled(
-    paths: Any, *, settle_s: float, now: Callable[..., Any] = time.time, sleep: Callable[..., Any] = time.sleep
-) -> Any:
+    paths: Sequence[str],
+    *,
+    settle_s: float,
+    now: Callable[..., Any] = time.time,
+    sleep: Callable[..., Any] = time.sleep,
+) -> tuple[list[str], list[str]]:
     """Tell files that are whole from those that somebody is still writing to.
 
     A file that changed less than ``settle_s`` seconds ago is looked at again after that time: if it has changed, it is
@@ -154,7 +160,7 @@ def split_settled(
     return [path for path in paths if path not in growing], [path for path in paths if path in growing]
 
 
-def _state(path: Any) -> Any:
+def _state(path: str) -> tuple[int, int] | None:
     """Size and time of change [ns]; None if it has just been moved away, or cannot be looked at."""
     try:
         state = os.stat(path)
@@ -163,7 +169,7 @@ def _state(path: Any) -> Any:
     return state.st_size, state.st_mtime_ns
 
 
-def _expand(name: str) -> Any:
+def _expand(name: str) -> list[str]:
     """Return the paths that a name stands for; one that is there is meant, whatever signs of patterns it contains."""
     home = os.path.expanduser(name)
     for path in (name, home):

@@ -18,7 +18,7 @@ _PANDAS_VERSION = "2.1.0"
 """The oldest that dbpipe works with; readers want to see a version, and do nothing with one of this age."""
 
 
-def to_table(rows: Any) -> pa.Table:
+def to_table(rows: pa.Table) -> pa.Table:
     """Turn rows into a pyarrow.Table in which NaN is NULL.
 
     Parameters

@@ -12,7 +12,6 @@ from contextlib import chdir, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -140,7 +139,7 @@ def _make_view(connection: duckdb.DuckDBPyConnection, name: str, place: tuple[st
         connection.execute(f"COMMENT ON COLUMN {target}.{quote_name(column)} IS {quote_text(comment or '')}")
 
 
-def shut_in(connection: duckdb.DuckDBPyConnection, folder: Path, *, scratch: Any | None = None) -> None:
+def shut_in(connection: duckdb.DuckDBPyConnection, folder: Path, *, scratch: Path | None = None) -> None:
     """Let a connection on a snapshot reach only the files that the snapshot's views name, and change no setting.
 
     Parameters

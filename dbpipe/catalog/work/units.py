@@ -194,7 +194,7 @@ def format_key(key: Mapping[str, Any]) -> str:
     return ",".join(f"{name}={value}" for name, value in key.items())
 
 
-def parse_key(text: str, names: Any) -> Any:
+def parse_key(text: str, names: tuple[str, ...]) -> dict[str, str]:
     """Return the key as a dictionary of text again; only the last value may contain commas."""
     values = text.split(",", len(names) - 1)
     return {name: value.removeprefix(f"{name}=") for name, value in zip(names, values, strict=True)}

@@ -108,7 +108,7 @@ class StoredImage:
     notes: tuple[Any, ...]
 
 
-def read_image(path: Any, *, wanted: Any | None = None, max_mib: float = MAX_FILE_MIB) -> Any:
+def read_image(path: Path, *, wanted: Any | None = None, max_mib: float = MAX_FILE_MIB) -> StoredImage:
     """Read the image of a file as it is stored, whatever camera it is of.
 
     Parameters
