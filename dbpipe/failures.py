@@ -35,7 +35,7 @@ class Failure:
     traceback: str | None = None
 
 
-def stops_run(error: Exception) -> bool:
+def stops_run(error: BaseException) -> bool:
     """Return whether an error is not of one unit: settings, catalog, a full disk, or a query that was interrupted."""
     if isinstance(error, DbpipeError):
         return not isinstance(error, DataError)
@@ -44,7 +44,7 @@ def stops_run(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and str(error) == "Query interrupted"  # how DuckDB passes a signal on
 
 
-def failure_of(error: Exception) -> Failure:
+def failure_of(error: BaseException) -> Failure:
     """Return the `Failure` that an error of one unit is."""
     if isinstance(error, DataError):
         kind = TRANSIENT if isinstance(error, TransientError) else DATA
@@ -63,7 +63,7 @@ def clean(text: str) -> str:
     return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _trace(error: Exception) -> str:
+def _trace(error: BaseException) -> str:
     """Return the traceback without the folders of this machine; of a long one the beginning and the end."""
     text = clean("".join(traceback.format_exception(error)))
     for place in _PLACES:

@@ -11,10 +11,19 @@ import os
 import signal
 import sys
 import traceback
+from typing import Any
 
-from dbpipe.cli.terminal.stop import listening
+from dbpipe.cli.terminal.stop import Request, listening
 from dbpipe.cli.terminal.text import printable_lines
-from dbpipe.errors import DbpipeError, DiskError, PathError, SurveyBusy, from_os_error, speaks_of_path
+from dbpipe.errors import (
+    CatalogError,
+    DbpipeError,
+    DiskError,
+    PathError,
+    SurveyBusy,
+    from_os_error,
+    speaks_of_path,
+)
 
 EXIT_BUSY = 75
 """EX_TEMPFAIL of sysexits.h: try again later."""
@@ -23,7 +32,7 @@ EXIT_BUG = 70
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
-def main():
+def main() -> None:
     """Run the command line and exit; whatever goes wrong is one message, not a traceback."""
     with listening() as request:
         for stream in (sys.stdout, sys.stderr):
@@ -40,13 +49,13 @@ def main():
     sys.exit(code)
 
 
-def _end(error, request):
+def _end(error: BaseException, request: Request) -> int:
     """Say how a command ended and return its exit code."""
     if request.number is not None:  # whatever the stop has become on its way, DuckDB makes a RuntimeError of it
         print("dbpipe: stopped; what was committed is kept, run again to resume", file=sys.stderr)
         return 128 + request.number
     if isinstance(error, SystemExit):
-        return error.code
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
     if isinstance(error, BrokenPipeError):
         return EXIT_BROKEN_PIPE
     if isinstance(error, SurveyBusy):
@@ -60,7 +69,7 @@ def _end(error, request):
     return _complain(DbpipeError(text), EXIT_BUG, cause=error)
 
 
-def _flush(code):
+def _flush(code: int) -> int:
     """Write what is still to be written, as long as somebody reads it, and return the exit code."""
     try:
         sys.stdout.flush()
@@ -74,10 +83,11 @@ def _flush(code):
     return code
 
 
-def _disk_error(error):
+def _disk_error(error: BaseException) -> DiskError | PathError | None:
     """Return what to say of a full disk, a catalog that is damaged, or a path that is wrong; else None."""
     from dbpipe.catalog.store.connection import first_line, is_disk_failure  # worker processes have no use for DuckDB
 
+    known: DiskError | PathError | None
     if is_disk_failure(error):
         line = first_line(error)
         known = PathError(line) if speaks_of_path(line) else DiskError(f"the catalog cannot be read or written: {line}")
@@ -88,12 +98,11 @@ def _disk_error(error):
     return known
 
 
-def _catalog_error(error):
+def _catalog_error(error: BaseException) -> "CatalogError | None":
     """Return what to say of a catalog that refuses what every one that dbpipe made answers; else None."""
     import duckdb
 
     from dbpipe.catalog.store.connection import first_line
-    from dbpipe.errors import CatalogError
 
     if not isinstance(error, duckdb.Error):
         return None
@@ -102,7 +111,7 @@ def _catalog_error(error):
     return known
 
 
-def _complain(error, code, *, cause=None):
+def _complain(error: Any, code: int, *, cause: Any | None = None) -> int:
     if "--debug" in sys.argv or os.environ.get("DBPIPE_DEBUG"):
         lines = traceback.format_exception(cause or error)
         print(printable_lines("".join(lines).rstrip()), file=sys.stderr)

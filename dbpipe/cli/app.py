@@ -1,5 +1,6 @@
 """The commands in the order of the help page."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -16,7 +17,7 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool):
+def _print_version(wanted: bool) -> None:
     if wanted:
         print(f"dbpipe {dbpipe.__version__}")
         raise typer.Exit
@@ -27,7 +28,7 @@ def dbpipe_command(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Version.")
     ] = False,
-):
+) -> None:
     """Difference imaging driven by SQL: from raw exposures to DIASources.
 
     A survey is a folder with a database in it. The database knows what is done and what is due, so every command can be
@@ -47,7 +48,7 @@ def dbpipe_command(
     """
 
 
-_GROUPS = {
+_GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start": (make.demo, guide.guide, work.init, make.simulate, pair.subtract),
     "Work": (run.run, work.ingest, work.refcat, work.template, inject.inject),
     "Ask": (query.sql, lightcurve.lightcurve, query.explain, ask.schema),

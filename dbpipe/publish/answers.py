@@ -34,7 +34,7 @@ class Answer:
 
     to_df = fetchdf = df
 
-    def __getattr__(self, name: str) -> Callable[..., Any] | list[str]:
+    def __getattr__(self, name: str) -> Any:
         value = getattr(self._relation, name)
         return _answering(value) if callable(value) else value
 

@@ -1,14 +1,27 @@
 """Taking raw files in: ingest of the files that are named, and of those that waited for a change of these."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import duckdb
 
 from dbpipe.catalog.work import request
 from dbpipe.catalog.work.offer import Options
 from dbpipe.runner.pipeline import run_stage
 from dbpipe.runner.report import Summary
+from dbpipe.stages.ingest import IngestConfig
 
 
-def run_ingest(connection, config, paths, *, instrument_sha256, retry_failed=False, **keywords):
+def run_ingest(
+    connection: duckdb.DuckDBPyConnection,
+    config: IngestConfig,
+    paths: Sequence[str],
+    *,
+    instrument_sha256: str,
+    retry_failed: bool = False,
+    **keywords: Any,
+) -> Summary:
     """Take raw files in, and those that waited for a change of these; arguments as `run_stage`.
 
     Returns
@@ -23,7 +36,7 @@ def run_ingest(connection, config, paths, *, instrument_sha256, retry_failed=Fal
     with request.seeing_files(connection):
         request.remember_images(connection)
         _take_in(connection, {*paths, *request.find_waiting(connection)}, keywords)
-        again = set()
+        again: set[str] = set()
         while due := set(request.find_waiting(connection)) - again:  # what came in may have been waited for
             _take_in(connection, due, keywords)
             again |= due
@@ -31,16 +44,16 @@ def run_ingest(connection, config, paths, *, instrument_sha256, retry_failed=Fal
     return _summarize_ingest(connection, keywords["run_id"])
 
 
-def _take_in(connection, paths, keywords):
+def _take_in(connection: duckdb.DuckDBPyConnection, paths: set[str], keywords: Mapping[str, Any]) -> None:
     from dbpipe.stages.ingest import INGEST  # what only asks a survey needs no stage
 
     request.request_ingest(connection, sorted(paths))
     run_stage(connection, INGEST, **keywords)
 
 
-def _summarize_ingest(connection, run_id):
+def _summarize_ingest(connection: duckdb.DuckDBPyConnection, run_id: int) -> Summary:
     verdicts = request.count_verdicts(connection, run_id)
-    n = Counter()
+    n: Counter[str] = Counter()
     for status, _, n_unit in verdicts:
         n[status] += n_unit
     reasons = {f"{status}: {reason}": n_unit for status, reason, n_unit in verdicts if status != "done"}

@@ -1,12 +1,14 @@
 """The stages in their order, and the sections of the settings: the one place that knows them all."""
 
 from functools import cache
+from typing import Any
 
 from dbpipe.catalog.checks import CheckConfig
 from dbpipe.errors import ConfigError
 from dbpipe.io.tables.columns import RefcatColumns
 from dbpipe.names import did_you_mean
 from dbpipe.runner.pool import RunConfig
+from dbpipe.stage import ParentStage, Stage
 
 STAGES = ("ingest", "calibrate", "skymap", "template", "warp", "coadd", "difference", "detect", "associate", "forced")
 """The order of things; a name is known without importing what it names, which takes seconds."""
@@ -15,7 +17,7 @@ ON_REQUEST = ("inject",)
 
 
 @cache
-def load_stages():
+def load_stages() -> dict[str, Any]:
     """Return every stage, name -> `dbpipe.stage.Stage` or `ParentStage`: first `STAGES`, then `ON_REQUEST`."""
     from dbpipe.association import ASSOCIATE
     from dbpipe.stages.calibrate import CALIBRATE
@@ -35,7 +37,7 @@ def load_stages():
     return {stage.name: stage for stage in order}
 
 
-def stages_after_ingest(to=None):
+def stages_after_ingest(to: str | None = None) -> list[ParentStage | Stage]:
     """Return what a run goes through: the stages after ingest, which is told what to take in.
 
     Parameters
@@ -55,7 +57,7 @@ def stages_after_ingest(to=None):
     return [load_stages()[name] for name in names[1:last]]
 
 
-def sections():
+def sections() -> dict[str, Any]:
     """Return the sections of the settings, name -> dataclass: those of the stages in their order, then the others."""
     found = {}
     for name, stage in load_stages().items():

@@ -3,6 +3,9 @@
 import importlib.metadata
 import platform
 from dataclasses import dataclass
+from typing import Any
+
+import duckdb
 
 import dbpipe
 from dbpipe.catalog.sql import queries
@@ -13,13 +16,13 @@ from dbpipe.stage import ParentStage
 _LIBRARIES = ("duckdb", "pyarrow", "numpy", "scipy", "astropy", "sep", "numba", "astroscrappy", "hpgeom")
 
 
-def versions():
+def versions() -> dict[str, str]:
     """Return the versions of everything that computes."""
     found = {"dbpipe": dbpipe.__version__, "python": platform.python_version()}
     return found | {name: importlib.metadata.version(name) for name in _LIBRARIES}
 
 
-def count_due(connection, settings):
+def count_due(connection: duckdb.DuckDBPyConnection, settings: Any) -> dict[str, int]:
     """Return how many units each stage would work on now, name -> number, for the status report."""
     due = {}
     for name in STAGES[1:]:
@@ -43,7 +46,7 @@ class Outdated:
     """Version of today."""
 
 
-def find_outdated(connection):
+def find_outdated(connection: duckdb.DuckDBPyConnection) -> list[Outdated]:
     """Return what an older dbpipe made and this one makes otherwise, a list of `Outdated` in order of stages."""
     made = queries.fetch_table(connection, queries.load_named("reports", "status")["by_version"], {}).to_pylist()
     found = []

@@ -4,27 +4,44 @@
 """
 
 import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import duckdb
 
+from dbpipe.association import AssociateConfig
 from dbpipe.catalog import files
 from dbpipe.catalog.sql import queries
 from dbpipe.catalog.store.connection import is_of_rows
 from dbpipe.catalog.store.lent import lent
 from dbpipe.catalog.store.undisturbed import undisturbed
 from dbpipe.catalog.work import request, units
-from dbpipe.catalog.work.offer import Options, fetch_work, find_where, offer_work, stage_queries
+from dbpipe.catalog.work.offer import Offer, Options, Task, fetch_work, find_where, offer_work, stage_queries
+from dbpipe.catalog.work.units import Verdict
 from dbpipe.errors import CatalogError, ConfigError, DbpipeError, DiskError
 from dbpipe.runner.order import stages_after_ingest
-from dbpipe.runner.pool import Died
-from dbpipe.runner.report import Report, summarize
+from dbpipe.runner.pool import Died, WorkerPool
+from dbpipe.runner.report import Report, Summary, summarize
 from dbpipe.runner.worker import Done, failed, settled, work
-from dbpipe.stage import ParentStage
+from dbpipe.stage import ParentStage, Stage
+from dbpipe.template.decision import TemplateConfig
 
 log = logging.getLogger("dbpipe")
 
 
-def run_stage(connection, stage, config, *, run_id, pool, root, options=None, statements=None, report=None):
+def run_stage(
+    connection: duckdb.DuckDBPyConnection,
+    stage: Stage,
+    config: Any,
+    *,
+    run_id: int,
+    pool: Any,
+    root: Path,
+    options: Options | None = None,
+    statements: Mapping[str, str] | None = None,
+    report: Any = None,
+) -> Summary:
     """Do everything that a stage has to do and commit it unit by unit, in the order of its work query.
 
     Parameters
@@ -69,7 +86,15 @@ def run_stage(connection, stage, config, *, run_id, pool, root, options=None, st
     return summary
 
 
-def run_in_parent(connection, stage, config, *, run_id, options=None, report=None):
+def run_in_parent(
+    connection: duckdb.DuckDBPyConnection,
+    stage: ParentStage,
+    config: AssociateConfig | TemplateConfig,
+    *,
+    run_id: int,
+    options: Options | None = None,
+    report: Any = None,
+) -> Summary:
     """Do everything that a `ParentStage` has to do and return the `Summary`; arguments as `run_stage`."""
     options, report = options or Options(), report or Report()
     verdicts, n_removed = stage.run(connection, config, run_id=run_id, options=options, report=report)
@@ -81,7 +106,17 @@ def run_in_parent(connection, stage, config, *, run_id, options=None, report=Non
     return summary
 
 
-def run_all(connection, settings, *, run_id, pool, root, to=None, options=None, report=None):
+def run_all(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Any,
+    *,
+    run_id: int,
+    pool: WorkerPool,
+    root: Path,
+    to: str | None = None,
+    options: Options | None = None,
+    report: Any = None,
+) -> list[Summary]:
     """Run every stage after ingest up to ``to``, in order, and return their summaries.
 
     Raises
@@ -90,7 +125,7 @@ def run_all(connection, settings, *, run_id, pool, root, to=None, options=None, 
         If ``to`` is no stage, or the ``where`` condition fits the work of none of them.
     """
     check_request(connection, to=to, where=options.where if options else None)
-    keywords = {"run_id": run_id, "options": options, "report": report}
+    keywords: dict[str, Any] = {"run_id": run_id, "options": options, "report": report}
     summaries = []
     for stage in stages_after_ingest(to):
         if isinstance(stage, ParentStage):
@@ -101,14 +136,16 @@ def run_all(connection, settings, *, run_id, pool, root, to=None, options=None, 
     return summaries
 
 
-def check_request(connection, *, to=None, where=None):
+def check_request(connection: duckdb.DuckDBPyConnection, *, to: str | None = None, where: str | None = None) -> None:
     """Refuse a stage that does not exist, or a condition that fits the work of none, before anything is done."""
     stages = stages_after_ingest(to)
     if where is not None:
         _check_where(connection, [stage for stage in stages if not isinstance(stage, ParentStage)], where)
 
 
-def _call(connection, stage, statements, task, config):
+def _call(
+    connection: duckdb.DuckDBPyConnection, stage: Stage, statements: Mapping[str, str], task: Task, config: Any
+) -> tuple[Any, ...]:
     """Return the call that does a unit; one whose inputs cannot be had is settled already."""
     try:
         with undisturbed():  # they may look at what was offered, which Python holds
@@ -120,7 +157,7 @@ def _call(connection, stage, statements, task, config):
     return work, stage, task.unit, inputs, config, task.fingerprint
 
 
-def _check_where(connection, stages, where):
+def _check_where(connection: duckdb.DuckDBPyConnection, stages: Sequence[Stage], where: str) -> None:
     """Refuse a condition that no stage's work rows can be asked."""
     columns = {}
     for stage in stages:
@@ -132,7 +169,7 @@ def _check_where(connection, stages, where):
     raise ConfigError(f"no stage has the columns that {where!r} asks for; they have\n{known}")
 
 
-def _remove_stale(connection, stage, offer, root):
+def _remove_stale(connection: duckdb.DuckDBPyConnection, stage: Stage, offer: Offer, root: Path) -> int:
     stale = units.find_stale(connection, stage.name, offer.units)
     for unit_key in stale:
         key = units.parse_key(unit_key, stage.key)
@@ -141,7 +178,7 @@ def _remove_stale(connection, stage, offer, root):
     return len(stale)
 
 
-def _settle(stage, task, outcome):
+def _settle(stage: Stage, task: Task, outcome: Any) -> Done:
     """Turn what came from the pool into a `Done`, or stop the run."""
     if isinstance(outcome, Died):
         return Done("failed", outcome.reason, outcome.numbers, kind=outcome.kind)
@@ -154,7 +191,16 @@ def _settle(stage, task, outcome):
     raise outcome
 
 
-def _commit(connection, stage, task, done, *, run_id, statements, root):
+def _commit(
+    connection: duckdb.DuckDBPyConnection,
+    stage: Stage,
+    task: Task,
+    done: Done,
+    *,
+    run_id: int,
+    statements: Mapping[str, str],
+    root: Path,
+) -> Verdict:
     names = ("status", "reason", "numbers", "n_pix", "wall_s", "cpu_s", "peak_rss_mib", "kind", "traceback")
     verdict = units.Verdict(
         stage=stage.name,
@@ -164,7 +210,7 @@ def _commit(connection, stage, task, done, *, run_id, statements, root):
         run_id=run_id,
         **{name: getattr(done, name) for name in names},
     )
-    place = units.Place({name: task.unit[name] for name in stage.key}, stage.writes, stage.inserts, statements)
+    place = units.Place({name: task.unit[name] for name in stage.key}, stage.writes, stage.inserts, dict(statements))
     verdict, garbage = units.commit_unit(connection, verdict, units.Result(done.rows, done.files), place)
     files.delete(root, garbage)  # after the COMMIT: the catalog never names a file that is not there
     if verdict.status == "failed":
@@ -172,7 +218,7 @@ def _commit(connection, stage, task, done, *, run_id, statements, root):
     return verdict
 
 
-def log_failure(verdict):
+def log_failure(verdict: Verdict) -> None:
     """Write to the log why a unit failed, and where in the program if nobody foresaw it."""
     values = (verdict.stage, verdict.unit_key, verdict.kind, verdict.reason, verdict.numbers)
     log.warning("%s %s failed (%s): %s %s%s", *values, f"\n{verdict.traceback}" if verdict.traceback else "")

@@ -11,10 +11,12 @@ import signal
 import threading
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import Annotated, Any
 
 from dbpipe.catalog.files import delete_unfinished
@@ -22,6 +24,7 @@ from dbpipe.errors import DbpipeError
 from dbpipe.failures import DIED, MEMORY_LIMIT, TIME_LIMIT
 from dbpipe.ranges import Range, Ranged
 from dbpipe.runner import worker
+from dbpipe.runner.worker import Done
 
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 _LOOK_AHEAD_PER_WORKER = 3
@@ -69,27 +72,27 @@ class WorkerPool:
     worker imports the script.
     """
 
-    def __init__(self, survey, n_worker=None, *, limits=None):
+    def __init__(self, survey: Path, n_worker: int | None = None, *, limits: RunConfig | None = None) -> None:
         """Prepare a pool for the survey; processes start with the first call, one per core unless told otherwise."""
         self._survey = os.path.abspath(survey)
         self._n_worker = n_worker or _count_cores()
         self._limits = limits or RunConfig()
         self._keepers = ThreadPoolExecutor(self._n_worker)
-        self._idle = queue.SimpleQueue()
-        self._workers = set()
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._workers: set[_Worker] = set()
         self._room = _Room()
         self._stopping = False
 
-    def __enter__(self):
+    def __enter__(self) -> "WorkerPool":
         return self
 
-    def __exit__(self, kind, *_):
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         self._stopping = True
         for each in list(self._workers):
             each.end(at_once=kind is not None)
         self._keepers.shutdown(wait=True, cancel_futures=True)
 
-    def run_ordered(self, calls):
+    def run_ordered(self, calls: Iterable[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], Any]]:
         """Yield the results of (function, *arguments) calls in their order.
 
         Yields
@@ -97,7 +100,8 @@ class WorkerPool:
         (call, outcome)
             The outcome is the result, the exception that the function raised, or `Died`.
         """
-        calls, under_way = iter(calls), deque()
+        calls = iter(calls)
+        under_way: deque[tuple[Any, Future[Any]]] = deque()
         while True:
             n_free = _LOOK_AHEAD_PER_WORKER * self._n_worker - len(under_way)
             for _, call in zip(range(n_free), calls, strict=False):
@@ -107,7 +111,7 @@ class WorkerPool:
             call, future = under_way.popleft()
             yield call, future.result()
 
-    def _run(self, call):
+    def _run(self, call: tuple[Any, ...]) -> Died | Done:
         """Run a call, again if its worker dies, and return its outcome."""
         n_death = n_crash = 0
         while True:
@@ -126,14 +130,16 @@ class WorkerPool:
             if n_crash == _MAX_CRASH or n_death == _MAX_DEATH:
                 return Died(DIED, outcome.reason, outcome.numbers | {"n_death": n_death})
 
-    def _take(self):
+    def _take(self) -> "_Worker":
         """Return a worker that waits for work: one that is there and alive, or a new one."""
-        with suppress(queue.Empty):
-            while True:
+        while True:
+            try:
                 mine = self._idle.get_nowait()
-                if mine.is_alive():
-                    return mine
-                self._workers.discard(mine)
+            except queue.Empty:
+                break
+            if mine.is_alive():
+                return mine
+            self._workers.discard(mine)
         if not self._workers:
             delete_unfinished(self._survey)  # of a run that was killed together with its workers
         for n_start in range(1, _MAX_START + 1):
@@ -155,7 +161,7 @@ class _Worker:
 
     _starting = threading.Lock()
 
-    def __init__(self, survey):
+    def __init__(self, survey: str) -> None:
         context = multiprocessing.get_context("spawn")
         far_leash, self._leash = context.Pipe(duplex=False)
         self._calls, far_calls = context.Pipe()
@@ -166,19 +172,19 @@ class _Worker:
         far_calls.close()
 
     @property
-    def pid(self):
+    def pid(self) -> int | None:
         return self._process.pid
 
-    def is_alive(self):
+    def is_alive(self) -> bool:
         return self._process.is_alive()
 
-    def has_started(self):
+    def has_started(self) -> bool:
         try:
             return self._calls.recv() == worker.READY
         except (EOFError, OSError):
             return False
 
-    def run(self, call, limits):
+    def run(self, call: tuple[Any, ...], limits: RunConfig) -> Died | Done:
         """Return the outcome of a call, or `Died`; this worker is no more then."""
         started = time.monotonic()
         try:
@@ -192,27 +198,27 @@ class _Worker:
         except (EOFError, OSError):
             return Died(DIED, "worker died", {"signal": self.bury()})
 
-    def bury(self):
+    def bury(self) -> str:
         """Return the name of the signal that ended the process, or its exit code."""
         self._process.join(_DYING_S)  # it has let go of its connection, which is nearly the last that it does
         exit_code = self._process.exitcode
         self.end(at_once=True)
         with suppress(ValueError, TypeError):
-            return signal.Signals(-exit_code).name
+            return signal.Signals(-(exit_code or 0)).name
         return f"exit code {exit_code}"
 
-    def end(self, *, at_once):
+    def end(self, *, at_once: bool) -> None:
         """End the process; at once: also in the middle of compiled code."""
         if at_once:
             self._process.kill()
         self._leash.close()
         self._process.join()
 
-    def _exceeded(self, limits, wall_s):
+    def _exceeded(self, limits: RunConfig, wall_s: float) -> Died | None:
         if wall_s > limits.unit_time_limit_s:
             numbers = {"limit_s": limits.unit_time_limit_s, "wall_s": round(wall_s, 3)}
             return Died(TIME_LIMIT, "took longer than a unit may (run.unit_time_limit_s)", numbers)
-        resident_mib = _resident_mib(self._process.pid)
+        resident_mib = _resident_mib(self._process.pid or 0)
         if resident_mib > limits.unit_memory_limit_mib:
             numbers = {"limit_mib": limits.unit_memory_limit_mib, "resident_mib": round(resident_mib)}
             return Died(MEMORY_LIMIT, "needed more memory than a unit may (run.unit_memory_limit_mib)", numbers)
@@ -222,13 +228,13 @@ class _Worker:
 class _Room:
     """Where calls run: many at a time, or one alone."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._changed = threading.Condition()
         self._n_inside = self._n_waiting_alone = 0
         self._is_alone = False
 
     @contextmanager
-    def enter(self, *, alone):
+    def enter(self, *, alone: bool) -> Iterator[None]:
         with self._changed:
             self._n_waiting_alone += alone
             self._changed.wait_for(lambda: self._has_place(alone))
@@ -243,16 +249,16 @@ class _Room:
                 self._is_alone = False
                 self._changed.notify_all()
 
-    def _has_place(self, alone):
+    def _has_place(self, alone: bool) -> bool:
         return self._n_inside == 0 if alone else not (self._is_alone or self._n_waiting_alone)
 
 
-def _count_cores():
+def _count_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _resident_mib(pid):
+def _resident_mib(pid: int) -> float:
     """Return how much memory of its own a process holds; 0 where the system does not tell."""
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:
@@ -263,7 +269,7 @@ def _resident_mib(pid):
 
 
 @contextmanager
-def _apart():
+def _apart() -> Iterator[None]:
     """Start processes with one thread each, so that two do not fight for the cores, and deaf to Ctrl-C from the start.
 
     The environment and the signal mask of this thread are handed on to them.

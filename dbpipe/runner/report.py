@@ -4,19 +4,20 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from dbpipe.catalog.work.units import Verdict
 from dbpipe.failures import DATA, UNEXPECTED
 
 
 class Report:
     """What `run_stage` tells while it works; this one is silent."""
 
-    def start(self, stage_name, n_unit):
+    def start(self, stage_name: str, n_unit: int) -> None:
         """A stage begins with so many units due."""
 
-    def unit(self, verdict):
+    def unit(self, verdict: Verdict) -> None:
         """A unit was committed."""
 
-    def finish(self, summary):
+    def finish(self, summary: "Summary") -> None:
         """A stage has ended."""
 
 
@@ -40,12 +41,12 @@ class Summary:
     """Of ingest: each image that was in use and is no more, and why."""
 
     @property
-    def n_unexpected(self):
+    def n_unexpected(self) -> Any:
         """Number of units that failed in a way that no input should bring about."""
         return sum(self.kinds.get(kind, 0) for kind in UNEXPECTED)
 
 
-def summarize(stage_name, verdicts, n_removed):
+def summarize(stage_name: str, verdicts: Any, n_removed: int) -> Any:
     """Return the `Summary` of a stage by the verdicts on its units."""
     status = Counter(verdict.status for verdict in verdicts)
     reasons = Counter(_reason(verdict) for verdict in verdicts if verdict.status != "done")
@@ -54,6 +55,6 @@ def summarize(stage_name, verdicts, n_removed):
     return Summary(stage_name, *counts, dict(reasons), dict(kinds))
 
 
-def _reason(verdict):
+def _reason(verdict: Verdict) -> Any:
     kind = f" ({verdict.kind})" if verdict.status == "failed" and verdict.kind != DATA else ""
     return f"{verdict.status}{kind}: {verdict.reason}"

@@ -15,18 +15,21 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from dbpipe.catalog.files import FOLDER, product_path
 from dbpipe.catalog.store.arrow import to_table
 from dbpipe.disk.beside import write_beside
 from dbpipe.errors import CatalogError, DataError
 from dbpipe.failures import DATA, clean, failure_of, stops_run
-from dbpipe.stage import Skip
+from dbpipe.stage import Skip, Stage
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ READY = "ready"
 """What a worker says when it has started well."""
 
 
-def serve(survey, leash, calls):
+def serve(survey: Path, leash: Any, calls: Any) -> None:
     """Answer calls until there are no more.
 
     Parameters
@@ -85,14 +88,14 @@ def serve(survey, leash, calls):
             calls.send_bytes(_answer(function, arguments))
 
 
-def _end_with(leash):
+def _end_with(leash: Any) -> None:
     try:
         leash.recv_bytes()
     except EOFError:
         os._exit(1)
 
 
-def _answer(function, arguments):
+def _answer(function: Callable[..., Any], arguments: Any) -> Any:
     """Call and return the pickled result or exception; one that cannot be sent is told in words."""
     try:
         outcome = function(*arguments)
@@ -105,18 +108,18 @@ def _answer(function, arguments):
         return ForkingPickler.dumps(RuntimeError(f"{outcome!r:.200} cannot be sent: {error}"))
 
 
-def settled(done):
+def settled(done: Done) -> Any:
     """Return what is known already, in its turn among the calls."""
     return done
 
 
-def failed(error):
+def failed(error: BaseException) -> Done:
     """Return the `Done` of a unit that met an error."""
     done = Done("failed", **asdict(failure_of(error)))
     return replace(done, numbers=plain_numbers(done.numbers))
 
 
-def work(stage, unit, inputs, config, fingerprint):
+def work(stage: Stage, unit: Any, inputs: Mapping[str, pa.Table], config: Any, fingerprint: str) -> Done:
     """Run one unit and return `Done`; what is not of this unit alone (a full disk, wrong settings) propagates."""
     started = time.perf_counter(), time.process_time()
     try:
@@ -125,7 +128,7 @@ def work(stage, unit, inputs, config, fingerprint):
         if done.status == "done":
             done = _write(stage, unit, fingerprint, done)
     except CannotWrite as error:
-        raise error.__cause__ from None
+        raise (error.__cause__ or error) from None
     except Exception as error:
         if stops_run(error):
             raise
@@ -138,7 +141,7 @@ def work(stage, unit, inputs, config, fingerprint):
     )
 
 
-def _check_paths(stage, unit, inputs):
+def _check_paths(stage: Stage, unit: Any, inputs: Mapping[str, pa.Table]) -> None:
     """Refuse a unit that would read something else than the survey's own files; only raw ones lie anywhere."""
     found = [value for name, value in unit.items() if _is_path(name) and not (stage.reads_raw and name == "path")]
     for table in inputs.values():
@@ -151,11 +154,11 @@ def _check_paths(stage, unit, inputs):
             raise DataError("the catalog names a file that is not one of the survey's own", path=path) from error
 
 
-def _is_path(name):
+def _is_path(name: str) -> Any:
     return name == "path" or name.endswith("_path")
 
 
-def _made(stage, unit, inputs, config):
+def _made(stage: Stage, unit: Any, inputs: Mapping[str, pa.Table], config: Any) -> Any:
     """Run the stage; the products of what is done are not written yet."""
     outputs = stage.run(unit, inputs, config)
     if isinstance(outputs, Skip):
@@ -165,7 +168,7 @@ def _made(stage, unit, inputs, config):
     return Done("done", rows=tables, files=tuple(outputs.files.items()), n_pix=n_pix)
 
 
-def _write(stage, unit, fingerprint, done):
+def _write(stage: Stage, unit: Any, fingerprint: str, done: Done) -> Any:
     """Write the products of a unit and fill their path and hash into the rows of the same name."""
     tables, files = dict(done.rows), []
     for product, content in done.files:
@@ -182,7 +185,7 @@ def _write(stage, unit, fingerprint, done):
     return replace(done, rows=tables, files=tuple(files))
 
 
-def _with_columns(table, **values):
+def _with_columns(table: Any, **values: Any) -> Any:
     for name, value in values.items():
         if name in table.column_names:
             table = table.drop_columns([name])
@@ -190,12 +193,12 @@ def _with_columns(table, **values):
     return table
 
 
-def plain_numbers(values):
+def plain_numbers(values: Any) -> Any:
     """Return the numbers behind a verdict as JSON can hold them: NaN and infinities become null."""
     return json.loads(json.dumps({name: _plain(value) for name, value in values.items()}))
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, dict):

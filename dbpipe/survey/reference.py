@@ -21,7 +21,7 @@ def store_from_file(connection: duckdb.DuckDBPyConnection, path: Path, mapping: 
     return _store(connection, *read_refcat(path, mapping, fields=fields))
 
 
-def store_from_exposure(connection: duckdb.DuckDBPyConnection, root: Path, visit: Any, config: Any) -> Any:
+def store_from_exposure(connection: duckdb.DuckDBPyConnection, root: Path, visit: int, config: Any) -> tuple[int, int]:
     """Make the stars of one raw exposure the reference catalog.
 
     Parameters

@@ -42,7 +42,7 @@ class Settings(Mapping[str, Any]):
         return {name: flatten(section) for name, section in self._sections.items()}
 
 
-def read_settings(path: Path, sections: Mapping[str, Any]) -> Settings:
+def read_settings(path: Path | None, sections: Mapping[str, Any]) -> Settings:
     """Read a settings file.
 
     Parameters

@@ -230,7 +230,7 @@ class Survey:
         settings = {"instrument_sha256": instrument.sha256, "retry_failed": retry_failed, "report": report}
         config = self.settings["ingest"]
         with self._run_record() as run_id, self._pool(n_worker) as pool:
-            keywords = {"run_id": run_id, "pool": pool, "root": self.root} | settings
+            keywords: dict[str, Any] = {"run_id": run_id, "pool": pool, "root": self.root} | settings
             summary = intake.run_ingest(self.connection, config, paths, **keywords)
         return summary, left_alone
 
@@ -256,7 +256,7 @@ class Survey:
         configured = {name: value for name, value in self.settings.as_dict()["refcat"].items() if value}
         return store_from_file(self.connection, Path(path), configured | dict(mapping or {}))
 
-    def set_reference_from_exposure(self, visit: int) -> int:
+    def set_reference_from_exposure(self, visit: int) -> tuple[int, int]:
         """Make the stars of one raw exposure the reference catalog, where there is no better one."""
         from dbpipe.survey.reference import store_from_exposure
 

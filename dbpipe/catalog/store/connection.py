@@ -33,7 +33,7 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-def is_disk_failure(error: Exception) -> bool:
+def is_disk_failure(error: BaseException) -> bool:
     """Return whether DuckDB failed because the disk is full or the file damaged, and not because of rows or SQL."""
     kinds = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException)
     if isinstance(error, duckdb.TransactionException):  # a COMMIT on a full disk
@@ -82,7 +82,7 @@ def connect(path: Path, *, read_only: bool = False) -> duckdb.DuckDBPyConnection
         raise CatalogError(f"{path} cannot be opened: {first_line(error)}") from error
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return what an error says, without the hints and stack that DuckDB adds."""
     return str(error).strip().split("\n")[0]
 

@@ -81,7 +81,7 @@ def remember_images(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(_query("remember_images"))
 
 
-def find_changes(connection: duckdb.DuckDBPyConnection, run_id: int) -> list[dict[str, str | None]]:
+def find_changes(connection: duckdb.DuckDBPyConnection, run_id: int) -> list[dict[str, Any]]:
     """Return what has become of the images since: dictionaries of path, path_before, change, reason, numbers."""
     return fetch_table(connection, _query("changes"), {"run_id": run_id}).to_pylist()
 

@@ -1,7 +1,8 @@
 """Commands that ask: schema, config, export."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +14,7 @@ from dbpipe.cli.commands.work import Overwrite, SurveyArgument
 from dbpipe.cli.terminal.console import console, finite, print_table, reading
 from dbpipe.declared import value_at
 from dbpipe.errors import ConfigError
+from dbpipe.publish.tree import TreeReport
 from dbpipe.runner import order
 from dbpipe.survey import SETTINGS
 from dbpipe.survey.settings import document, format_value, read_settings
@@ -20,7 +22,7 @@ from dbpipe.survey.settings import document, format_value, read_settings
 
 def schema(
     table: Annotated[str | None, typer.Argument(help="Table, view or macro; all by default.")] = None,
-):
+) -> None:
     """Show the tables and views with the meaning and unit of every column, and the macros.
 
     dbpipe schema dia_source
@@ -40,12 +42,12 @@ def schema(
             (c, t, "" if nullable else "NOT NULL", text or "") for n, c, t, nullable, text in rows if n == name
         ]
         print_table(("column", "type", "", "[unit] meaning"), described, title=f"{name}: {about.get(name) or ''}")
-    described = [(f"{name}({', '.join(given)})", text) for name, given, text in macros if name in wanted]
-    if described:
-        print_table(("macro", "what it gives"), described, title="Macros")
+    gives = [(f"{name}({', '.join(given)})", text) for name, given, text in macros if name in wanted]
+    if gives:
+        print_table(("macro", "what it gives"), gives, title="Macros")
 
 
-def _known_names(asked, tables, macros):
+def _known_names(asked: Any | None, tables: Sequence[str], macros: Sequence[str]) -> set[str]:
     """Return the tables and macros to show: the one asked for, in any case of letters, or all."""
     if asked is None:
         return {*tables, *macros}
@@ -57,7 +59,7 @@ def _known_names(asked, tables, macros):
 
 def config(
     survey: Annotated[Path | None, typer.Argument(metavar="[SURVEY]", help="Show the values in force there.")] = None,
-):
+) -> None:
     """Show every setting with its value, what it may be, and its explanation.
 
     Values differ from the default where `survey.toml` says so; they are marked with a star.
@@ -87,7 +89,7 @@ def export(
         float, typer.Option(metavar="ARCSEC", min=0, max=3600, callback=finite, help="Width of the HATS margins.")
     ] = 10.0,
     overwrite: Overwrite = False,
-):
+) -> None:
     """Write tables as Parquet files with units and descriptions in them.
 
     A file named *.parquet, *.csv, *.ecsv or *.vot is written in that format; a folder gets one Parquet file per table.
@@ -112,7 +114,7 @@ def export(
             console().print(f"{path}")
 
 
-def _print_tree(report):
+def _print_tree(report: TreeReport) -> None:
     for folder, n_row in report.n_row.items():
         console().print(f"{report.path}/{folder}: {n_row} rows")
     counts = f"{report.n_written} files written, {report.n_kept} kept as they were, {report.n_removed} gone"

@@ -2,11 +2,13 @@
 
 import json
 import sys
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from dbpipe.catalog.checks import write_example
+from dbpipe.catalog.checks import Finding, write_example
 from dbpipe.catalog.sql.queries import load_named
 from dbpipe.cli.commands.work import SurveyArgument
 from dbpipe.cli.terminal.console import (
@@ -37,7 +39,7 @@ def status(
     traceback: Annotated[
         bool, typer.Option("--traceback", help="Show where in the program errors arose that nobody foresaw, instead.")
     ] = False,
-):
+) -> None:
     """Show what is done, what is due, and what failed and why.
 
     A failure is of a kind: data (the input was refused), transient (not possible now: every run tries again), bug (an
@@ -90,11 +92,11 @@ def status(
             console().print(f"Where errors arose that nobody foresaw: dbpipe status {survey} --traceback")
 
 
-def _status(row):
+def _status(row: Mapping[str, Any]) -> str:
     return row["status"] if row["kind"] in (None, DATA) else f"{row['status']}: {row['kind']}"
 
 
-def _print_tracebacks(opened, text):
+def _print_tracebacks(opened: Survey, text: str) -> None:
     """Print what is known of errors that nobody foresaw, in units whose stage and key have a text in them."""
     rows = opened.fetch(load_named("reports", "status")["tracebacks"], text=text).to_pylist()
     for row in rows:
@@ -105,16 +107,16 @@ def _print_tracebacks(opened, text):
     console().print(f"{len(rows)} units met an error that nobody foresaw, lost their worker or ran into a limit.")
 
 
-def _numbers(text):
+def _numbers(text: str | None) -> dict[str, Any]:
     return json.loads(text) if text else {}
 
 
-def _print_report(opened, report, name, title):
+def _print_report(opened: Survey, report: str, name: str, title: str) -> None:
     table = opened.fetch(load_named("reports", report)[name])
     print_table(table.column_names, (row.values() for row in table.to_pylist()), title=title)
 
 
-def _print_stages(opened):
+def _print_stages(opened: Survey) -> None:
     known = {row["stage"]: row for row in opened.fetch(load_named("reports", "status")["stages"]).to_pylist()}
     due = opened.count_due()
     rows = []
@@ -134,7 +136,7 @@ def check(
     new: Annotated[
         str | None, typer.Option(metavar="NAME", help="Write an example of a check of your own instead.")
     ] = None,
-):
+) -> None:
     """Apply every data-quality check: rules that a healthy survey keeps, and warnings of images to distrust.
 
     Each check is a SELECT of offending rows, in `sql/checks/` or in the folder `checks/` of the survey, where your own
@@ -174,7 +176,7 @@ def check(
     raise typer.Exit(1 if broken or failed or (strict and raised) else 0)
 
 
-def _open_newest(survey):
+def _open_newest(survey: Path) -> Survey:
     """Open the catalog as it is now, which fails if it is damaged; while somebody is writing, as it was published."""
     try:
         return Survey.open(survey, published=False)
@@ -182,16 +184,16 @@ def _open_newest(survey):
         return Survey.open(survey)
 
 
-def _distrusted(opened):
+def _distrusted(opened: Survey) -> list[dict[str, Any]]:
     return opened.fetch(load_named("reports", "status")["distrusted"]).to_pylist()
 
 
-def _print_findings(findings, kind):
+def _print_findings(findings: Sequence[Finding], kind: str) -> None:
     rows = [(finding.name, finding.n_row, finding.rule, finding.example) for finding in findings]
     print_table((kind, "rows", "what should be true", "first"), rows)
 
 
-def _print_distrusted(rows, survey):
+def _print_distrusted(rows: Sequence[dict[str, Any]], survey: Path) -> None:
     """Print the images to distrust, those with most reasons first."""
     columns = ("visit", "detector", "band", "reason", "value", "lowest", "highest", "what the value is")
     shown = [(*list(row.values())[:4], round(row["value"], 6), *list(row.values())[5:]) for row in rows[:MAX_SHOWN]]
@@ -204,7 +206,7 @@ def _print_distrusted(rows, survey):
 def gc(
     survey: SurveyArgument,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show them.")] = False,
-):
+) -> None:
     """Delete products under `files/` that the database does not name.
 
     They are left by runs that were killed between writing a file and committing its row. Whatever does not have the

@@ -4,8 +4,10 @@ The demo alone may look at the truth.
 """
 
 import time
+from collections.abc import Mapping
 from contextlib import chdir
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.table import Table
@@ -22,6 +24,9 @@ from dbpipe.simulate.judge import judge, read_truth, true_differences
 from dbpipe.simulate.scene import Density
 from dbpipe.survey import Survey
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 N_VISIT = {"g": 4, "r": 8}
 SIZE_PIX = 640
 DENSITY = Density(supernova=5.0, variable_star=1.5, agn=0.5, lens=0.12, asteroid=0.2)
@@ -29,7 +34,7 @@ DENSITY = Density(supernova=5.0, variable_star=1.5, agn=0.5, lens=0.12, asteroid
 PICTURE_HALF_PIX = 60
 
 
-def run(out, *, workers=None, seed=1):
+def run(out: Path, *, workers: int | None = None, seed: int = 1) -> Any:
     """Run the demo and print a report.
 
     Parameters
@@ -67,7 +72,7 @@ def run(out, *, workers=None, seed=1):
     return judgment
 
 
-def process(simulated, root, *, workers=None):
+def process(simulated: Path, root: Path, *, workers: int | None = None) -> None:
     """Make a survey of simulated images and run every stage on it."""
     Survey.init(root, instrument="phosim-eimage").close()
     with writing(root) as survey, Progressing() as progress:
@@ -76,7 +81,7 @@ def process(simulated, root, *, workers=None):
         survey.run(n_worker=workers, report=progress)
 
 
-def compare(simulated, root, folder):
+def compare(simulated: Path, root: Path, folder: Path) -> Any:
     """Print how the survey compares with the truth, draw pictures into the folder and return the Judgment.
 
     Raises
@@ -96,11 +101,11 @@ def compare(simulated, root, folder):
     return judgment
 
 
-def _ask(survey, name, **parameters):
+def _ask(survey: Survey, name: str, **parameters: Any) -> Any:
     return survey.fetch(load_named("reports", "demo")[name], **parameters).to_pandas()
 
 
-def report(judgment, answers, truth):
+def report(judgment: Any, answers: Any, truth: "Mapping[str, pd.DataFrame]") -> Any:
     """Return the comparison with truth as a table to print."""
     table = Table(title="Compared with the truth", title_justify="left", header_style="bold", pad_edge=False)
     for name in ("quantity", "measured", "ideal"):
@@ -129,11 +134,13 @@ def report(judgment, answers, truth):
     return table
 
 
-def _number(value, form, unit=""):
+def _number(value: Any, form: str, unit: str = "") -> Any:
     return "-" if value is None or not np.isfinite(value) else f"{value:{form}}{unit}"
 
 
-def draw_pictures(survey, judgment, answers, truth, folder):
+def draw_pictures(
+    survey: Survey, judgment: Any, answers: Any, truth: "Mapping[str, pd.DataFrame]", folder: Path
+) -> Any:
     """Draw what is worth seeing and return the files."""
     visits = answers["visits"]
     cut = visits[visits.in_template].groupby("band").seeing_fwhm_px.max().to_dict()
@@ -160,7 +167,7 @@ def draw_pictures(survey, judgment, answers, truth, folder):
     return drawn
 
 
-def best_transient(judgment):
+def best_transient(judgment: Any) -> Any:
     """Return the row of the most significant brightening of a supernova, or of anything real if there is none."""
     sources = judgment.sources
     brighter = sources[sources.real & sources.usable & (sources.psf_flux_njy > 0.0)]
@@ -169,14 +176,14 @@ def best_transient(judgment):
     return None if candidates.empty else candidates.loc[candidates.snr.idxmax()]
 
 
-def _draw_transient(survey, best, path):
-    where = {"visit": int(best.visit), "detector": int(best.detector)}
+def _draw_transient(survey: Survey, best: Any, path: Any) -> Any:
+    where: dict[str, Any] = {"visit": int(best.visit), "detector": int(best.detector)}
     with chdir(survey.root):  # paths in the catalog and in its files are relative to the survey
         difference = read_difference(_ask(survey, "difference_file", **where).path.iloc[0])
     window, center = _window(difference.difference.shape, best.x, best.y)
-    images = {
-        "science": difference.science[window],
-        "template": difference.template[window],
+    images: dict[str, Any] = {
+        "science": np.asarray(difference.science)[window],
+        "template": np.asarray(difference.template)[window],
         "difference": difference.difference[window],
     }
     noise = float(np.sqrt(np.nanmedian(difference.variance)))
@@ -186,7 +193,7 @@ def _draw_transient(survey, best, path):
     )
 
 
-def _window(shape, x, y):
+def _window(shape: tuple[int, int], x: float, y: float) -> Any:
     """Return the slices around a place, cut at the edges, and the place within them."""
     row, column = round(y), round(x)
     first = max(0, row - PICTURE_HALF_PIX), max(0, column - PICTURE_HALF_PIX)
@@ -194,14 +201,14 @@ def _window(shape, x, y):
     return (slice(first[0], last[0]), slice(first[1], last[1])), (x - first[1], y - first[0])
 
 
-def _draw_object(survey, best, path):
+def _draw_object(survey: Survey, best: Any, path: Any) -> Any:
     """Draw the page of the object that a detection belongs to, a list of one file; of none if it is part of a track."""
     query = load_named("reports", "demo")["object"]
     found = [row[0] for row in survey.sql(query, source=int(best.dia_source_id)).fetchall()]
     return [survey.draw_light_curve(path, dia_object_id) for dia_object_id in found]
 
 
-def _draw_light_curve(best, judgment, answers, truth, path):
+def _draw_light_curve(best: Any, judgment: Any, answers: Any, truth: "Mapping[str, pd.DataFrame]", path: Any) -> Any:
     mine = judgment.sources[judgment.sources.obj_id == best.obj_id]
     differences = true_differences(truth, answers["template_weights"])
     true = differences[differences.obj_id == best.obj_id]
@@ -216,7 +223,7 @@ def _draw_light_curve(best, judgment, answers, truth, path):
     )
 
 
-def suggestions(root):
+def suggestions(root: Path) -> Any:
     """Return commands that are worth trying on the demo's survey."""
     return [
         f"dbpipe status {root}",

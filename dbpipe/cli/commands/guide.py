@@ -10,7 +10,7 @@ from dbpipe.cli.terminal.console import console, print_table
 
 def guide(
     page: Annotated[str | None, typer.Argument(metavar="[PAGE]", help="Which page; all are listed by default.")] = None,
-):
+) -> None:
     """Show a page of the guide, or what pages there are.
 
     dbpipe guide quick-start

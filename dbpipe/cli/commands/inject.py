@@ -1,10 +1,11 @@
 """The command that asks how deep the survey is: inject."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from dbpipe.ask.completeness import Recovery
 from dbpipe.cli.commands.work import Debug, Overwrite, RetryFailed, SurveyArgument, Workers, end_with, prepare_picture
 from dbpipe.cli.terminal.console import Progressing, console, print_table, reading, writing
 
@@ -17,7 +18,7 @@ def inject(
     workers: Workers = None,
     retry_failed: RetryFailed = False,
     debug: Debug = False,
-):
+) -> None:
     """Measure depth and flux errors with sources of known flux.
 
     Point sources are put into copies of the calibrated exposures: on blank sky, on galaxies, near bright stars and on
@@ -47,7 +48,7 @@ def inject(
     end_with(survey, summary)
 
 
-def _row(recovery):
+def _row(recovery: Recovery) -> tuple[int | str | None, ...]:
     flux, forced = recovery.flux, recovery.forced
     return (
         recovery.band,
@@ -67,5 +68,5 @@ def _row(recovery):
     )
 
 
-def _with_error(half):
+def _with_error(half: Any) -> str | None:
     return None if half is None else f"{half.value:.2f} +- {half.err:.2f}"

@@ -1,7 +1,8 @@
 """The command that shows one object: lightcurve."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,7 +16,7 @@ def lightcurve(
     name: Annotated[str, typer.Argument(metavar="OBJECT", help='A dia_object_id, or "RA,DEC" in degrees.')],
     plot: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw a page with cutouts.")] = None,
     overwrite: Overwrite = False,
-):
+) -> None:
     """Show the light curve of an object.
 
     Every image that covers it is a row, detected or not: PSF flux on the difference, and the total flux, which is that
@@ -43,11 +44,11 @@ def lightcurve(
         console().print(f"{drawn}")
 
 
-def _number(value, form):
+def _number(value: float, form: str) -> str:
     return None if value is None else format(value, form)
 
 
-def _epoch(row):
+def _epoch(row: Mapping[str, Any]) -> tuple[Any, ...]:
     flux, flux_err = row["psf_flux_njy"], row["psf_flux_err_njy"]
     state = "detected" if row["detected"] else "" if row["is_clean"] else "flagged"
     return (
@@ -64,7 +65,7 @@ def _epoch(row):
     )
 
 
-def _band(row):
+def _band(row: Mapping[str, Any]) -> tuple[int | str, ...]:
     return (
         row["band"],
         row["n"],

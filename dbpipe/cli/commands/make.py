@@ -28,7 +28,7 @@ def simulate(
             help="No images: make the survey OUT with a catalog of N DIASources.",
         ),
     ] = None,
-):
+) -> None:
     """Simulate LSST-like exposures in which every source is known, or the catalog of years.
 
     Supernovae, variable stars, asteroids and lensed quasars among stars and galaxies, with the truth beside them.
@@ -51,7 +51,7 @@ def simulate(
     console().print(f"{len(paths)} raw images in {out / 'raw'}, reference catalog {out / 'refcat.csv'}")
 
 
-def _simulate_catalog(out, *, n_source, seed):
+def _simulate_catalog(out: Path, *, n_source: float, seed: int) -> None:
     from dbpipe.survey.synthetic import make_survey
 
     with console().status("") as status:
@@ -62,7 +62,7 @@ def _simulate_catalog(out, *, n_source, seed):
 def demo(
     out: Annotated[Path, typer.Argument(metavar="[OUT]", help="New folder for everything.")] = Path("dbpipe_demo"),
     workers: Workers = None,
-):
+) -> None:
     """Simulate a small sky, run everything on it and compare with the truth, in a few minutes.
 
     dbpipe demo my_demo

@@ -1,7 +1,7 @@
 """The command for two images without a survey: subtract."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -44,7 +44,7 @@ def subtract(
     ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw science, template and difference.")] = None,
     overwrite: Overwrite = False,
-):
+) -> None:
     """Subtract a template from a science image: two FITS files, no survey.
 
     Sky, PSF and stars are measured on both; a template on another pixel grid is laid on that of the science image, by
@@ -86,11 +86,11 @@ def subtract(
     console().print(", ".join(map(str, paths)))
 
 
-def _hdu(text):
+def _hdu(text: str | None) -> Any | None:
     return int(text) if text is not None and text.isdigit() else text
 
 
-def _print(result):
+def _print(result: Any) -> None:
     """Print what was assumed, how good the difference is, and the best sources."""
     out, quality = console(), result.quality
     for name, notes in result.notes.items():
@@ -105,7 +105,7 @@ def _print(result):
     print_table(columns, clean[columns].head(10).itertuples(index=False), title=title)
 
 
-def _draw(plot, result):
+def _draw(plot: Path, result: Any) -> Path:
     from dbpipe.pictures.charts import draw_triplet
 
     images = {"science": result.science, "template": result.template, "difference": result.difference}

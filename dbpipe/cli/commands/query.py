@@ -4,9 +4,11 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,6 +18,7 @@ from dbpipe.cli.terminal.console import console, format_value, print_answer, pri
 from dbpipe.cli.terminal.text import printable_lines
 from dbpipe.disk.ledger import adopt
 from dbpipe.errors import ConfigError
+from dbpipe.survey import Survey
 
 
 class Format(StrEnum):
@@ -49,7 +52,7 @@ def sql(
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl: one object a line.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Rows of the table that is printed.")] = 50,
     cookbook: Annotated[bool, typer.Option("--cookbook", help="List the questions that come with dbpipe.")] = False,
-):
+) -> None:
     """Ask the database; nothing is changed. `dbpipe schema` lists tables, columns and macros.
 
     A value for `$name` in the query comes with `--set name=value`; it is never taken for SQL. `--with mine=FILE` lends
@@ -88,7 +91,7 @@ def sql(
         console().print(f"{left} more of {n_row} rows are left out (--limit {n_row}, or --out FILE, for all)")
 
 
-def _question(query, named, given):
+def _question(query: str | None, named: str | None, given: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
     """Return the text of what is asked, and the values of its parameters."""
     if (query is None) == (named is None):
         raise ConfigError("give either a query or --named NAME (--cookbook lists the names)")
@@ -96,10 +99,10 @@ def _question(query, named, given):
     if named is not None:
         recipe = find_recipe(named)
         return recipe.query, recipe.bind(values)
-    return (sys.stdin.read() if query == "-" else query), values
+    return (sys.stdin.read() if query == "-" else query or ""), values
 
 
-def _pairs(texts, option):
+def _pairs(texts: Sequence[str] | None, option: str) -> dict[str, str]:
     """Turn NAME=VALUE texts into a dictionary."""
     pairs = {}
     for text in texts or ():
@@ -112,7 +115,7 @@ def _pairs(texts, option):
     return pairs
 
 
-def _print_text(opened, text, values, chosen):
+def _print_text(opened: Survey, text: str, values: Mapping[str, str], chosen: Any) -> None:
     """Print all rows in a text format; a file of that format is made first, and nothing printed if that fails."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"answer.{chosen.value}"
@@ -122,7 +125,7 @@ def _print_text(opened, text, values, chosen):
             shutil.copyfileobj(file, sys.stdout.buffer)  # byte for byte, whatever the terminal's encoding
 
 
-def _print_cookbook(named):
+def _print_cookbook(named: str | None) -> None:
     """Print the names and questions; of one recipe also its parameters and its text."""
     if named is None:
         rows = [
@@ -134,14 +137,14 @@ def _print_cookbook(named):
     print(printable_lines(find_recipe(named).query))
 
 
-def _shown(parameter):
+def _shown(parameter: Any) -> Any:
     return parameter.name if parameter.default is None else f"{parameter.name}={parameter.default}"
 
 
 def explain(
     survey: SurveyArgument,
     dia_source: Annotated[int, typer.Argument(metavar="DIASOURCE", min=0, max=2**63 - 1, help="Its dia_source_id.")],
-):
+) -> None:
     """Show where a DIASource comes from: images, kernel, template, fits, raw file, code and settings.
 
     The view `dia_source_provenance` has the same for all sources, in SQL.
@@ -164,7 +167,7 @@ def explain(
         console().print(f"The object: dbpipe sql {survey} --named light_curve --set dia_object_id={object_id}")
 
 
-def _lines(name, value):
+def _lines(name: str, value: datetime | str | None) -> list[str]:
     """Return a value as the lines that show it: one for each part of a list or of a JSON object."""
     if "mjd" in name and value is not None:
         return [f"{value:.7f}"]
@@ -173,6 +176,6 @@ def _lines(name, value):
     return [format_value(item) for item in value] if isinstance(value, list) and value else [format_value(value)]
 
 
-def _without_repeats(rows):
+def _without_repeats(rows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Leave a name out where it is that of the line above."""
     return [("" if k and rows[k - 1][0] == name else name, item) for k, (name, item) in enumerate(rows)]

@@ -3,11 +3,12 @@
 import json
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,6 +25,7 @@ from dbpipe.cli.commands.work import (
 )
 from dbpipe.cli.terminal.console import (
     Progressing,
+    Shell,
     console,
     finite,
     print_outdated,
@@ -88,7 +90,7 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print one line, and none if there was nothing new.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON and nothing else.")] = False,
     debug: Debug = False,
-):
+) -> None:
     """Do everything that is not done yet.
 
     Each stage (`dbpipe status` lists them in order) asks the database for units whose inputs or settings are new or
@@ -110,7 +112,7 @@ def run(
     stopped by Ctrl-C, 143 by SIGTERM.
     """
     out = console(quiet=quiet or as_json)
-    record = {"survey": str(survey), "status": "done", "started_at": _now()}
+    record: dict[str, Any] = {"survey": str(survey), "status": "done", "started_at": _now()}
     started = time.monotonic()
     if export_to:
         check_export(export_to, RESULTS, overwrite=overwrite)  # before the work
@@ -150,7 +152,7 @@ def run(
         raise typer.Exit(EXIT_FAILED_UNITS)
 
 
-def _check_arguments(to, refcat_file, export_to):
+def _check_arguments(to: str | None, refcat_file: Path | None, export_to: Path | None) -> None:
     """Refuse what cannot be done before anything is."""
     stages_after_ingest(to)
     if refcat_file is not None and not refcat_file.is_file():
@@ -159,14 +161,22 @@ def _check_arguments(to, refcat_file, export_to):
         raise ConfigError(f"--export {export_to}: that is not a folder")
 
 
-def _check_first_run(survey, ingest_files, limits):
+def _check_first_run(survey: Path, ingest_files: Sequence[str] | None, limits: Any) -> None:
     """The same of what a survey that is there would refuse."""
     find_raw_files(ingest_files or [], leave_out=survey)
     with empty_catalog() as connection:
         check_request(connection, **limits)
 
 
-def _work(opened, out, ingest_files, settle, refcat_file, limits, options):
+def _work(
+    opened: Any,
+    out: Shell,
+    ingest_files: Sequence[str] | None,
+    settle: float,
+    refcat_file: Path | None,
+    limits: Mapping[str, str | None],
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
     """Ingest, take the reference catalog, run; return the record of it."""
     record = {"n_file_left": 0, "n_file_other": 0}
     summaries = []
@@ -191,12 +201,12 @@ def _work(opened, out, ingest_files, settle, refcat_file, limits, options):
     return record | {"n_dia_source": n_after, "n_dia_source_more": n_after - n_source, "stages": stages}
 
 
-def has_news(record):
+def has_news(record: Mapping[str, Any]) -> bool:
     """Return whether a run did or found anything, or could not begin."""
     return any(record.get(name) for name in ("n_unit", "n_removed", "n_file_left", "message"))
 
 
-def describe_run(record):
+def describe_run(record: Mapping[str, Any]) -> str:
     """Return a run in one line."""
     parts = []
     ingest = record["stages"].get("ingest")
@@ -227,17 +237,17 @@ _KINDS = {
 }
 
 
-def _name_kinds(stages):
+def _name_kinds(stages: Any) -> str:
     """Say of which kinds the failures are, where it is not the data."""
     counts = {kind: sum(stage["kinds"].get(kind, 0) for stage in stages) for kind in _KINDS}
     found = [f"{n} {_KINDS[kind]}" for kind, n in counts.items() if n]
     return f" ({', '.join(found)})" if found else ""
 
 
-def _print_json(wanted, record):
+def _print_json(wanted: bool, record: Mapping[str, Any]) -> None:
     if wanted:
         print(json.dumps(record))
 
 
-def _now():
+def _now() -> str:
     return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"

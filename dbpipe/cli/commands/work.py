@@ -1,15 +1,17 @@
 """Commands that change a survey: init, ingest, refcat, template."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from dbpipe.catalog.sql.queries import load_named
-from dbpipe.cli.terminal.console import Progressing, console, finite, print_table, reading, writing
+from dbpipe.cli.terminal.console import Progressing, Shell, console, finite, print_table, reading, writing
 from dbpipe.errors import ConfigError
+from dbpipe.runner.report import Summary
 from dbpipe.survey import Survey
-from dbpipe.survey.discover import NOT_FITS
+from dbpipe.survey.discover import NOT_FITS, LeftAlone
 
 SurveyArgument = Annotated[Path, typer.Argument(metavar="SURVEY", help="Folder of the survey.")]
 Workers = Annotated[int | None, typer.Option(min=1, max=1024, help="Worker processes; by default one per core.")]
@@ -25,7 +27,7 @@ def init(
     instrument: Annotated[
         str, typer.Option(help="A name that comes with dbpipe, or your own TOML file.")
     ] = "phosim-eimage",
-):
+) -> None:
     """Make an empty survey.
 
     The folder gets `survey.toml` (every setting with its explanation), `instrument.toml` (what the headers of the raw
@@ -39,7 +41,7 @@ def init(
     console().print(f"{survey} is ready. Next: dbpipe ingest {survey} FILES_OR_FOLDERS")
 
 
-def print_kept(out, made):
+def print_kept(out: Shell, made: Any) -> None:
     """Say which files of the folder a new survey has kept."""
     for name in made.kept:
         out.print(f"{made.root / name} was there and is kept as it is.", markup=False)
@@ -51,7 +53,7 @@ def ingest(
     workers: Workers = None,
     retry_failed: RetryFailed = False,
     debug: Debug = False,
-):
+) -> None:
     """Take raw exposures into a survey.
 
     Each file is opened and judged: used, or refused with the reason. Raw files stay where they are; the survey
@@ -69,7 +71,7 @@ def ingest(
     end_with(survey, summary)
 
 
-def end_with(survey, *summaries):
+def end_with(survey: Path, *summaries: Summary) -> None:
     """Leave the command with an exit code of its own if a unit failed in a way that no input should bring about."""
     n_unexpected = sum(summary.n_unexpected for summary in summaries)
     if n_unexpected:
@@ -77,7 +79,7 @@ def end_with(survey, *summaries):
         raise typer.Exit(EXIT_FAILED_UNITS)
 
 
-def print_ingest(out, opened, summary, left_alone, n_left=0):
+def print_ingest(out: Any, opened: Any, summary: Summary, left_alone: LeftAlone, n_left: int = 0) -> None:
     """Print how raw files were judged, what is odd about those used, and how many images there are."""
     n_changed = {change: n for change, n in summary.changes.items() if change in ("read again", "moved")}
     n_used = summary.n_done - sum(n_changed.values())
@@ -112,7 +114,7 @@ def refcat(
             metavar="VISIT", min=0, max=2**63 - 1, help="Use the stars of this raw exposure instead of a file."
         ),
     ] = None,
-):
+) -> None:
     """Give the survey its reference catalog: star positions and AB magnitudes.
 
     Usual column names are found by themselves; say the others with `--map`, or once and for all in the section
@@ -128,12 +130,12 @@ def refcat(
     with writing(survey) as opened:
         if file is not None:
             found = opened.set_reference_catalog(file, mapping=_mapping(map or []))
-        else:
+        elif from_exposure is not None:
             found = opened.set_reference_from_exposure(from_exposure)
         print_refcat(console(), opened, *found)
 
 
-def print_refcat(out, opened, n_star, n_magnitude):
+def print_refcat(out: Shell, opened: Survey, n_star: int, n_magnitude: int) -> None:
     """Print what the reference catalog has."""
     queries = load_named("reports", "reference")
     bands = opened.fetch(queries["bands"])
@@ -155,9 +157,9 @@ def print_refcat(out, opened, n_star, n_magnitude):
         out.print(f"{n} have a proper motion but no epoch and stay where they are: say `--map epoch=2016.0`.")
 
 
-def _mapping(pairs):
+def _mapping(pairs: Sequence[Any]) -> dict[str, Any]:
     """Turn ra=RA_ICRS and magnitudes.r=rmag into the dictionary that the reader wants."""
-    mapping = {}
+    mapping: dict[str, Any] = {}
     for pair in pairs:
         meaning, equals, column = pair.partition("=")
         if not (meaning and equals and column):
@@ -189,7 +191,7 @@ def template(
         Path | None, typer.Option(metavar="PNG", help="Draw the cuts that were weighed, and the depths reached.")
     ] = None,
     overwrite: Overwrite = False,
-):
+) -> None:
     """Show or decide which exposures make the template.
 
     Without options the decisions in force are shown, with the depth that was predicted for each difference image and,
@@ -199,7 +201,7 @@ def template(
         dbpipe template my_survey --band r --max-psf-fwhm 4.85
     """
     options = {"max_psf_fwhm": max_psf_fwhm, "quantile": quantile, "auto": auto or None, "sql": sql}
-    choice = {name: value for name, value in options.items() if value is not None}
+    choice: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if len(choice) > 1:
         raise ConfigError("choose one of --max-psf-fwhm, --quantile, --auto and --sql")
     prepare_picture(plot, overwrite)
@@ -222,7 +224,7 @@ def template(
         console().print(f"No template is decided yet; `dbpipe run {survey}` or one of the options does it.")
 
 
-def prepare_picture(plot, overwrite):
+def prepare_picture(plot: Path | None, overwrite: bool) -> None:
     """See to it, before the work, that a picture can be written; no picture is fine."""
     if plot is not None:
         from dbpipe.pictures.charts import check_picture
@@ -230,7 +232,7 @@ def prepare_picture(plot, overwrite):
         check_picture(plot, overwrite=overwrite)
 
 
-def _print_decision(decision, depths):
+def _print_decision(decision: Any, depths: Sequence[dict[str, Any]]) -> None:
     """Print which exposures go into a template, why, and what was predicted and reached."""
     value = "" if decision.how_value is None else f" {decision.how_value}"
     title = f"{decision.band}, tract {decision.tract}: {decision.n_input} of {len(decision.exposures)} exposures, "

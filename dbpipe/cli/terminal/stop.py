@@ -5,7 +5,9 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _N_AT_ONCE = 3
@@ -25,7 +27,7 @@ class Request:
     number = None
     n_asked = 0
 
-    def take(self, number, _frame=None):
+    def take(self, number: int, _frame: Any = None) -> None:
         """Raise `Stopped` the first time; clearing up is not to be disturbed."""
         self.n_asked += 1
         if self.n_asked >= _N_AT_ONCE:
@@ -34,7 +36,7 @@ class Request:
             self.number = number
             raise Stopped(number)
 
-    def take_again(self, unraisable):
+    def take_again(self, unraisable: Any) -> None:
         """Ask once more after a `Stopped` that Python could not pass on, from a destructor for instance."""
         if unraisable.exc_type is not Stopped:
             sys.__unraisablehook__(unraisable)
@@ -45,7 +47,7 @@ class Request:
 
 
 @contextmanager
-def listening():
+def listening() -> Iterator[Request]:
     """Give a `Request`, and let signals raise `Stopped` within the block; those that are ignored stay so (nohup)."""
     request = Request()
     if threading.current_thread() is not threading.main_thread():
@@ -65,7 +67,7 @@ def listening():
 
 
 @atexit.register
-def _be_deaf():
+def _be_deaf() -> None:
     """Nothing is left to stop when Python ends, and a signal would only make it talk."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
