@@ -2,20 +2,22 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import duckdb
+from typing import TYPE_CHECKING, Any
 
 from dbpipe.catalog.work import request
 from dbpipe.catalog.work.offer import Options
 from dbpipe.runner.pipeline import run_stage
 from dbpipe.runner.report import Summary
-from dbpipe.stages.ingest import IngestConfig
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from dbpipe.stages.ingest import IngestConfig
 
 
 def run_ingest(
-    connection: duckdb.DuckDBPyConnection,
-    config: IngestConfig,
+    connection: "duckdb.DuckDBPyConnection",
+    config: "IngestConfig",
     paths: Sequence[str],
     *,
     instrument_sha256: str,
@@ -44,14 +46,14 @@ def run_ingest(
     return _summarize_ingest(connection, keywords["run_id"])
 
 
-def _take_in(connection: duckdb.DuckDBPyConnection, paths: set[str], keywords: Mapping[str, Any]) -> None:
+def _take_in(connection: "duckdb.DuckDBPyConnection", paths: set[str], keywords: Mapping[str, Any]) -> None:
     from dbpipe.stages.ingest import INGEST  # what only asks a survey needs no stage
 
     request.request_ingest(connection, sorted(paths))
     run_stage(connection, INGEST, **keywords)
 
 
-def _summarize_ingest(connection: duckdb.DuckDBPyConnection, run_id: int) -> Summary:
+def _summarize_ingest(connection: "duckdb.DuckDBPyConnection", run_id: int) -> Summary:
     verdicts = request.count_verdicts(connection, run_id)
     n: Counter[str] = Counter()
     for status, _, n_unit in verdicts:

@@ -6,11 +6,10 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from dbpipe.association import AssociateConfig
 from dbpipe.catalog import files
 from dbpipe.catalog.sql import queries
 from dbpipe.catalog.store.connection import is_of_rows
@@ -18,14 +17,17 @@ from dbpipe.catalog.store.lent import lent
 from dbpipe.catalog.store.undisturbed import undisturbed
 from dbpipe.catalog.work import request, units
 from dbpipe.catalog.work.offer import Offer, Options, Task, fetch_work, find_where, offer_work, stage_queries
-from dbpipe.catalog.work.units import Verdict
 from dbpipe.errors import CatalogError, ConfigError, DbpipeError, DiskError
 from dbpipe.runner.order import stages_after_ingest
 from dbpipe.runner.pool import Died, WorkerPool
 from dbpipe.runner.report import Report, Summary, summarize
 from dbpipe.runner.worker import Done, failed, settled, work
 from dbpipe.stage import ParentStage, Stage
-from dbpipe.template.decision import TemplateConfig
+
+if TYPE_CHECKING:
+    from dbpipe.association import AssociateConfig
+    from dbpipe.catalog.work.units import Verdict
+    from dbpipe.template.decision import TemplateConfig
 
 log = logging.getLogger("dbpipe")
 
@@ -89,7 +91,7 @@ def run_stage(
 def run_in_parent(
     connection: duckdb.DuckDBPyConnection,
     stage: ParentStage,
-    config: AssociateConfig | TemplateConfig,
+    config: "AssociateConfig | TemplateConfig",
     *,
     run_id: int,
     options: Options | None = None,
@@ -200,7 +202,7 @@ def _commit(
     run_id: int,
     statements: Mapping[str, str],
     root: Path,
-) -> Verdict:
+) -> "Verdict":
     names = ("status", "reason", "numbers", "n_pix", "wall_s", "cpu_s", "peak_rss_mib", "kind", "traceback")
     verdict = units.Verdict(
         stage=stage.name,
@@ -218,7 +220,7 @@ def _commit(
     return verdict
 
 
-def log_failure(verdict: Verdict) -> None:
+def log_failure(verdict: "Verdict") -> None:
     """Write to the log why a unit failed, and where in the program if nobody foresaw it."""
     values = (verdict.stage, verdict.unit_key, verdict.kind, verdict.reason, verdict.numbers)
     log.warning("%s %s failed (%s): %s %s%s", *values, f"\n{verdict.traceback}" if verdict.traceback else "")

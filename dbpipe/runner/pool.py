@@ -17,14 +17,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from dbpipe.catalog.files import delete_unfinished
 from dbpipe.errors import DbpipeError
 from dbpipe.failures import DIED, MEMORY_LIMIT, TIME_LIMIT
 from dbpipe.ranges import Range, Ranged
 from dbpipe.runner import worker
-from dbpipe.runner.worker import Done
+
+if TYPE_CHECKING:
+    from dbpipe.runner.worker import Done
 
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 _LOOK_AHEAD_PER_WORKER = 3
@@ -111,7 +113,7 @@ class WorkerPool:
             call, future = under_way.popleft()
             yield call, future.result()
 
-    def _run(self, call: tuple[Any, ...]) -> Died | Done:
+    def _run(self, call: tuple[Any, ...]) -> "Died | Done":
         """Run a call, again if its worker dies, and return its outcome."""
         n_death = n_crash = 0
         while True:
@@ -142,7 +144,9 @@ class WorkerPool:
             self._workers.discard(mine)
         if not self._workers:
             delete_unfinished(self._survey)  # of a run that was killed together with its workers
-        for n_start in range(1, _MAX_START + 1):
+        n_start = 0
+        while True:
+            n_start += 1
             mine = _Worker(self._survey)
             self._workers.add(mine)
             if self._stopping:
@@ -184,7 +188,7 @@ class _Worker:
         except (EOFError, OSError):
             return False
 
-    def run(self, call: tuple[Any, ...], limits: RunConfig) -> Died | Done:
+    def run(self, call: tuple[Any, ...], limits: RunConfig) -> "Died | Done":
         """Return the outcome of a call, or `Died`; this worker is no more then."""
         started = time.monotonic()
         try:

@@ -12,11 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from dbpipe.ask.provenance import Section, explain
 from dbpipe.catalog import checks, files
-from dbpipe.catalog.checks import Finding
 from dbpipe.catalog.sql.cookbook import find_recipe
 from dbpipe.catalog.sql.queries import fetch_table, load_named
 from dbpipe.catalog.sql.questions import ask, check_new_name, find_relation
@@ -25,18 +22,21 @@ from dbpipe.catalog.work.offer import Options
 from dbpipe.errors import ConfigError, DbpipeError, DiskError
 from dbpipe.failures import clean
 from dbpipe.publish.answers import Answer, fetch_answer, fetch_head, write_answer
-from dbpipe.publish.tree import TreeReport
 from dbpipe.runner import intake, order, outlook, pipeline
 from dbpipe.runner.pool import WorkerPool
-from dbpipe.runner.report import Report, Summary
 from dbpipe.survey import opening
 from dbpipe.survey.discover import LeftAlone, find_raw_files, split_settled
 from dbpipe.survey.opening import CATALOG, INSTRUMENT, LOCK, SETTINGS, SNAPSHOT
 from dbpipe.survey.settings import Settings, read_settings
-from dbpipe.template.decision import Decision
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from dbpipe.catalog.checks import Finding
+    from dbpipe.publish.tree import TreeReport
+    from dbpipe.runner.report import Report, Summary
     from dbpipe.survey.opening import Opened, Writing
+    from dbpipe.template.decision import Decision
 
 __all__ = ["CATALOG", "INSTRUMENT", "LOCK", "SETTINGS", "SNAPSHOT", "Survey"]
 
@@ -154,15 +154,15 @@ class Survey:
         """
         return Answer(ask(self.connection, query, parameters))
 
-    def fetch(self, query: str, **parameters: Any) -> pa.Table:
+    def fetch(self, query: str, **parameters: Any) -> "pa.Table":
         """Return the answer to a query as a pyarrow.Table; a query that DuckDB refuses is a ConfigError."""
         return fetch_answer(self.connection, query, parameters)
 
-    def fetch_head(self, query: str, *, limit: int, **parameters: Any) -> tuple[pa.Table, int]:
+    def fetch_head(self, query: str, *, limit: int, **parameters: Any) -> tuple["pa.Table", int]:
         """Return the first rows of an answer as a pyarrow.Table, and the number of all its rows."""
         return fetch_head(self.connection, query, parameters, limit=limit)
 
-    def named(self, name: str, **parameters: Any) -> pa.Table:
+    def named(self, name: str, **parameters: Any) -> "pa.Table":
         """Ask a question of the cookbook and return a pyarrow.Table: ``survey.named("around", ra=53.0, dec=-27.4)``."""
         recipe = find_recipe(name)
         return self.fetch(recipe.query, **recipe.bind(parameters))
@@ -209,8 +209,8 @@ class Survey:
         *,
         n_worker: int | None = None,
         retry_failed: bool = False,
-        report: Report | None = None,
-    ) -> tuple[Summary, LeftAlone]:
+        report: "Report | None" = None,
+    ) -> tuple["Summary", LeftAlone]:
         """Take raw files into the survey, or say why not; the files stay where they are.
 
         Parameters
@@ -269,8 +269,8 @@ class Survey:
         where: str | None = None,
         n_worker: int | None = None,
         retry_failed: bool = False,
-        report: Report | None = None,
-    ) -> list[Summary]:
+        report: "Report | None" = None,
+    ) -> list["Summary"]:
         """Do everything that is not done yet, up to a stage, and return a list of `Summary`.
 
         Parameters
@@ -315,8 +315,8 @@ class Survey:
         where: str | None = None,
         n_worker: int | None = None,
         retry_failed: bool = False,
-        report: Report | None = None,
-    ) -> Summary:
+        report: "Report | None" = None,
+    ) -> "Summary":
         """Put sources of known flux into copies of the exposures and find them again; returns the `Summary`.
 
         Only difference images that are there are looked at; their sources, files and tables stay as they are.
@@ -346,17 +346,17 @@ class Survey:
 
         return choice.in_force(self.connection, band=band)
 
-    def template_depth(self, *, band: Sequence[str] | None = None) -> pa.Table:
+    def template_depth(self, *, band: Sequence[str] | None = None) -> "pa.Table":
         """Return predicted and measured depth of the difference images of the templates in force, a pyarrow.Table."""
         return fetch_table(self.connection, load_named("stages", "template")["depth"], {"band": band})
 
-    def propose_template(self, *, band: Sequence[str] | None = None, **choice: Any) -> list[Decision]:
+    def propose_template(self, *, band: Sequence[str] | None = None, **choice: Any) -> list["Decision"]:
         """Return what a choice would give, deciding nothing; see `dbpipe.template.choice.propose`."""
         from dbpipe.template.choice import propose
 
         return propose(self.connection, self.settings["template"], band=band, **choice)
 
-    def decide_template(self, decisions: Sequence[Decision]) -> None:
+    def decide_template(self, decisions: Sequence["Decision"]) -> None:
         """Put proposed decisions in force; the next run makes the warps, coadds and differences that follow."""
         from dbpipe.template.choice import decide
 
@@ -370,7 +370,7 @@ class Survey:
         yield run_id
         units.finish_run(self.connection, run_id)
 
-    def light_curve(self, name: int | str) -> pa.Table:
+    def light_curve(self, name: int | str) -> "pa.Table":
         """Return every epoch of an object, detected or not, in time: rows of the view light_curve, a pyarrow.Table.
 
         Parameters
@@ -383,7 +383,7 @@ class Survey:
         found = light_curves.find_object(self.connection, name)
         return light_curves.fetch_light_curve(self.connection, found.dia_object_id)
 
-    def find_detections(self, dia_object_id: int) -> pa.Table:
+    def find_detections(self, dia_object_id: int) -> "pa.Table":
         """Return positions and fluxes of the DIASources of an object; quick in a catalog of any size.
 
         See `light_curve` for the epochs at which it was not detected.
@@ -422,7 +422,7 @@ class Survey:
 
     def export_layouts(
         self, out: str | os.PathLike[str], layouts: Sequence[str], *, margin_arcsec: float = 10.0
-    ) -> TreeReport:
+    ) -> "TreeReport":
         """Bring a folder of partitioned tables up to date; see `dbpipe.publish.tree.export_tree`.
 
         Parameters
@@ -448,7 +448,7 @@ class Survey:
         """Return what an older dbpipe made and this one makes otherwise: a list of `outlook.Outdated`."""
         return outlook.find_outdated(self.connection)
 
-    def check(self, *, check_hash: bool = False) -> list[Finding]:
+    def check(self, *, check_hash: bool = False) -> list["Finding"]:
         """Apply every rule of a healthy catalog; see `dbpipe.catalog.checks.run_checks`."""
         keywords: dict[str, Any] = {
             "folder": self.checks_folder,
@@ -457,7 +457,7 @@ class Survey:
         }
         return checks.run_checks(self.connection, self.root, **keywords)
 
-    def find_warnings(self) -> list[Finding]:
+    def find_warnings(self) -> list["Finding"]:
         """Apply every check of quality; see `dbpipe.catalog.checks.run_warnings`."""
         return checks.run_warnings(self.connection, folder=self.checks_folder)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,10 +14,12 @@ from dbpipe.cli.commands.work import Overwrite, SurveyArgument
 from dbpipe.cli.terminal.console import console, finite, print_table, reading
 from dbpipe.declared import value_at
 from dbpipe.errors import ConfigError
-from dbpipe.publish.tree import TreeReport
 from dbpipe.runner import order
 from dbpipe.survey import SETTINGS
 from dbpipe.survey.settings import document, format_value, read_settings
+
+if TYPE_CHECKING:
+    from dbpipe.publish.tree import TreeReport
 
 
 def schema(
@@ -114,7 +116,7 @@ def export(
             console().print(f"{path}")
 
 
-def _print_tree(report: TreeReport) -> None:
+def _print_tree(report: "TreeReport") -> None:
     for folder, n_row in report.n_row.items():
         console().print(f"{report.path}/{folder}: {n_row} rows")
     counts = f"{report.n_written} files written, {report.n_kept} kept as they were, {report.n_removed} gone"

@@ -1,13 +1,15 @@
 """The command that asks how deep the survey is: inject."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dbpipe.ask.completeness import Recovery
 from dbpipe.cli.commands.work import Debug, Overwrite, RetryFailed, SurveyArgument, Workers, end_with, prepare_picture
 from dbpipe.cli.terminal.console import Progressing, console, print_table, reading, writing
+
+if TYPE_CHECKING:
+    from dbpipe.ask.completeness import Recovery
 
 
 def inject(
@@ -48,7 +50,7 @@ def inject(
     end_with(survey, summary)
 
 
-def _row(recovery: Recovery) -> tuple[int | str | None, ...]:
+def _row(recovery: "Recovery") -> tuple[int | str | None, ...]:
     flux, forced = recovery.flux, recovery.forced
     return (
         recovery.band,
