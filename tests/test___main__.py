@@ -29,3 +29,22 @@ def test_python_m_is_the_same_program():
     """`python -m dbpipe` answers as `dbpipe` does."""
     done = subprocess.run([sys.executable, "-m", "dbpipe", "--version"], capture_output=True, text=True)
     assert done.stdout.startswith("dbpipe ") and done.returncode == 0
+
+
+HEAVY = ("numba", "scipy", "astropy", "pandas", "matplotlib", "sep", "hpgeom")
+ASKED_FOR_HELP = """
+import sys
+sys.argv = ["dbpipe", "--help"]
+import dbpipe.__main__
+try:
+    dbpipe.__main__.main()
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+
+
+def test_help_loads_nothing_that_calculates():
+    """Who asks what there is does not wait for libraries that only calculate."""
+    done = subprocess.run([sys.executable, "-c", ASKED_FOR_HELP], capture_output=True, text=True)
+    assert done.returncode == 0 and "dbpipe.cli" in done.stderr.split()
+    assert [name for name in HEAVY if name in done.stderr.split()] == []

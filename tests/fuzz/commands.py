@@ -53,7 +53,7 @@ class Nights:
             name, content = make_inputs.image(random, self.good)
             if random.random() < 0.3:
                 name = f"{pick(random, self.NAMES)}.fits".replace("/", "_").replace("\0", "")
-            path = os.fsencode(night) + f"/{k}_{name}".encode("utf-8", "surrogateescape" if k % 2 else "replace")
+            path = os.fsencode(night) + f"/{k}_{name}".encode("utf-8", "surrogatepass" if k % 2 else "replace")
             with open(path[:240], "wb") as file:
                 file.write(content)
         os.symlink("nowhere", night / "dangling.fits")
