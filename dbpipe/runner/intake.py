@@ -42,6 +42,7 @@ def run_ingest(
         while due := set(request.find_waiting(connection)) - again:  # what came in may have been waited for
             _take_in(connection, due, keywords)
             again |= due
+        request.forget_gone(connection)
     request.forget_unused_visits(connection)
     return _summarize_ingest(connection, keywords["run_id"])
 

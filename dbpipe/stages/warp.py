@@ -163,13 +163,15 @@ def _refuse_ill_conditioned(
     matrices = np.linalg.inv(local_affine(exposure.wcs, tract_frame, x, y))
     fits = _fit_kernels(exposure.psf.at_many(x, y), matrices, unit, config)
     residual, negative = max(f.residual for f in fits), max(f.negative for f in fits)
-    if residual > config.max_psf_residual or negative > config.max_kernel_negative:
+    beyond: dict[str, float] = {}
+    if residual > config.max_psf_residual:
+        beyond |= {"psf_residual": residual, "max_psf_residual": config.max_psf_residual}
+    if negative > config.max_kernel_negative:
+        beyond |= {"kernel_negative": negative, "max_kernel_negative": config.max_kernel_negative}
+    if beyond:
         raise DataError(
             "the exposure cannot be matched to the model PSF",
-            psf_residual=residual,
-            max_psf_residual=config.max_psf_residual,
-            kernel_negative=negative,
-            max_kernel_negative=config.max_kernel_negative,
+            **beyond,
             psf_fwhm_pix=unit["psf_fwhm_pix"],
             target_fwhm_pix=unit["target_fwhm_pix"],
         )

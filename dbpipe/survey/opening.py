@@ -171,7 +171,9 @@ def _require_room(root: Path) -> None:
     with plain_errors(root):
         root.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(root / CATALOG):
-            raise ConfigError(f"{root} is a survey already")
+            raise ConfigError(
+                f"{root} is a survey already: to change its camera, edit {root / INSTRUMENT} and ingest the files again"
+            )
         in_the_way = [name for name in (f"{CATALOG}.wal", "files", "published", LOG) if (root / name).exists()]
     if in_the_way:
         raise ConfigError(f"{root / in_the_way[0]} is there, where a survey has its own: give another folder")
@@ -183,6 +185,14 @@ def empty_catalog() -> Any:
     migrations.migrate(connection)
     apply_views(connection)
     return connection
+
+
+def instrument_text(instrument: str) -> str:
+    """Return the description of a camera, with its comments; ConfigError if there is none of that name."""
+    from dbpipe.io.raw.instrument import load_instrument
+
+    load_instrument(instrument)
+    return _instrument_file(instrument).read_text(encoding="utf-8")
 
 
 def _instrument_file(instrument: str | os.PathLike[str]) -> Path:

@@ -215,6 +215,17 @@ ORDER BY path;
 -- Have a file that was refused looked at again.
 UPDATE unit SET fingerprint = '' WHERE stage = 'ingest' AND unit_key = raw_key($path);
 
+-- name: gone
+-- Files that were refused or left out, are not there any more, and were not asked for this time.
+SELECT unit_key
+FROM unit
+WHERE stage = 'ingest'
+    AND status <> 'done'
+    AND real_path(substr(unit_key, 6)) IS NULL
+    AND substr(unit_key, 6) NOT IN (SELECT path FROM raw)
+    AND substr(unit_key, 6) NOT IN (SELECT path FROM ingest_request)
+ORDER BY unit_key;
+
 -- name: remember_images
 -- The images in use, to tell afterward what is new.
 CREATE OR REPLACE TEMP TABLE raw_before AS SELECT visit, detector, path FROM raw;

@@ -67,9 +67,10 @@ def test_the_report_can_be_read():
 
 def test_suggestions_name_the_real_survey(tmp_path):
     """Each suggested command can be pasted: it names the survey that was made."""
-    lines = demo.suggestions(tmp_path / "survey")
-    assert len(lines) == 5
+    lines = demo.suggestions(tmp_path / "survey", 4194304)
+    assert len(lines) == 6 and len(demo.suggestions(tmp_path / "survey")) == 5
     assert all(str(tmp_path / "survey") in line for line in lines)
+    assert any("lightcurve" in line and " 4194304 " in line for line in lines)
 
 
 @pytest.mark.slow

@@ -151,6 +151,11 @@ def main():
     if wanting and not same:
         sys.exit("\n".join(f"{stage}: {', '.join(names)}" for stage, names in wanting.items()))
     for stage, known in today.items():
+        version = record.get(stage, {}).get("version")
+        if stage in wanting:
+            print(f"{stage} {known['version']}: results are the same, {same}")
+        elif version != known["version"]:
+            print(f"{stage}: version {version} -> {known['version']}")
         reason = same if stage in wanting else record.get(stage, {}).get("same")
         today[stage] = known | ({"same": reason} if reason and record[stage]["version"] == known["version"] else {})
     RECORD.write_text(json.dumps(today, indent=1, sort_keys=True) + "\n", encoding="utf-8")

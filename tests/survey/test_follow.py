@@ -182,6 +182,22 @@ def test_a_copy_is_left_out_until_the_first_file_is_gone(survey, raw):
     assert survey.sql("SELECT path FROM raw").fetchall() == [(str(second),)]
 
 
+def test_a_refused_file_that_was_removed_is_forgotten(survey, raw):
+    """It is not told for ever; one that was not removed is, and so is one that is asked for all the same."""
+    good, bad, worse = write_chip(raw), raw / "lsst_e_7_f2_R22_S11_E000.fits", raw / "lsst_e_8_f2_R22_S11_E000.fits"
+    bad.write_bytes(b"no image")
+    worse.write_bytes(b"no image either")
+    take_in(survey, good, bad, worse)
+    assert reasons(survey).keys() == {bad.name, worse.name}
+    bad.unlink()
+    take_in(survey, good)
+    assert reasons(survey).keys() == {worse.name}
+    worse.unlink()
+    good.unlink()
+    take_in(survey, worse)
+    assert reasons(survey).keys() == {worse.name} and survey.count("raw") == 1
+
+
 def test_paths_through_links_are_one_file(survey, raw, tmp_path):
     """A folder that is reached by a link, or by a relative path, holds the same files."""
     from dbpipe.survey.discover import find_raw_files

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from dbpipe.catalog.sql.queries import fetch_table, load_named
 from dbpipe.catalog.store.lent import execute_with
+from dbpipe.catalog.work.units import forget_verdict
 
 _FUNCTION = "real_path"
 
@@ -74,6 +75,12 @@ def find_waiting(connection: duckdb.DuckDBPyConnection) -> list[str]:
     for path in paths:
         connection.execute(_query("retry"), {"path": path})
     return paths
+
+
+def forget_gone(connection: duckdb.DuckDBPyConnection) -> None:
+    """Forget the verdicts on files that were refused, or left out, and that somebody has removed since."""
+    for (unit_key,) in connection.execute(_query("gone")).fetchall():
+        forget_verdict(connection, "ingest", unit_key)
 
 
 def remember_images(connection: duckdb.DuckDBPyConnection) -> None:

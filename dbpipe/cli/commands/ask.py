@@ -1,5 +1,6 @@
 """Commands that ask: schema, config, export."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,7 @@ from dbpipe.declared import value_at
 from dbpipe.errors import ConfigError
 from dbpipe.runner import order
 from dbpipe.survey import SETTINGS
+from dbpipe.survey.opening import instrument_text
 from dbpipe.survey.settings import document, format_value, read_settings
 
 if TYPE_CHECKING:
@@ -61,13 +63,21 @@ def _known_names(asked: Any | None, tables: Sequence[str], macros: Sequence[str]
 
 def config(
     survey: Annotated[Path | None, typer.Argument(metavar="[SURVEY]", help="Show the values in force there.")] = None,
+    instrument: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Print a description of a camera instead, to start yours from.")
+    ] = None,
 ) -> None:
     """Show every setting with its value, what it may be, and its explanation.
 
     Values differ from the default where `survey.toml` says so; they are marked with a star.
 
         dbpipe config my_survey
+
+        dbpipe config --instrument phosim-eimage > my_camera.toml
     """
+    if instrument is not None:
+        sys.stdout.write(instrument_text(instrument))
+        return
     sections = order.sections()
     settings = read_settings(None if survey is None else survey / SETTINGS, sections)
     rows = []

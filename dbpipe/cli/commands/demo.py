@@ -67,7 +67,7 @@ def run(out: Path, *, workers: int | None = None, seed: int = 1) -> Any:
     screen.print(f"{root} is done, {time.monotonic() - started:.0f} s after the start.\n")
     judgment = compare(simulated, root, out / "pictures")
     screen.print(f"Done in {time.monotonic() - started:.0f} s. To try next:\n")
-    for line in suggestions(root):
+    for line in suggestions(root, _best_object(root, judgment)):
         screen.print(f"  {line}")
     return judgment
 
@@ -201,11 +201,22 @@ def _window(shape: tuple[int, int], x: float, y: float) -> Any:
     return (slice(first[0], last[0]), slice(first[1], last[1])), (x - first[1], y - first[0])
 
 
-def _draw_object(survey: Survey, best: Any, path: Any) -> Any:
+def _draw_object(survey: Survey, best: Any, path: Path) -> list[Path]:
     """Draw the page of the object that a detection belongs to, a list of one file; of none if it is part of a track."""
+    return [survey.draw_light_curve(path, dia_object_id) for dia_object_id in _objects_of(survey, best)]
+
+
+def _objects_of(survey: Survey, best: Any) -> list[int]:
     query = load_named("reports", "demo")["object"]
-    found = [row[0] for row in survey.sql(query, source=int(best.dia_source_id)).fetchall()]
-    return [survey.draw_light_curve(path, dia_object_id) for dia_object_id in found]
+    return [row[0] for row in survey.sql(query, source=int(best.dia_source_id)).fetchall()]
+
+
+def _best_object(root: Path, judgment: Any) -> int | None:
+    best = best_transient(judgment)
+    if best is None:
+        return None
+    with Survey.open(root) as survey:
+        return next(iter(_objects_of(survey, best)), None)
 
 
 def _draw_light_curve(best: Any, judgment: Any, answers: Any, truth: "Mapping[str, pd.DataFrame]", path: Any) -> Any:
@@ -223,12 +234,13 @@ def _draw_light_curve(best: Any, judgment: Any, answers: Any, truth: "Mapping[st
     )
 
 
-def suggestions(root: Path) -> Any:
-    """Return commands that are worth trying on the demo's survey."""
+def suggestions(root: Path, dia_object_id: int | None = None) -> list[str]:
+    """Return commands that are worth trying on the demo's survey, and on one of its objects."""
     return [
         f"dbpipe status {root}",
         f'dbpipe sql {root} "SELECT visit, band, psf_fwhm_pix, zero_point_mag FROM calexp JOIN visit USING (visit)"',
         f"dbpipe sql {root} --named repeated",
         f"dbpipe sql {root} --cookbook",
-        f"dbpipe template {root} --band r --max-psf-fwhm 4.2 && dbpipe run {root}",
+        *([] if dia_object_id is None else [f"dbpipe lightcurve {root} {dia_object_id} --plot {root.parent}/object.png"]),
+        f"dbpipe template {root} --band r --quantile 0.5 && dbpipe run {root}    # another template: the sharper half",
     ]

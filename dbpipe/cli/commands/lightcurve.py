@@ -35,9 +35,11 @@ def lightcurve(
         drawn = opened.draw_light_curve(plot, found.dia_object_id) if plot else None
     if found.note:
         console().print(found.note)
-    columns = ("MJD TAI", "band", "flux [nJy]", "error", "S/N", "total [nJy]", "error", "", "template", "visit")
+    columns = ("MJD TAI", "band", "flux [nJy]", "error", "S/N", "total [nJy]", "error", "state", "template", "visit")
     title = f"DIAObject {found.dia_object_id} at {found.row['ra']:.6f}, {found.row['dec']:+.6f}"
     print_table(columns, map(_epoch, epochs), title=title)
+    if not epochs:
+        console().print(f"It has not been measured on the images yet: `dbpipe run {survey}` does it (stage forced).")
     columns = ("band", "n", "detected", "mean [nJy]", "error", "chi2", "J", "slope [nJy/d]", "error", "MAD [nJy]")
     print_table(columns, map(_band, bands), title="Difference flux by band, clean rows")
     if drawn:
