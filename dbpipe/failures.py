@@ -1,4 +1,8 @@
-"""Why a unit of work failed: whose fault it is, whether to try again, and what is kept of an error nobody foresaw."""
+"""Why a unit of work failed: whose fault it is, and what is kept of an error nobody foresaw.
+
+An error is caught in `dbpipe.runner.worker.work` and recorded by `dbpipe.runner.pipeline`; when the unit is tried again
+says ``pending`` in `sql/catalog/unit.sql`.
+"""
 
 import errno
 import sys

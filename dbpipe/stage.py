@@ -38,9 +38,10 @@ class Stage:
     inputs: tuple[str, ...] = ()
     """Named queries of the stage's SQL file, run per unit with the unit's columns as $parameters.
 
-    They may read only what earlier stages wrote, and what this unit itself left last time: units of one stage run side
-    by side. ``<stage>.<name>`` is a query of another stage's file, ``<stage>.work`` there the one work row that has
-    this unit's key.
+    They are not in the fingerprint: the work row has a hash or an id of whatever they read. They may read only what
+    earlier stages wrote, and what this unit itself left last time: units of one stage run side by side.
+    ``<stage>.<name>`` is a query of another stage's file, ``<stage>.work`` there the one work row that has this unit's
+    key.
     """
 
 

@@ -9,12 +9,14 @@ from threadpoolctl import threadpool_limits
 import dbpipe
 from dbpipe.catalog.sql.queries import directory
 
-
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def pytest_configure():
-    """Test the checkout, or what was installed from it as it is now; have one thread, and the signals as in a terminal: what a script starts in the background ignores some."""
+    """Test the checkout, and nothing else, on one thread, with the signals as in a terminal.
+
+    What a script starts in the background ignores some of them.
+    """
     other = _differences()
     if other:
         raise pytest.UsageError(

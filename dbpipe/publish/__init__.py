@@ -1,7 +1,9 @@
 """What leaves a survey.
 
-`write` (tables and views as files), `answers` (of queries), `tree` (a folder that is kept up to date), `layouts` (by
-night, by sky), `partitions`, `hats`, `votable`, and `readers` (what these have while others write).
+`write` (tables and views as files), `answers` (of queries), `tree` (a folder that is kept up to date: it drives
+`layouts`, which rows go where, by night or by tile of the sky, `partitions`, which writes each part, and
+`hats_metadata`, what lies beside the tiles), `votable`, and `readers` (what readers have while others write).
 
-Tests: answers, votable in tests/publish/test_formats.py; hats, layouts, partitions in tests/publish/test_tree.py.
+Tests: answers, votable in tests/publish/test_formats.py; hats_metadata, layouts, partitions in
+tests/publish/test_tree.py.
 """

@@ -19,7 +19,7 @@ from duckdb import ColumnExpression, ConstantExpression, FunctionExpression, Sta
 
 from dbpipe.catalog.sql.dictionary import query_metadata
 from dbpipe.catalog.sql.queries import load_named
-from dbpipe.publish import hats
+from dbpipe.publish import hats_metadata
 from dbpipe.publish.partitions import Layout
 from dbpipe.publish.write import FOOTER_VERSION
 from dbpipe.sky import hats_tiles
@@ -53,7 +53,7 @@ class Files:
 
 def plan(connection: duckdb.DuckDBPyConnection, name: str, *, margin_arcsec: float) -> list[Files]:
     """Return the list of `Files` of a layout, of every table that is there and has rows."""
-    known = {table for _, table in connection.execute(load_named("catalog", "schema")["relations"]).fetchall()}
+    known = {table for _, table in connection.execute(load_named("catalog", "introspection")["relations"]).fetchall()}
     if name == "night":
         return [_by_night(connection, table) for table in ORDER_IN_TIME if table in known]
     planned = (_on_sky(connection, table, margin_arcsec) for table in ORDER_ON_SKY if table in known)
@@ -91,14 +91,16 @@ def _on_sky(connection: duckdb.DuckDBPyConnection, table: str, margin_arcsec: fl
         "order_by": ORDER_ON_SKY[table],
         **_description(connection, queries[table]),
     }
-    parts = [hats.part_name(*tile) for tile in zip(order.tolist(), pixel.tolist(), strict=True)]
-    finish = partial(hats.write_catalog, name=table, margin_arcsec=None)
+    parts = [hats_metadata.part_name(*tile) for tile in zip(order.tolist(), pixel.tolist(), strict=True)]
+    finish = partial(hats_metadata.write_catalog, name=table, margin_arcsec=None)
     layout = Layout(cell=cell, cells=pa.table({"cell": cells, "part": parts}), **common)
-    yield Files(layout, f"{table}/hats/{table}", hats.part_path, finish)
+    yield Files(layout, f"{table}/hats/{table}", hats_metadata.part_path, finish)
     order_of_rims, rims = _rims(np.unique(np.stack([order, pixel], axis=1), axis=0), margin_arcsec)
-    finish = partial(hats.write_catalog, name=table, margin_arcsec=margin_arcsec)
+    finish = partial(hats_metadata.write_catalog, name=table, margin_arcsec=margin_arcsec)
     layout = Layout(cell=_pixel(order_of_rims), cells=rims, **common)
-    yield Files(layout, f"{table}/hats/{hats.margin_name(table, margin_arcsec)}", hats.part_path, finish)
+    yield Files(
+        layout, f"{table}/hats/{hats_metadata.margin_name(table, margin_arcsec)}", hats_metadata.part_path, finish
+    )
 
 
 def _pixel(order: int) -> Any:
@@ -110,7 +112,7 @@ def _rims(found: np.ndarray, margin_arcsec: float) -> tuple[int, pa.Table]:
     """Return the order of the pixels of the rims, and which are around which tile."""
     order = hats_tiles.rim_order(margin_arcsec)
     rims = [hats_tiles.find_rim(*tile, at_order=order) for tile in found.tolist()]
-    names = [hats.part_name(*tile) for tile in found.tolist()]
+    names = [hats_metadata.part_name(*tile) for tile in found.tolist()]
     part = [name for name, rim in zip(names, rims, strict=True) for _ in range(len(rim))]
     return order, pa.table({"cell": np.concatenate(rims), "part": part})
 

@@ -120,7 +120,7 @@ def _write_batch(
 
 
 def _setting(connection: duckdb.DuckDBPyConnection, name: str) -> int:
-    return connection.execute(load_named("catalog", "schema")["setting"], {"name": name}).fetchall()[0][0]
+    return connection.execute(load_named("catalog", "introspection")["setting"], {"name": name}).fetchall()[0][0]
 
 
 def _configure(connection: duckdb.DuckDBPyConnection, settings: Any) -> None:

@@ -1,4 +1,6 @@
-"""What readers have while others write: a small catalog is copied whole, the long tables of a large one are Parquet.
+"""What readers have while others write: the catalog as the last command left it; the new state appears in one rename.
+
+A small catalog is copied whole, the long tables of a large one are Parquet.
 
 published/
   the snapshot       (`dbpipe.catalog.store.snapshot`)
@@ -72,7 +74,7 @@ def _long_tables(connection: duckdb.DuckDBPyConnection) -> Iterator[Any]:
     """Yield (schema, table), layout of the tables with many rows."""
     n_row = {
         (schema, table): n
-        for schema, table, n in connection.execute(load_named("catalog", "schema")["sizes"]).fetchall()
+        for schema, table, n in connection.execute(load_named("catalog", "introspection")["sizes"]).fetchall()
     }
     for table in _CONTENT:
         if n_row.get(("main", table), 0) > MAX_COPIED_ROWS:

@@ -31,7 +31,7 @@ from dbpipe.disk.ledger import plain_errors
 from dbpipe.disk.places import is_folder
 from dbpipe.disk.trees import Manifest
 from dbpipe.errors import ConfigError
-from dbpipe.publish import hats, layouts
+from dbpipe.publish import hats_metadata, layouts
 from dbpipe.publish.layouts import Files
 from dbpipe.publish.partitions import fingerprint, write_parts
 
@@ -167,7 +167,7 @@ def _write_collections(tree: Path) -> None:
     for folder in sorted(tree.glob("*/hats")):
         name = folder.parent.name
         margins = sorted(path.name for path in folder.iterdir() if path.name != name)
-        hats.write_collection(folder, name, margins)
+        hats_metadata.write_collection(folder, name, margins)
 
 
 def _sync_tree(tree: Path) -> None:

@@ -188,7 +188,7 @@ class Survey:
 
     def count(self, table: str) -> int:
         """Return how many rows a table or view has; a name that is not known is a ConfigError."""
-        query = load_named("catalog", "schema")["count"]
+        query = load_named("catalog", "introspection")["count"]
         ((n_row,),) = self.connection.execute(query, {"table": find_relation(self.connection, table)}).fetchall()
         return n_row
 

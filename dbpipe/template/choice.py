@@ -3,7 +3,8 @@
 Seeing here is ``psf_fwhm_det_pix``, 2.355 times the determinant radius in native pixels: the measure that the classic
 cut of 4.85 pix was made in.  Exposures are compared on the sky: native pixels are those of the band's median exposure,
 so that a visit is not the sharpest because it was binned.  The exposures that pass also decide the model PSF that they
-are matched to.
+are matched to.  Vetoes (too shallow, too bright a sky, too few stars) stand in the query ``candidates`` of
+`sql/stages/template.sql`.
 """
 
 import logging

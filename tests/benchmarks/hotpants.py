@@ -45,7 +45,7 @@ from scipy.stats import norm
 from dbpipe.constants import FWHM_PER_SIGMA, robust_sigma
 from dbpipe.imaging import mask as bits
 from dbpipe.imaging.convolve import KernelField, block_centers
-from dbpipe.imaging.difference.score import blank_statistics, score_image
+from dbpipe.imaging.difference.score_image import blank_statistics, score_image
 from dbpipe.imaging.kernel import match
 from dbpipe.imaging.noise import kernel_transfer
 from dbpipe.imaging.sources.peaks import find_peaks, score_response

@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from dbpipe.imaging import mask as bits
 from dbpipe.imaging.difference.decorrelate import FFT_SIZE
-from dbpipe.imaging.difference.score import blank_statistics
+from dbpipe.imaging.difference.score_image import blank_statistics
 from dbpipe.imaging.noise import kernel_power
 from dbpipe.io.difference import Difference
 from dbpipe.io.exposure import Exposure

@@ -13,7 +13,7 @@ from dbpipe.declared import unflatten
 from dbpipe.imaging import mask as bits
 from dbpipe.imaging.clean.background import fit_background
 from dbpipe.imaging.difference.decorrelate import FFT_SIZE
-from dbpipe.imaging.difference.score import score_image
+from dbpipe.imaging.difference.score_image import score_image
 from dbpipe.imaging.difference.star_noise import with_star_noise
 from dbpipe.imaging.difference.subtract import BLOCK_PIX, Plane, subtract
 from dbpipe.imaging.kernel.match import KernelSettings

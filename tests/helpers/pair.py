@@ -8,7 +8,7 @@ from scipy.signal import fftconvolve
 
 from dbpipe.imaging import noise
 from dbpipe.imaging.difference.decorrelate import FFT_SIZE
-from dbpipe.imaging.difference.score import score_image
+from dbpipe.imaging.difference.score_image import score_image
 from dbpipe.imaging.difference.subtract import BLOCK_PIX, Plane, subtract
 from dbpipe.imaging.kernel.match import KernelSettings
 from dbpipe.imaging.mask import DETECTED, UNUSABLE

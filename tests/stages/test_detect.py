@@ -11,7 +11,7 @@ from point_sources import add_source, flux_of_snr, gaussian_psf, noise_image
 from dbpipe.catalog.sql.queries import directory, load_named
 from dbpipe.ids import unpack_source_id
 from dbpipe.imaging.convolve import KernelField
-from dbpipe.imaging.difference.score import score_image
+from dbpipe.imaging.difference.score_image import score_image
 from dbpipe.imaging.mask import BAD, COSMIC_RAY, NEAR_SATURATED, NO_DATA, REJECTED, STREAK
 from dbpipe.imaging.psf.model import PsfModel
 from dbpipe.sky.healpix import hpx29

@@ -74,4 +74,4 @@ def _names(connection: duckdb.DuckDBPyConnection, query: str) -> set[str]:
 
 
 def _query(name: str) -> str:
-    return load_named("catalog", "schema")[name]
+    return load_named("catalog", "introspection")[name]

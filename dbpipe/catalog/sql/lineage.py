@@ -101,7 +101,7 @@ def _named(place: tuple[str, ...]) -> dict[str, str]:
 
 
 def _query(name: str) -> str:
-    return load_named("catalog", "schema")[name]
+    return load_named("catalog", "introspection")[name]
 
 
 def _parse(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any] | None:

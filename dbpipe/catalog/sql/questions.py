@@ -145,7 +145,7 @@ def _relations(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
 
 
 def _query(name: str) -> str:
-    return load_named("catalog", "schema")[name]
+    return load_named("catalog", "introspection")[name]
 
 
 def _parse(text: str) -> list[Any]:

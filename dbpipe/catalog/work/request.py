@@ -50,7 +50,7 @@ def _state(path: str) -> tuple[int, int]:
 @contextmanager
 def seeing_files(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Let queries in the block ask ``real_path(path)``: `place_of` a file, NULL if it is not there."""
-    known = load_named("catalog", "schema")["has_function"]
+    known = load_named("catalog", "introspection")["has_function"]
     if not connection.execute(known, {"name": _FUNCTION}).fetchall():
         settings: dict[str, Any] = {"null_handling": "special", "side_effects": True}
         connection.create_function(_FUNCTION, _find, [duckdb.type("VARCHAR")], duckdb.type("VARCHAR"), **settings)

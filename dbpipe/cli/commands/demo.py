@@ -241,6 +241,10 @@ def suggestions(root: Path, dia_object_id: int | None = None) -> list[str]:
         f'dbpipe sql {root} "SELECT visit, band, psf_fwhm_pix, zero_point_mag FROM calexp JOIN visit USING (visit)"',
         f"dbpipe sql {root} --named repeated",
         f"dbpipe sql {root} --cookbook",
-        *([] if dia_object_id is None else [f"dbpipe lightcurve {root} {dia_object_id} --plot {root.parent}/object.png"]),
+        *(
+            []
+            if dia_object_id is None
+            else [f"dbpipe lightcurve {root} {dia_object_id} --plot {root.parent}/object.png"]
+        ),
         f"dbpipe template {root} --band r --quantile 0.5 && dbpipe run {root}    # another template: the sharper half",
     ]

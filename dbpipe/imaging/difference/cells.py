@@ -4,7 +4,7 @@ import numpy as np
 
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging.difference.registration import Shifts
-from dbpipe.imaging.difference.score import blank_statistics
+from dbpipe.imaging.difference.score_image import blank_statistics
 from dbpipe.imaging.difference.subtract import Subtraction
 from dbpipe.imaging.kernel.fit import KernelFit
 from dbpipe.imaging.psf.shapes import psf_size

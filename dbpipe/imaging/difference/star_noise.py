@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dbpipe.imaging import mask as planes
-from dbpipe.imaging.difference.score import Score
+from dbpipe.imaging.difference.score_image import Score
 from dbpipe.imaging.difference.subtract import Subtraction
 from dbpipe.imaging.difference.wings import MIN_STARS
 from dbpipe.imaging.psf.model import Psf, adaptive_moments

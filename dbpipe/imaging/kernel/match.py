@@ -51,9 +51,10 @@ class KernelSettings(Ranged):
     """How the matching kernel is made."""
 
     degree: tuple[Annotated[int, Range(at_least=0, at_most=8)], ...] = (6, 4, 2)
-    """Polynomial degrees of the three Gaussians of the matching kernel."""
+    """Largest polynomial degrees of the three Gaussians of the matching kernel; `choice` takes smaller ones where the
+    stars do not ask for more."""
     order: Annotated[int, Range(at_least=0, at_most=4)] = 2
-    """Degree of the kernel's variation over the image."""
+    """Largest degree of the kernel's variation over the image, chosen likewise."""
     sum_order: Annotated[int, Range(at_least=0, at_most=4)] = 0
     """Degree of the variation of the flux ratio over the image."""
     background_order: Annotated[int, Range(at_least=0, at_most=4)] = 1

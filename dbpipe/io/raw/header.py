@@ -93,7 +93,11 @@ def _check_kind(header: Mapping[str, Any], instrument: Instrument) -> None:
     for keyword, pattern in instrument.require.items():
         found = _plain(_value(header, keyword))
         if not re.fullmatch(pattern, found):
-            raise DataError(f"not an image of {instrument.name}: the whole value of {keyword} must match", found=found, required=pattern)
+            raise DataError(
+                f"not an image of {instrument.name}: the whole value of {keyword} must match",
+                found=found,
+                required=pattern,
+            )
     present = [keyword for keyword in instrument.forbid if keyword in header]
     if present:
         raise DataError(f"not an image of {instrument.name}: its header has {', '.join(present)}", keywords=present)

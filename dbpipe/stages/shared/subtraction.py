@@ -14,7 +14,7 @@ from dbpipe.errors import DataError
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging.difference.cells import sample_cells
 from dbpipe.imaging.difference.registration import measure_shifts, register
-from dbpipe.imaging.difference.score import Score, blank_statistics, score_image
+from dbpipe.imaging.difference.score_image import Score, blank_statistics, score_image
 from dbpipe.imaging.difference.star_noise import with_star_noise
 from dbpipe.imaging.difference.subtract import Subtraction, subtract
 from dbpipe.imaging.kernel.match import KernelSettings, Plane

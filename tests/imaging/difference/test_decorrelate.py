@@ -8,7 +8,7 @@ from scipy.signal import fftconvolve
 from dbpipe.imaging import noise
 from dbpipe.imaging.convolve import convolve
 from dbpipe.imaging.difference.decorrelate import FFT_SIZE, spread, whiten_field
-from dbpipe.imaging.difference.score import blank_statistics, score_image
+from dbpipe.imaging.difference.score_image import blank_statistics, score_image
 
 SIZE, S_SIGMA, T_SIGMA = 900, 28.0, 12.0
 KERNEL = gaussian_psf(25, 3.0)

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from dbpipe.errors import DataError
 from dbpipe.imaging.difference.decorrelate import FFT_SIZE
-from dbpipe.imaging.difference.score import blank_statistics
+from dbpipe.imaging.difference.score_image import blank_statistics
 from dbpipe.imaging.kernel import match
 from dbpipe.imaging.kernel.match import KernelSettings, basis_for, choose_direction
 from dbpipe.imaging.mask import BAD, DETECTED, NO_DATA, grow_bits

@@ -5,7 +5,7 @@ import pytest
 from point_sources import add_source, flux_of_snr, gaussian_psf, grid_positions
 
 from dbpipe.imaging.convolve import KernelField
-from dbpipe.imaging.difference.score import score_image
+from dbpipe.imaging.difference.score_image import score_image
 from dbpipe.imaging.psf.spline import spline_coefficients
 from dbpipe.imaging.sources.dipole import DipoleLimits, find_static_sources, fit_dipoles, is_dipole, second_lobes
 

@@ -6,7 +6,7 @@ from point_sources import add_source, gaussian_psf, grid_positions, noise_image
 from scipy.signal import fftconvolve
 
 from dbpipe.imaging.convolve import KernelField
-from dbpipe.imaging.difference.score import blank_statistics, score_image
+from dbpipe.imaging.difference.score_image import blank_statistics, score_image
 
 FWHM, SIGMA = 4.0, 10.0
 PSF = gaussian_psf(31, FWHM)
