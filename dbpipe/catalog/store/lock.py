@@ -20,6 +20,8 @@ from dbpipe.catalog.store.connection import refuse_link
 from dbpipe.errors import CatalogError, ConfigError, SurveyBusy
 from dbpipe.failures import clean
 
+TRY_AGAIN = "try again when it has finished"
+"""What to do about a survey that is busy."""
 READER_PATIENCE_S = 600.0
 """How long a writer waits for readers, who hold the lock only while they copy or publish: minutes for a catalog of
 100 GB; one that takes longer has been stopped."""
@@ -98,7 +100,7 @@ class Lock:
             if not by_readers or waited_s > limit_s:
                 holders = "held by " + ", ".join(f"process {pid} ({command})" for pid, command in living)
                 text = holders if living else "another process holds it"
-                raise SurveyBusy(f"survey {self._path.parent} is busy: {text}; try again when it has finished")
+                raise SurveyBusy(f"survey {self._path.parent} is busy: {text}; {TRY_AGAIN}")
             time.sleep(_LOOK_EVERY_S)
 
     def _write(self, line: str) -> None:

@@ -25,6 +25,7 @@ from rich.table import Table
 from dbpipe.catalog.migrations import is_older
 from dbpipe.catalog.sql.queries import load_named
 from dbpipe.catalog.store.connection import first_line, refuse_link
+from dbpipe.catalog.store.lock import TRY_AGAIN
 from dbpipe.catalog.work.units import Verdict
 from dbpipe.cli.terminal.text import printable, printable_lines
 from dbpipe.errors import CatalogError, SurveyBusy
@@ -48,6 +49,8 @@ _REDONE = {
 """What becomes of units that an older version of their stage made, where `dbpipe run` does not simply redo them."""
 LINE_EVERY_S = 10.0
 """How often a log that is not a terminal hears of a stage that goes on."""
+MIN_PACE_S = 5.0
+"""Time after the first unit from which on it is said how long the others may take."""
 
 
 class Shell(Console):
@@ -160,7 +163,8 @@ def reading(root: Path) -> Iterator[Survey]:
     """Open a survey to ask it; if the answer is that of an older snapshot, say so on standard error."""
     with Survey.open(root) as survey:
         if survey.busy is not None:
-            text = f"dbpipe: as of {survey.as_of:%Y-%m-%d %H:%M:%S} UTC: {survey.busy}"
+            why = survey.busy.removesuffix(f"; {TRY_AGAIN}")
+            text = f"dbpipe: this is the survey as of {survey.as_of:%Y-%m-%d %H:%M:%S} UTC ({why})"
             print(printable(text), file=sys.stderr)
         try:
             yield survey
@@ -250,10 +254,17 @@ class Progressing(Report):
 
     def start(self, stage_name: str, n_unit: int) -> None:
         """A stage begins."""
-        self._started = self._last_line = time.monotonic()
+        self._started = self._first_at = self._last_line = time.monotonic()
         self._n_unit, self._n_settled = n_unit, 0
         if self._bar is not None and n_unit:
             self._task = self._bar.add_task(stage_name, total=n_unit)
+
+    def _left(self) -> str:
+        """Return the time that is left in words, by the pace since the first unit: that one may have compiled code."""
+        since_first_s = self._last_line - self._first_at
+        if self._n_settled < 2 or since_first_s < MIN_PACE_S:
+            return " (code is compiled where it runs for the first time)" if self._n_settled == 1 else ""
+        return f", about {since_first_s / (self._n_settled - 1) * (self._n_unit - self._n_settled):.0f} s left"
 
     def unit(self, verdict: Verdict) -> None:
         """A unit was committed; a failure is shown at once."""
@@ -264,10 +275,11 @@ class Progressing(Report):
             self._console.print(f"  {verdict.stage} {verdict.unit_key}{kind}: {text}")
         if self._bar is not None:
             self._bar.advance(self._task)
-        elif time.monotonic() - self._last_line > LINE_EVERY_S:
+        elif time.monotonic() - self._last_line > LINE_EVERY_S and self._n_settled < self._n_unit:
             self._last_line = time.monotonic()
-            left_s = (self._last_line - self._started) / self._n_settled * (self._n_unit - self._n_settled)
-            self._console.print(f"{verdict.stage}: {self._n_settled} of {self._n_unit}, about {left_s:.0f} s left")
+            self._console.print(f"{verdict.stage}: {self._n_settled} of {self._n_unit}{self._left()}")
+        if self._n_settled == 1:
+            self._first_at = time.monotonic()
 
     def finish(self, summary: Summary) -> None:
         """A stage has ended."""
