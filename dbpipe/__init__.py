@@ -14,8 +14,16 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dbpipe.pair import PairDifference
+    from dbpipe.pair import PairDifference, subtract
     from dbpipe.survey import Survey
+else:
+
+    def subtract(science, template, **options):
+        """Subtract one image from another, without a survey; see `dbpipe.pair.subtract`."""
+        from dbpipe import pair
+
+        return pair.subtract(science, template, **options)
+
 
 __version__ = "0.3.0.dev0"
 __all__ = ["PairDifference", "Survey", "open", "subtract"]
@@ -26,13 +34,6 @@ def open(path: str | os.PathLike[str], *, read_only: bool = True, published: boo
     from dbpipe.survey import Survey  # importing dbpipe alone stays cheap: workers and stages need no database
 
     return Survey.open(path, read_only=read_only, published=published)
-
-
-def subtract(science: object, template: object, **options: Any) -> "PairDifference":
-    """Subtract one image from another, without a survey; see `dbpipe.pair.subtract`."""
-    from dbpipe import pair
-
-    return pair.subtract(science, template, **options)
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ from astropy.wcs import WCS
 from dbpipe.disk.ledger import write_output
 from dbpipe.imaging.convolve import KernelField
 from dbpipe.imaging.mask import NAMES
-from dbpipe.io.wcs_text import exact_card
+from dbpipe.io.wcs_text import exact_card, wcs_cards
 from dbpipe.sky.wcs import pixel_scale_arcsec
 from dbpipe.stages.shared.columns import is_clean
 
@@ -47,7 +47,8 @@ class PairDifference:
 
     Attributes
     ----------
-    difference : (ny, nx) float32, science less template, its noise white
+    difference : (ny, nx) float32, science less template, its noise white; NaN, as all planes but that of the science
+        image, where one of the two has no data
     variance : (ny, nx) float32, of the difference
     mask : (ny, nx) uint16, bits of `dbpipe.imaging.mask`
     score : (ny, nx) float32, signal to noise of a point source at every pixel; N(0, 1) on blank sky
@@ -58,7 +59,7 @@ class PairDifference:
     sources : DataFrame, one row for each source; columns as in the table dia_source of a survey, fluxes in the unit of
         the science image, and ``is_clean``: primary, and nothing speaks against it
     quality : numbers by name
-    notes : "science" and "template" -> what was assumed of them, in words
+    notes : "science", "template", "difference" -> what was assumed of them, or is to be said of them, in words
     """
 
     difference: np.ndarray
@@ -101,7 +102,7 @@ class PairDifference:
             "SCIENCE": self.science,
         }
         primary = fits.PrimaryHDU(header=self._header())
-        cards = fits.Header() if self.wcs is None else self.wcs.to_header(relax=True)
+        cards = fits.Header() if self.wcs is None else _wcs_header(self.wcs)
         hdus = [fits.ImageHDU(array, name=name, header=cards.copy()) for name, array in planes.items()]
         for plane, bit in NAMES.items():
             hdus[2].header[f"MP_{plane}"[:8]] = bit
@@ -124,6 +125,14 @@ class PairDifference:
         table = pa.Table.from_pandas(self.sources, preserve_index=False)
         fields = [field.with_metadata({"unit": _unit(field.name)}) for field in table.schema]
         pq.write_table(table.cast(pa.schema(fields, metadata=table.schema.metadata)), path, compression="zstd")
+
+
+def _wcs_header(wcs: WCS) -> fits.Header:
+    """Return a WCS with all its digits; one of a kind that only astropy can write, as astropy does."""
+    try:
+        return fits.Header(wcs_cards(wcs))
+    except ValueError:
+        return wcs.to_header(relax=True)
 
 
 def source_table(columns: Mapping[str, Any], *, has_wcs: bool) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from dbpipe.pair.blank_sky import MAX_LAG_PIX, noise_of_power
 from dbpipe.pair.frame import Frame
 from dbpipe.sky.wcs import PixelMap
 from dbpipe.stages.calibrate.pixels import clean_pixels, flag_after_detection
-from dbpipe.stages.calibrate.stage import CalibrateConfig
+from dbpipe.stages.calibrate.stage import CalibrateConfig, check_psf, check_sources
 
 MAX_STARS = 400
 """Stars that may enter the matching kernel."""
@@ -76,12 +76,13 @@ def calibrate_frame(frame: Frame, config: CalibrateConfig) -> Side:
     Raises
     ------
     DataError
-        If there are too few stars for a PSF.
+        If there are too few sources, too few stars for a PSF, or it is one that nothing can be subtracted with.
     """
     if frame.power is not None:
         config = replace(config, find_cosmic_rays=False)
     pixels = clean_pixels(frame, "none", config)
     detections = detect_sources(pixels.image, pixels.variance, pixels.is_bad, threshold_sigma=config.detection_sigma)
+    check_sources(detections, config)
     pixels, candidates = flag_after_detection(pixels, detections, config)
     return _side(pixels.image, pixels.variance, pixels.mask, detections, candidates, config, frame.power, frame.wcs)
 
@@ -137,7 +138,9 @@ def _side(
         n_star_max=config.psf.star_max,
     )
     ny, nx = image.shape
-    fwhm_pix = measure_psf(measured.psf.at((nx - 1) / 2, (ny - 1) / 2)).fwhm_pix
+    shape = measure_psf(measured.psf.at((nx - 1) / 2, (ny - 1) / 2))
+    check_psf(shape, config)
+    fwhm_pix = shape.fwhm_pix
     x, y = measured.shapes.x, measured.shapes.y
     saturated = touches((mask & bits.SATURATED) != 0, x, y, radius_pix=fwhm_pix)
     spoiled = touches(unusable, x, y, radius_pix=fwhm_pix)

@@ -23,6 +23,8 @@ from dbpipe.stages.shared.detection import DetectConfig, measure_difference
 from dbpipe.stages.shared.subtraction import DifferenceConfig, subtract_template
 from dbpipe.stages.shared.template import TemplateImage
 
+HONEST_SCORE_STD = (0.9, 1.1)
+"""Noise over claimed noise on blank sky within which nothing is said."""
 _NOBODY = {"visit": 0, "detector": 0, "band": "", "template_id": 0, "midpoint_mjd_tai": 0.0, "path": ""}
 """What the stages know of an exposure of a survey."""
 
@@ -184,12 +186,16 @@ def _found(
         config,
     )
     scale = np.float32(per_e)
+    empty = ((sides[0].plane.mask | sides[1].plane.mask) & (bits.NO_DATA | bits.BAD)) != 0
+    planes = [image.difference * scale, image.variance * scale**2, np.array(image.score), image.template * scale]
+    for plane in planes:
+        plane[empty] = np.nan
     return PairDifference(
-        difference=image.difference * scale,
-        variance=image.variance * scale**2,
+        difference=planes[0],
+        variance=planes[1],
         mask=image.mask,
-        score=image.score,
-        template=image.template * scale,
+        score=planes[2],
+        template=planes[3],
         science=exposure.image * scale,
         psf=image.psf_field,
         wcs=frames[0].wcs,
@@ -213,8 +219,21 @@ def _found(
             "gain": frames[0].gain,
             "template_gain": frames[1].gain,
         },
-        notes={"science": frames[0].notes, "template": frames[1].notes},
+        notes={
+            "science": frames[0].notes,
+            "template": frames[1].notes,
+            "difference": _verdict(float(quality["score_std"])),
+        },
     )
+
+
+def _verdict(score_std: float) -> tuple[str, ...]:
+    """Return what to say of a difference whose noise is not what it claims."""
+    if HONEST_SCORE_STD[0] <= score_std <= HONEST_SCORE_STD[1]:
+        return ()
+    if score_std < 1.0:
+        return (f"its noise is {score_std:.2f} times what it claims: errors are too large, faint sources are missed",)
+    return (f"its noise is {score_std:.2f} times what it claims: believe sources above {5.0 * score_std:.1f} only",)
 
 
 def _flux_ratio(quality: dict[str, Any]) -> float:

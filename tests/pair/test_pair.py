@@ -88,7 +88,7 @@ def test_a_template_on_another_grid_is_laid_on_the_science_image(wcs):
     assert 0.96 < result.quality["score_std"] < 1.04
     sky = pair.science_wcs.all_pix2world(rows.x, rows.y, 0)
     np.testing.assert_allclose(rows[["ra", "dec"]].to_numpy().T, sky, atol=1e-9)
-    assert not result.score[ndimage.binary_erosion(~covered, iterations=12)].any()
+    assert np.isnan(result.score[ndimage.binary_erosion(~covered, iterations=12)]).all()
 
 
 def test_without_a_wcs_the_stars_say_where_the_template_is():
@@ -119,6 +119,21 @@ def test_a_coadd_of_others_is_taken_as_what_it_is():
     result = dbpipe.subtract(pair.science, template, gain=GAIN)
     assert_right(result, pair)
     assert any("neither sky nor gain" in note for note in result.notes["template"])
+
+
+def test_where_one_of_the_two_has_no_data_nothing_is_claimed():
+    """Neither a difference nor a variance; and an image that shows hardly a source is refused as a survey does."""
+    pair = make_two(seed=3)
+    template = pair.template.copy()
+    template[:, :60] = np.nan
+    result = dbpipe.subtract(pair.science, template, gain=GAIN, template_gain=GAIN)
+    empty = np.isnan(result.difference)
+    assert empty[:, :60].all() and empty.mean() < 0.2
+    for plane in (result.difference, result.variance, result.score, result.template):
+        assert np.array_equal(np.isnan(plane), empty)
+    noise = np.random.default_rng(1).normal(1000.0, 10.0, pair.science.shape)
+    with pytest.raises(DataError, match="the science cannot be calibrated: exposure is nearly empty"):
+        dbpipe.subtract(noise, pair.template)
 
 
 def test_images_of_different_fields_are_refused():

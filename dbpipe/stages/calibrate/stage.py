@@ -121,11 +121,7 @@ def calibrate(unit: Mapping[str, Any], inputs: Mapping[str, pa.Table], config: C
         raise DataError("raw file has changed since it was ingested: `dbpipe ingest` it again", path=unit["path"])
     pixels = clean_pixels(raw, instrument.bleed, config)
     detections = detect_sources(pixels.image, pixels.variance, pixels.is_bad, threshold_sigma=config.detection_sigma)
-    if len(detections) < config.min_source:
-        raise DataError(
-            "exposure is nearly empty",
-            n_source=len(detections), n_required=config.min_source, detection_sigma=config.detection_sigma,
-        )  # fmt: skip
+    check_sources(detections, config)
     pixels, candidates = flag_after_detection(pixels, detections, config)
     measured = characterize(
         pixels.image, pixels.variance, pixels.unusable,
@@ -134,7 +130,7 @@ def calibrate(unit: Mapping[str, Any], inputs: Mapping[str, pa.Table], config: C
     )  # fmt: skip
     ny, nx = pixels.image.shape
     shape = measure_psf(measured.psf.at((nx - 1) / 2, (ny - 1) / 2))
-    _check_psf(shape, config)
+    check_psf(shape, config)
     solution = _solve(raw, measured, candidates, reference, config)
     sources = _measure_sources(pixels, detections, candidates, measured, shape, config)
     sources["ra"], sources["dec"] = pixel_to_sky(solution.wcs, sources["x"], sources["y"])
@@ -161,7 +157,16 @@ def calibrate(unit: Mapping[str, Any], inputs: Mapping[str, pa.Table], config: C
     return Outputs(rows=rows, files={"calexp": exposure}, n_pix=pixels.image.size)
 
 
-def _check_psf(shape: PsfShape, config: CalibrateConfig) -> None:
+def check_sources(detections: Detections, config: CalibrateConfig) -> None:
+    """Refuse exposures that show hardly a source."""
+    if len(detections) < config.min_source:
+        raise DataError(
+            "exposure is nearly empty",
+            n_source=len(detections), n_required=config.min_source, detection_sigma=config.detection_sigma,
+        )  # fmt: skip
+
+
+def check_psf(shape: PsfShape, config: CalibrateConfig) -> None:
     """Refuse exposures that no difference image can come from."""
     ellipticity = float(np.hypot(shape.e1, shape.e2))
     if not (np.isfinite([shape.fwhm_pix, shape.fwhm_det_pix, ellipticity]).all() and shape.fwhm_det_pix > 0.5):
