@@ -5,13 +5,13 @@ has P = 1 everywhere, and the mean of P over all frequencies is the variance.  T
 Fourier transform; its value at lag 0 is the variance.  A template's noise is carried as that stamp.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 from dbpipe.imaging.resample import ORDER, lanczos
 
@@ -143,6 +143,67 @@ def interpolation_power(size: int, matrix: np.ndarray, *, power: Callable[..., A
             total += p * transfer**2
     # density of input frequencies per output frequency 1/area, pixel area factor area^2
     return total * area
+
+
+class PowerOnGrid:
+    """`interpolation_power` of many stamps with one geometry, each by the product with one sparse matrix.
+
+    Parameters
+    ----------
+    size : int, side of the frequency grid
+    matrix : (2, 2) array, as for `interpolation_power`
+    """
+
+    def __init__(self, size: int, matrix: np.ndarray) -> None:
+        self._size, self._area = size, abs(np.linalg.det(matrix))
+        inverse = np.linalg.inv(np.asarray(matrix, float))
+        kx, ky = frequencies(size)
+        rows, columns, weights = [], [], []
+        for n_x in (-1, 0, 1):
+            for n_y in (-1, 0, 1):
+                fx, fy = kx + 2.0 * np.pi * n_x, ky + 2.0 * np.pi * n_y
+                in_x = (inverse[0, 0] * fx + inverse[1, 0] * fy).ravel()
+                in_y = (inverse[0, 1] * fx + inverse[1, 1] * fy).ravel()
+                transfer = np.square(_lanczos_transfer(in_x) * _lanczos_transfer(in_y))
+                for place, weight in _bilinear(in_x, in_y):
+                    rows.append(np.arange(size * size))
+                    columns.append(place)
+                    weights.append(weight * transfer)
+        self._matrix = sparse.csr_matrix(
+            (np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))),
+            shape=(size * size, _FINE_SIZE * (_FINE_SIZE // 2 + 1)),
+        )
+
+    def __call__(self, stamp: np.ndarray) -> np.ndarray:
+        """Return the power (size, size) in FFT order that noise of this autocovariance has on the output grid."""
+        power = self._matrix @ _fine_power(stamp).ravel()
+        return self._area * power.reshape(self._size, self._size)
+
+
+def _bilinear(kx: np.ndarray, ky: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the four (places in `_fine_power`, weights) that interpolate it at frequencies."""
+    x, y = (k * _FINE_SIZE / (2.0 * np.pi) for k in (kx, ky))
+    left, low = np.floor(x), np.floor(y)
+    for column, of_x in ((left, 1.0 - (x - left)), (left + 1.0, x - left)):
+        for row, of_y in ((low, 1.0 - (y - low)), (low + 1.0, y - low)):
+            i, j = row.astype(int) % _FINE_SIZE, column.astype(int) % _FINE_SIZE
+            mirrored = j > _FINE_SIZE // 2  # the power of -k is that of k
+            i, j = np.where(mirrored, -i % _FINE_SIZE, i), np.where(mirrored, _FINE_SIZE - j, j)
+            yield i * (_FINE_SIZE // 2 + 1) + j, of_x * of_y
+
+
+def _fine_power(stamp: np.ndarray) -> np.ndarray:
+    """Return the half of the power of an autocovariance stamp that says it all, (ky, kx >= 0) on the fine grid."""
+    half = stamp.shape[0] // 2
+    cos, sin = _waves(half)
+    n_x = _FINE_SIZE // 2 + 1
+    return np.maximum(cos @ stamp @ cos[:n_x].T - sin @ stamp @ sin[:n_x].T, 0.0)
+
+
+@cache
+def _waves(half: int) -> tuple[np.ndarray, np.ndarray]:
+    phase = 2.0 * np.pi / _FINE_SIZE * np.outer(np.arange(_FINE_SIZE), np.arange(-half, half + 1))
+    return np.cos(phase), np.sin(phase)
 
 
 def kernel_power(kernel: np.ndarray, size: int) -> np.ndarray:

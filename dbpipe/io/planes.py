@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from astropy.io.fits.hdu.image import BITPIX2DTYPE
 from astropy.wcs import WCS
 
 from dbpipe.errors import DataError
@@ -57,9 +58,32 @@ def read_planes(path: str | os.PathLike[str], names: Sequence[str]) -> Planes:
 def read_window(
     path: str | os.PathLike[str], names: Sequence[str], window: tuple[slice, slice]
 ) -> dict[str, np.ndarray]:
-    """Read a window (a pair of slices) of planes whose last two axes are the image; returns a dict of arrays."""
-    with quiet(), fits.open(path, memmap=False) as hdus:
-        return {name: _native(hdus[name].section[(Ellipsis, *window)]) for name in names}
+    """Read a window (a pair of slices) of planes whose last two axes are the image; returns a dict of arrays.
+
+    Of a file that `Planes.write` made: a memory map reads the pages of the window and no others.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read or lacks a plane.
+    """
+    try:
+        with quiet(), fits.open(path, memmap=False) as hdus:
+            return {name: _window_of(path, hdus[name], window) for name in names}
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise DataError("image cannot be read", path=str(path), problem=f"{type(error).__name__}: {error}") from error
+
+
+def _window_of(path: str | os.PathLike[str], hdu: fits.ImageHDU, window: tuple[slice, slice]) -> np.ndarray:
+    stored = np.dtype(BITPIX2DTYPE[hdu.header["BITPIX"]]).newbyteorder(">")
+    mapped = np.memmap(path, stored, mode="r", offset=hdu.fileinfo()["datLoc"], shape=hdu.shape)
+    part = _native(mapped[(Ellipsis, *window)])
+    # FITS has no unsigned numbers but bytes: they are stored less half their range
+    zero = hdu.header.get("BZERO", 0)
+    if not zero:
+        return part
+    unsigned = np.dtype(f"u{part.dtype.itemsize}")
+    return part.view(unsigned) ^ unsigned.type(zero)
 
 
 def _native(data: np.ndarray) -> np.ndarray:

@@ -87,3 +87,16 @@ def test_power_is_measured_between_the_sources():
     measured = noise.measure_power(np.where(blank, field + 5.0, 1e5), blank, half=6, size=32)
     assert measured.mean() == pytest.approx(1.0)
     np.testing.assert_allclose(measured, expected / expected.mean(), atol=0.03 * expected.max() / expected.mean())
+
+
+@pytest.mark.parametrize("matrix", [np.eye(2), [[0.9, 0.2], [-0.25, 1.1]], [[-1.3, 0.0], [0.1, 1.2]]])
+def test_powers_by_one_matrix_are_those_one_by_one(matrix):
+    """The sparse matrix of a geometry gives the power of any stamp as the evaluation alias by alias does."""
+    rng = np.random.default_rng(3)
+    on_grid = noise.PowerOnGrid(48, np.array(matrix))
+    for size in (5, 21):
+        half = rng.normal(size=(size, size)) * 0.05
+        stamp = half + half[::-1, ::-1]
+        stamp[size // 2, size // 2] = 1.0
+        slow = noise.interpolation_power(48, np.array(matrix), power=noise.power_of(stamp))
+        np.testing.assert_allclose(on_grid(stamp), slow, rtol=1e-10, atol=1e-12)

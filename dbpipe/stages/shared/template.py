@@ -76,15 +76,15 @@ def make_template(
     others = [r for r in coadd_inputs if (r["visit"], r["detector"]) != (unit["visit"], unit["detector"])]
     frame = patch_wcs(tract, window.x0, window.y0)
     grid = pixel_map(exposure.wcs, frame, shape)
-    probes = Probes(grid, shape)
+    matrix = local_affine(exposure.wcs, frame, shape[1] / 2.0, shape[0] / 2.0)
+    probes = Probes(grid, shape, matrix)
     image, variance = np.zeros((2, *window.shape), np.float32)
     mask = np.full(window.shape, planes.NO_DATA, np.uint16)
-    matrix = local_affine(exposure.wcs, frame, shape[1] / 2.0, shape[0] / 2.0)
     for row in coadds:
         pasted = _paste(row, own.get(row["patch"]), window, image, variance, mask)
         if pasted is not None:
             inputs = [r for r in others if r["patch"] == row["patch"]]
-            probes.look(*pasted, *_noise_of(row["path"], inputs, window, pasted[0]), matrix)
+            probes.look(*pasted, *_noise_of(row["path"], inputs, window, pasted[0]))
     warped = warp(image, variance, mask, map_x=grid.x, map_y=grid.y, step_pix=grid.step_pix, shape=shape)
     area = abs(np.linalg.det(matrix))
     template_noise = probes.noise()
@@ -168,9 +168,16 @@ class Probes:
     """Which inputs made the template, seen at a few pixels of every block of the exposure.
 
     Where few inputs overlap, the noise has the spectrum of those few; and that of each changes over the image.
+
+    Parameters
+    ----------
+    grid : PixelMap from the exposure to the template's window
+    shape : (ny, nx) of the exposure
+    matrix : (2, 2) array, from pixels of the exposure to those of the template
     """
 
-    def __init__(self, grid: PixelMap, shape: tuple[int, int]) -> None:
+    def __init__(self, grid: PixelMap, shape: tuple[int, int], matrix: np.ndarray) -> None:
+        self._on_exposure, self._area = noise.PowerOnGrid(FFT_SIZE, matrix), abs(np.linalg.det(matrix))
         steps = [np.arange(PROBE_PIX // 2, n, PROBE_PIX) for n in shape]
         y, x = (g.ravel() for g in np.meshgrid(*steps, indexing="ij"))
         self.blocks = tuple(-(-n // BLOCK_PIX) for n in shape)
@@ -186,7 +193,6 @@ class Probes:
         packed: np.ndarray,
         stamps: np.ndarray,
         inputs: Sequence[tuple[dict[str, Any], Window]],
-        matrix: np.ndarray,
     ) -> None:
         """Note which of the inputs went into a part of the template, and what noise they have there.
 
@@ -196,7 +202,6 @@ class Probes:
         packed : planes of which inputs went in, of this part
         stamps : (n, n_node, n_node, size, size) array, autocovariances of the inputs' noise
         inputs : list of (row, Window of the input in pixels of the part)
-        matrix : (2, 2) array, from pixels of the exposure to those of the template
         """
         rows, columns = part
         inside = (self.y >= rows.start) & (self.y < rows.stop) & (self.x >= columns.start) & (self.x < columns.stop)
@@ -218,7 +223,8 @@ class Probes:
         seen /= np.where(weight > 0, weight, 1.0) ** 2
         for k, j, i in np.argwhere(seen.sum(axis=3) > 0):
             stamp = stamps[inputs[k][0]["input_number"], j, i].astype(float)
-            self.powers.append(_power_on_exposure(stamp, matrix))
+            # of variance 1 before, on the exposure's pixels
+            self.powers.append(self._on_exposure(stamp / stamp[half, half]) / self._area**2)
             for shares, values in ((self.shares, share), (self.power_shares, seen)):
                 shares.append(np.bincount(self.block[inside], values[k, j, i], minlength=np.prod(self.blocks)))
 
@@ -237,13 +243,6 @@ def _normalized(shares: np.ndarray) -> np.ndarray:
     """Return rows of unit sum; empty ones take the mean of the others."""
     seen = shares.sum(axis=1, keepdims=True)
     return np.where(seen > 0, shares / np.where(seen > 0, seen, 1.0), shares.sum(axis=0) / shares.sum())
-
-
-def _power_on_exposure(stamp: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Return the noise power on the exposure's pixels from its autocovariance on the template's; variance 1 before."""
-    half = stamp.shape[0] // 2
-    power = noise.power_of(stamp / stamp[half, half])
-    return noise.interpolation_power(FFT_SIZE, matrix, power=power) / abs(np.linalg.det(matrix)) ** 2
 
 
 def _shares(inputs: Sequence[dict[str, Any]]) -> dict[tuple[int, int], float]:
