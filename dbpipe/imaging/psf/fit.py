@@ -25,7 +25,10 @@ from dbpipe.imaging.psf.model import PsfModel
 CLIP = 4.0
 """A star is dropped if ln(chi2) lies so many robust deviations above the median."""
 N_ITERATION = 4
-"""Rounds of fit, flux and clipping."""
+"""Rounds of fit, flux and clipping, at most."""
+CONVERGED = 5e-4
+"""Median relative change of the fluxes of stars, from one round to the next, below which the model stands: a tenth of
+`_MODEL_FLOOR`. What goes on changing is how much of its sky a star keeps, which the stars hardly know."""
 N_STAR_MIN = 3
 """Fewer stars cannot be told from a star and two blends."""
 
@@ -114,17 +117,25 @@ def fit_psf(
     design = [_functions(stars.x[k], stars.y[k], size, envelope) for k in range(len(stars))]
     spatial = terms(stars.x, stars.y, shape, degree)
     coefficients = _envelope_coefficients(envelope, spatial.shape[1])
-    used = np.ones(len(stars), bool)
+    used, flux = np.ones(len(stars), bool), np.zeros(len(stars))
     for iteration in range(N_ITERATION):
-        profiles = [f @ (c @ coefficients) for f, c in zip(design, spatial, strict=True)]
+        before = used, flux
+        single = (spatial @ coefficients).astype(np.float32)
+        profiles = [(f @ c).astype(float) for f, c in zip(design, single, strict=True)]
         flux, _, chi2 = _scale_to_stars(stars, profiles, level_sigma_e)
         used = _clip_stars(chi2, flux, stars, clip=CLIP if iteration else 3.0 * CLIP)
         if used.sum() < N_STAR_MIN:
             raise DataError("too few stars fit the PSF", n_star=int(used.sum()), n_required=N_STAR_MIN)
+        if iteration > 1 and np.array_equal(used, before[0]) and _median_change(flux, before[1], used) < CONVERGED:
+            break
         coefficients = _solve(stars, design, spatial, flux, profiles, used, envelope, level_sigma_e)
     centered = _functions(0.0, 0.0, size, envelope)
     basis = (coefficients @ centered.T).reshape(-1, size, size)
     return PsfFit(PsfModel(basis / basis[0].sum(), tuple(shape), degree), used, chi2)
+
+
+def _median_change(flux: np.ndarray, before: np.ndarray, used: np.ndarray) -> float:
+    return float(np.median(np.abs(flux[used] / before[used] - 1.0)))
 
 
 def spatial_degree(n_star: int, degree_max: int) -> int:
@@ -206,21 +217,35 @@ def _functions(x: float, y: float, size: int, envelope: _Envelope) -> np.ndarray
     p, q = upper[0, 0] * u + upper[0, 1] * v, upper[1, 1] * v
     r2 = p * p + q * q
     t = np.log1p(r2 / envelope.scale_pix**2)
-    knots = t[:, None] / _KNOT_STEP - (np.arange(envelope.n_radial) - 1)
-    radial = _cubic_spline(knots) * np.exp(-envelope.beta * t)[:, None]
+    radial = (_splines(t / _KNOT_STEP, envelope.n_radial) * np.exp(-envelope.beta * t)).astype(np.float32)
     turn = (p + 1j * q) / np.sqrt(r2 + envelope.scale_pix**2)
-    columns, power = [radial], np.ones_like(turn)
+    functions = np.empty((len(_harmonics(envelope)), len(t)), np.float32)
+    functions[: envelope.n_radial] = radial
+    at, power = envelope.n_radial, np.ones_like(turn)
     for m in range(1, _ORDER_MAX + 1):
         power = power * turn
         count = _n_radial(envelope, m)
-        columns += [radial[:, :count] * power.real[:, None], radial[:, :count] * power.imag[:, None]]
-    return np.concatenate(columns, axis=1).astype(np.float32)
+        for part in (power.real, power.imag):
+            np.multiply(radial[:count], part.astype(np.float32), out=functions[at : at + count])
+            at += count
+    return functions.T
 
 
-def _cubic_spline(u: np.ndarray) -> np.ndarray:
-    """Cubic B-spline of unit spacing, support |u| < 2."""
-    u = np.abs(u)
-    return np.maximum(2.0 - u, 0.0) ** 3 / 6.0 - 4.0 * np.maximum(1.0 - u, 0.0) ** 3 / 6.0
+def _splines(place: np.ndarray, n: int) -> np.ndarray:
+    """Cubic B-splines of unit spacing about -1, 0, ... n - 2: (n, n_place) values at places from 0 on.
+
+    At each place four of them are not zero (de Boor 1978, A Practical Guide to Splines, chapter X).
+    """
+    below = np.minimum(place.astype(int), n - 3)
+    u = place - below
+    values = np.zeros((n, len(place)))
+    columns = np.arange(len(place))
+    values[below, columns] = (1.0 - u) ** 3 / 6.0
+    values[below + 1, columns] = (3.0 * u**3 - 6.0 * u**2 + 4.0) / 6.0
+    values[below + 2, columns] = (-3.0 * u**3 + 3.0 * u**2 + 3.0 * u + 1.0) / 6.0
+    inside = below + 3 < n
+    values[below[inside] + 3, columns[inside]] = u[inside] ** 3 / 6.0
+    return values
 
 
 def _envelope_coefficients(envelope: _Envelope, n_terms: int) -> np.ndarray:
@@ -288,12 +313,14 @@ def _solve(
     for row, k in enumerate(index.tolist()):
         inverse = stars.inverse_variance[k].ravel()
         weight = inverse * flux[k] ** 2 / (1.0 + inverse * (_MODEL_FLOOR * flux[k] * profiles[k]) ** 2)
-        weighted, data = design[k] * weight.astype(np.float32)[:, None], stars.flux[k].ravel() / flux[k]
+        root = np.sqrt(weight).astype(np.float32)
+        scaled = design[k] * root[:, None]  # the product with its own transpose is half the work of any other
+        data = (stars.flux[k].ravel() / flux[k]).astype(np.float32)
         level_sigma = level_sigma_e / abs(flux[k])
-        shift = weighted.sum(axis=0, dtype=float)
+        shift = (root @ scaled).astype(float)
         share = level_sigma**2 / (1.0 + level_sigma**2 * weight.sum())  # integrates the star's own sky level out
-        grams[row] = (weighted.T @ design[k] - share * np.outer(shift, shift)).ravel()
-        rights[row] = weighted.T @ data.astype(np.float32) - share * shift * (weight @ data)
+        grams[row] = (scaled.T @ scaled - share * np.outer(shift, shift)).ravel()
+        rights[row] = (root * data) @ scaled - share * shift * (weight @ data)
     pairs = (spatial[index, :, None] * spatial[index, None, :]).reshape(len(index), -1)
     normal = (pairs.T @ grams).reshape(n_terms, n_terms, n_function, n_function).transpose(0, 2, 1, 3)
     normal = normal.reshape(n_terms * n_function, -1) + _prior(envelope, n_terms)
