@@ -202,9 +202,18 @@ def fill_bleeds(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     bleed = (mask & planes.BLEED) != 0
     unusable = bleed | ((mask & planes.UNUSABLE) != 0)
     filled = np.array(image, np.float32)
-    if bleed.any() and not unusable.all():
-        rows, columns = ndimage.distance_transform_edt(unusable, return_distances=False, return_indices=True)
-        filled[bleed] = filled[rows[bleed], columns[bleed]]
+    if not bleed.any() or unusable.all():
+        return filled
+    # on the way to the nearest usable pixel all are unusable: it lies at the edge of the region that hangs together
+    regions, n_region = ndimage.label(unusable, np.ones((3, 3)))
+    has_bleed = np.zeros(n_region + 1, bool)
+    has_bleed[regions[bleed]] = True
+    regions = np.where(has_bleed, np.cumsum(has_bleed), 0).astype(np.int32)[regions]
+    for number, box in enumerate(ndimage.find_objects(regions), start=1):
+        wide = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
+        own = bleed[wide] & (regions[wide] == number)
+        rows, columns = ndimage.distance_transform_edt(unusable[wide], return_distances=False, return_indices=True)
+        filled[wide][own] = image[wide][rows[own], columns[own]]
     return filled
 
 

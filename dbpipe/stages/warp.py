@@ -211,7 +211,7 @@ def _interpolated_power(exposure: Exposure, frame: WCS, window: Window) -> np.nd
 WARP = Stage(
     "warp",
     key=("template_id", "tract", "patch", "visit", "detector"),
-    version=9,
+    version=10,
     writes=("warp",),
     unit=WarpUnit,
     run=warp_exposure,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from point_sources import add_source
+from scipy import ndimage
 from warps import affine_warp, turned
 
 from dbpipe.imaging.mask import BAD, BLEED, COSMIC_RAY, DETECTED, NO_DATA, SATURATED
@@ -141,6 +142,24 @@ def test_a_bleed_is_no_light_of_the_sky():
     far = bleed & (np.abs(columns - 30) > 8)
     assert np.abs(filled[far] - 10.0 * rows[far]).max() <= 30.0
     assert filled[bleed].max() < 300.0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_fills_a_bleed_is_the_nearest_usable_pixel(seed):
+    """Region by region it is at the distance that a transform of the whole image gives, however regions lie."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((60, 80), np.uint16)
+    for bits, n in ((SATURATED | BLEED, 12), (BAD, 25)):
+        for _ in range(n):
+            y, x, height, width = rng.integers(0, (60, 80, 12, 30))
+            mask[y : y + height, x : x + width] |= bits
+    numbered = np.arange(mask.size, dtype=np.float32).reshape(mask.shape)
+    filled = fill_bleeds(numbered, mask)
+    bleed = (mask & BLEED) != 0
+    rows, columns = np.divmod(filled[bleed].astype(int), mask.shape[1])
+    assert not mask[rows, columns].any()
+    distance = np.hypot(*(np.nonzero(bleed) - np.stack([rows, columns])))
+    np.testing.assert_allclose(distance, ndimage.distance_transform_edt(mask)[bleed])
 
 
 def test_without_a_usable_pixel_nothing_is_filled():

@@ -143,12 +143,13 @@ def find_deviant(
     labels, n_label = ndimage.label(grown | seeds, structure=np.ones((3, 3)))
     keep = np.zeros(n_label + 1, bool)
     keep[labels[seeds]] = True
-    keep[0] = False
+    # most regions have no seed: what follows knows only those that have, numbered anew
+    labels = np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels]
     # the diagonal of its box is a trail's length, and its area a small part of the diagonal's square (a disk: 0.39)
     length = np.array([math.hypot(*(side.stop - side.start for side in box)) for box in ndimage.find_objects(labels)])
-    area = np.bincount(labels.ravel(), minlength=n_label + 1)[1:]
-    long = keep & np.append(False, (length > limits.trail_length_fwhm * fwhm_pix) & (area < 0.25 * length**2))
-    deviant, trail = (ndimage.binary_dilation(chosen[labels]) & usable for chosen in (keep, long))
+    area = np.bincount(labels[labels > 0])[1:]
+    long = np.append(False, (length > limits.trail_length_fwhm * fwhm_pix) & (area < 0.25 * length**2))
+    deviant, trail = (ndimage.binary_dilation(chosen) & usable for chosen in (labels > 0, long[labels]))
     return deviant & (trail | (count >= 3)), trail
 
 
