@@ -296,7 +296,8 @@ def _fit_all(image, variance, mask, score, spline, x, y, radius, reach, known, p
     """Rows of: flux+, x+, y+, flux-, x-, y-, chi2, chi2 of one source, n_pix, and of the
     static source: science flux, template flux, shift, its error, chi2."""
     table = np.full((len(x), 14), np.nan)
-    none = np.zeros((0, 6)), np.zeros(0)
+    # each with its own width: a cut of the wider one would be an array of another kind, and all compiled for it again
+    no_row, no_row_of_single, no_value = np.zeros((0, 6)), np.zeros((0, 3)), np.zeros(0)
     for i in range(len(x)):
         other_x, other_y, sign, is_there = _opposite_peak(score, x[i], y[i], reach)
         if not is_there:
@@ -313,8 +314,8 @@ def _fit_all(image, variance, mask, score, spline, x, y, radius, reach, known, p
         if sign < 0:
             lobes[1:3], lobes[4:6] = lobes[4:6].copy(), lobes[1:3].copy()
         single = np.array([0.0, x[i], y[i]])
-        table[i, 7] = _fit_lobes(data, weight, spline[i], left, bottom, single, reach, none[0][:, :3], none[1])[1]
-        converged, chi2, _ = _fit_lobes(data, weight, spline[i], left, bottom, lobes, reach, *none)
+        table[i, 7] = _fit_lobes(data, weight, spline[i], left, bottom, single, reach, no_row_of_single, no_value)[1]
+        converged, chi2, _ = _fit_lobes(data, weight, spline[i], left, bottom, lobes, reach, no_row, no_value)
         if not converged:
             continue
         table[i, :6], table[i, 6] = lobes, chi2
