@@ -11,9 +11,11 @@ Two images without a survey:
 """
 
 import os
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # what typing says too; to load it takes time in which Ctrl-C would print a traceback
 if TYPE_CHECKING:
+    from typing import Any
+
     from dbpipe.pair import PairDifference, subtract
     from dbpipe.survey import Survey
 else:
@@ -36,7 +38,7 @@ def open(path: str | os.PathLike[str], *, read_only: bool = True, published: boo
     return Survey.open(path, read_only=read_only, published=published)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """Return the classes that the functions give back, which are imported when they are asked for."""
     if name == "Survey":
         from dbpipe.survey import Survey

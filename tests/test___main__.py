@@ -25,6 +25,22 @@ def test_ctrl_c_while_the_program_loads_is_silent():
         assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
+OF_SIGNALS = (
+    "signal", "enum", "types", "operator", "_operator", "functools", "_functools", "collections", "_collections",
+    "keyword", "reprlib", "itertools",
+)  # fmt: skip
+"""What the module signal loads."""
+
+
+def test_nothing_is_loaded_before_the_program_can_be_stopped():
+    """Until it has said what Ctrl-C means, only its first two modules and that of signals are loaded."""
+    asked = "import sys; before = set(sys.modules); import dbpipe.__main__; print(*(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True)
+    loaded = set(done.stdout.split())
+    assert {"dbpipe", "dbpipe.__main__"} <= loaded
+    assert {name.partition(".")[0] for name in loaded} <= {"dbpipe", *OF_SIGNALS}
+
+
 def test_python_m_is_the_same_program():
     """`python -m dbpipe` answers as `dbpipe` does."""
     done = subprocess.run([sys.executable, "-m", "dbpipe", "--version"], capture_output=True, text=True)

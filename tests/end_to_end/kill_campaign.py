@@ -44,9 +44,9 @@ import sys
 from dbpipe.cli import main
 from dbpipe.cli.terminal.stop import Stopped, listening
 if __name__ == '__main__':
+    import upgrades
     try:
         with listening():
-            import upgrades
             upgrades.use(sys.argv.pop(1))
     except Stopped as stop:
         sys.exit(128 + stop.args[0])
