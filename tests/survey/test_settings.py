@@ -1,14 +1,17 @@
 """Settings say no to what they do not know, and explain themselves."""
 
 import tomllib
-from dataclasses import dataclass, field
+import typing
+from dataclasses import dataclass, field, is_dataclass
 from typing import Annotated, Literal
 
 import pytest
 
-from dbpipe.declared import group
+from dbpipe.declared import build, group
 from dbpipe.errors import ConfigError
+from dbpipe.io.raw.instrument import Instrument
 from dbpipe.ranges import Range, Ranged
+from dbpipe.runner.order import sections
 from dbpipe.survey.settings import default_text, document, read_settings
 
 
@@ -128,3 +131,24 @@ def test_settings_are_documented_from_their_source():
     texts = {item.name: item.text for item in document(SECTIONS)}
     assert texts["width"] == "Width [pix].\n\nMore than one line."
     assert all(texts.values())
+
+
+def tables_of(cls):
+    """Return a dataclass and all that are tables in it."""
+    kinds = typing.get_type_hints(cls).values()
+    inner = {part for kind in kinds for part in (kind, *typing.get_args(kind)) if is_dataclass(part)}
+    return {cls}.union(*map(tables_of, inner))
+
+
+ALL_TABLES = sorted(set().union(*map(tables_of, (*sections().values(), Instrument))), key=lambda cls: cls.__name__)
+
+
+@pytest.mark.parametrize("cls", ALL_TABLES, ids=lambda cls: cls.__name__)
+def test_a_value_of_the_wrong_kind_is_refused_in_words(cls):
+    """Whatever TOML can hold, in any place of any file of settings, is taken or refused with its name."""
+    for name in typing.get_type_hints(cls):
+        for value in (1, -1.5, "x", True, [], [1], ["x"], [[]], {}, {"r": 1}, {"r": "x"}, {"r": []}, {"r": {}}):
+            try:
+                build(cls, {name: value}, "file")
+            except ConfigError as error:
+                assert "file" in str(error)

@@ -5,7 +5,7 @@ from typing import Any
 
 import duckdb
 
-from dbpipe.catalog.sql.queries import load_named, parameters
+from dbpipe.catalog.sql.queries import load_named
 from dbpipe.names import did_you_mean
 
 LEND = "lend the file with --with NAME=FILE and ask FROM NAME"
@@ -16,6 +16,7 @@ _LACKING = re.compile(r"(?:column|table) .* not found|does not have a column", r
 _FILE = re.compile(r"Cannot access (?:file|directory) \"(.*)\" - file system operations are disabled")
 _FUNCTION = re.compile(r"Function with name \"?(\w+)\"?")
 _PARAMETER = re.compile(r"not provided for the following.*parameters: (.+)$")
+_NAMED = re.compile(r"\$(\w+)")
 _LINE = re.compile(r"^LINE (\d+): (.*)$", re.MULTILINE)
 
 
@@ -34,7 +35,7 @@ def explain_refusal(connection: duckdb.DuckDBPyConnection, query: str, error: Ex
     first = _KIND.sub("", message.strip().split("\n")[0]).rstrip("!")
     missing = _PARAMETER.search(first)
     if missing or "Unexpected prepared parameter" in first:  # DuckDB 1.5 does not say which
-        names = missing[1] if missing else ", $".join(sorted(parameters(query)))
+        names = missing[1] if missing else ", $".join(sorted(set(_NAMED.findall(query)))) or "1"
         return f"the query needs a value for ${names}: --set NAME=VALUE"
     if "read-only mode" in message:
         return "the query would change the survey: only questions are answered here"

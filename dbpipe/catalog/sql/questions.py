@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from dbpipe.catalog.sql.errors import LEND, explain_refusal
-from dbpipe.catalog.sql.queries import load_named, parser
+from dbpipe.catalog.sql.queries import load_named, parameters, parser
 from dbpipe.catalog.store.connection import first_line, only_reading, quote_name
 from dbpipe.errors import ConfigError
 from dbpipe.names import did_you_mean, did_you_mean_or_all
@@ -79,6 +79,8 @@ def check_condition(connection: duckdb.DuckDBPyConnection, text: str) -> None:
         tree = _tree(bare)
         if tree is None or len(tree["node"]["select_list"]) != 1:
             raise ConfigError("these are several")
+        if names := parameters(bare):
+            raise ConfigError(f"it has no value for ${', $'.join(sorted(names))}: write the value itself")
     except ConfigError as error:
         raise ConfigError(f"{text!r} is not one condition on the columns, such as \"band = 'r'\": {error}") from error
 

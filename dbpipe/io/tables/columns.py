@@ -1,7 +1,7 @@
 """Which column of a reference catalog holds what: a section of the settings."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
 from dbpipe.ranges import Range, Ranged
 
@@ -26,7 +26,7 @@ class RefcatColumns(Ranged):
     """Proper motion in declination [mas/yr, unless the column says otherwise]."""
     epoch: str | Annotated[float, Range(at_least=0.0, at_most=1e6)] | None = None
     """Column, or one number for all (text of one is fine too): a year (1800 to 2200) or an MJD."""
-    magnitudes: dict[str, Any] = field(default_factory=dict)
+    magnitudes: dict[str, str] = field(default_factory=dict)
     """Band -> column. If any is given, no others are looked for."""
-    magnitude_errors: dict[str, Any] = field(default_factory=dict)
+    magnitude_errors: dict[str, str] = field(default_factory=dict)
     """Band -> column."""

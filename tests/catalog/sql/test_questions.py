@@ -201,7 +201,8 @@ def test_what_analysts_ask_is_answered(reading, writing, text):
 @pytest.mark.parametrize(
     "text",
     ["1=1; DELETE FROM band", "1=1;", "1=1) OR (1=1", "1=1 /*", "visit, band", "x FROM visit", "", "SELECT 1", "a AS b"]
-    + ["DISTINCT visit", "1 UNION SELECT 2", "visit ORDER BY 1", "visit IN (FROM read_csv('x'))"],
+    + ["DISTINCT visit", "1 UNION SELECT 2", "visit ORDER BY 1", "visit IN (FROM read_csv('x'))"]
+    + ["visit = $x", "visit = ?", "$x"],
 )
 def test_a_condition_is_one(text):
     """More or less than one condition is refused, however the brackets and comments are set."""
@@ -214,6 +215,13 @@ def test_a_condition_may_be_any_one(text):
     """Brackets, comments and questions within are part of a condition."""
     with memory() as catalog:
         check_condition(catalog, text)
+
+
+@pytest.mark.parametrize("words", [{"order_by": "$x"}, {"order_by": "visit + ?"}, {"where": "visit = $x"}])
+def test_a_value_that_nobody_gives_is_asked_for(reading, tmp_path, words):
+    """A parameter in a part of a statement, which does not parse by itself, is refused as in a whole one."""
+    with pytest.raises(ConfigError, match=r"value for \$(x|1)"):
+        export(reading.connection, tmp_path / "out.csv", table="visit", **words)
 
 
 def test_a_name_is_one_that_is_there(place):
