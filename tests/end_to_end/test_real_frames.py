@@ -8,7 +8,7 @@ from astropy.io import fits
 
 import dbpipe
 from dbpipe.imaging.psf.spline import spline_coefficients
-from dbpipe.imaging.sources.point_fit import forced_flux
+from dbpipe.imaging.sources.forced_fit import joint_flux
 from dbpipe.io.difference import read_difference
 from dbpipe.io.exposure import read_exposure
 from dbpipe.sky.wcs import sky_to_pixel
@@ -74,7 +74,7 @@ def measure_event(root, monkeypatch):
             x, y = sky_to_pixel(image.wcs, np.array([EVENT_RA]), np.array([EVENT_DEC]))
             spline = spline_coefficients(image.psf_field.at(x[0], y[0])[None].astype(np.float32))
             radius = min(2.0 * fwhm_pix, spline.shape[-1] // 2)
-            flux, err, _ = forced_flux(
+            flux, err = joint_flux(
                 image.difference, image.variance, image.mask, psf_spline=spline, x=x, y=y, radius_pix=radius
             )
             ((n_near,),) = survey.sql(

@@ -15,7 +15,7 @@ from dbpipe.imaging import mask as bits
 from dbpipe.imaging.noise import autocovariance, kernel_power
 from dbpipe.imaging.psf.shapes import psf_size
 from dbpipe.imaging.psf.spline import spline_coefficients
-from dbpipe.imaging.sources.point_fit import forced_flux
+from dbpipe.imaging.sources.forced_fit import joint_flux
 from dbpipe.io.difference import read_difference
 from dbpipe.simulate.camera.visits import sky_to_pixel
 from dbpipe.simulate.scene import Density, make_survey
@@ -206,7 +206,7 @@ def _pulls(image, clear, rng, n=4000):
     chosen = rng.choice(len(x), n, replace=False)
     x, y = x[chosen] + rng.uniform(-0.5, 0.5, n), y[chosen] + rng.uniform(-0.5, 0.5, n)
     stamps = np.array([image.psf_field.at(*place) for place in zip(x, y, strict=True)])
-    flux, err, _ = forced_flux(
+    flux, err = joint_flux(
         image.difference, image.variance, image.mask, psf_spline=spline_coefficients(stamps), x=x, y=y, radius_pix=10.0
     )
     pull = flux / err

@@ -72,24 +72,30 @@ def render(coefficients, x, y, left, bottom, side):
     first_x, first_y = int(np.floor(x_tap)), int(np.floor(y_tap))
     value_x, slope_x = spline_weights(x_tap - first_x)
     value_y, slope_y = spline_weights(y_tap - first_y)
-    psf, psf_x, psf_y = np.zeros((side, side)), np.zeros((side, side)), np.zeros((side, side))
-    row_value, row_slope = np.empty(side), np.empty(side)
-    for row in range(max(first_y - 2, 0), min(first_y + side + 3, size)):
+    wide = side + _TAPS - 1
+    along, slope, padded = np.zeros((wide, side)), np.zeros((wide, side)), np.zeros(wide)
+    # spelled out: loops over six taps would be slower than what is in them
+    a, b, c, d, e, f = value_x[0], value_x[1], value_x[2], value_x[3], value_x[4], value_x[5]
+    p, q, r, s, t, w = slope_x[0], slope_x[1], slope_x[2], slope_x[3], slope_x[4], slope_x[5]
+    for k in range(max(2 - first_y, 0), min(wide, size + 2 - first_y)):
+        for u in range(max(2 - first_x, 0), min(wide, size + 2 - first_x)):
+            padded[u] = coefficients[first_y + k - 2, first_x + u - 2]
         for u in range(side):
-            total, total_slope = 0.0, 0.0
-            for tap in range(_TAPS):
-                k = first_x + u + tap - 2
-                if 0 <= k < size:
-                    total += value_x[tap] * coefficients[row, k]
-                    total_slope += slope_x[tap] * coefficients[row, k]
-            row_value[u], row_slope[u] = total, total_slope
-        for tap in range(_TAPS):
-            v = row - first_y - tap + 2
-            if 0 <= v < side:
-                for u in range(side):
-                    psf[v, u] += value_y[tap] * row_value[u]
-                    psf_x[v, u] -= value_y[tap] * row_slope[u]
-                    psf_y[v, u] -= slope_y[tap] * row_value[u]
+            g, h, i, j, m, n = padded[u], padded[u + 1], padded[u + 2], padded[u + 3], padded[u + 4], padded[u + 5]
+            along[k, u] = a * g + b * h + c * i + d * j + e * m + f * n
+            slope[k, u] = p * g + q * h + r * i + s * j + t * m + w * n
+    psf, psf_x, psf_y = np.empty((side, side)), np.empty((side, side)), np.empty((side, side))
+    a, b, c, d, e, f = value_y[0], value_y[1], value_y[2], value_y[3], value_y[4], value_y[5]
+    p, q, r, s, t, w = slope_y[0], slope_y[1], slope_y[2], slope_y[3], slope_y[4], slope_y[5]
+    for v in range(side):
+        for u in range(side):
+            g, h, i = along[v, u], along[v + 1, u], along[v + 2, u]
+            j, m, n = along[v + 3, u], along[v + 4, u], along[v + 5, u]
+            psf[v, u] = a * g + b * h + c * i + d * j + e * m + f * n
+            psf_y[v, u] = -(p * g + q * h + r * i + s * j + t * m + w * n)
+            g, h, i = slope[v, u], slope[v + 1, u], slope[v + 2, u]
+            j, m, n = slope[v + 3, u], slope[v + 4, u], slope[v + 5, u]
+            psf_x[v, u] = -(a * g + b * h + c * i + d * j + e * m + f * n)
     return psf, psf_x, psf_y
 
 

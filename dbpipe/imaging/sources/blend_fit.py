@@ -1,90 +1,136 @@
 """Joint fit of a few overlapping point sources."""
 
+from collections.abc import Iterable
+from typing import NamedTuple
+
 import numpy as np
 
 from dbpipe.compiled import njit
 from dbpipe.imaging.psf.spline import cholesky_invert, cut_stamp, render
-from dbpipe.imaging.sources.minimize import Damping, minimizer
+from dbpipe.imaging.sources.minimize import Damping, minimize
+
+_DAMPING = Damping(start=1e-3, after_failure=0.1, ceiling=1e6)
+_MAX_STEP_PIX = 0.7
+"""The linear model of the PSF holds for less than its width."""
 
 
-@njit(cache=True, error_model="numpy")
-def linear_flux(data, weight, psf):
-    """Return the flux and its inverse variance at a fixed position."""
-    information = np.sum(weight * psf * psf)
-    return (np.sum(weight * psf * data) / information if information > 0.0 else 0.0), information
+class Box(NamedTuple):
+    """The square of pixels that a group of sources is fitted to."""
+
+    left: int
+    """[pix] column of its first pixel on the image"""
+    bottom: int
+    data: np.ndarray
+    """(side, side) float64"""
+    weight: np.ndarray
+    """(side, side) float64, 1 / variance, 0 outside the circles of all sources"""
 
 
-@njit(cache=True, error_model="numpy")
-def cut_group(image, variance, mask, x, y, radius):
+def cut_box(planes: tuple[np.ndarray, np.ndarray, np.ndarray], x: np.ndarray, y: np.ndarray, radius_pix: float) -> Box:
     """Cut the square box around the circles of all sources.
+
+    Parameters
+    ----------
+    planes : image, variance and mask, (ny, nx) arrays
+    x, y : (m,) float arrays [pix]
+    radius_pix : float
 
     Returns
     -------
-    left, bottom : int
-    data, weight : (side, side) float64 arrays; the weight is 0 outside all circles
+    Box
     """
-    reach = int(radius)
-    columns, rows = np.floor(x + 0.5), np.floor(y + 0.5)
-    left, bottom = int(columns.min()) - reach, int(rows.min()) - reach
-    side = 2 * reach + 1 + int(max(columns.max() - columns.min(), rows.max() - rows.min()))
-    data, weight = np.zeros((side, side)), np.zeros((side, side))
-    for i in range(len(x)):
-        u, v = int(columns[i]) - reach, int(rows[i]) - reach
-        own_data, own_weight = cut_stamp(image, variance, mask, u, v, radius)
-        box_v, box_u = slice(v - bottom, v - bottom + 2 * reach + 1), slice(u - left, u - left + 2 * reach + 1)
-        weight[box_v, box_u] = np.maximum(weight[box_v, box_u], own_weight)
-        data[box_v, box_u] = np.where(own_weight > 0.0, own_data, data[box_v, box_u])
-    return left, bottom, data, weight
+    reach = int(radius_pix)
+    columns, rows = (np.floor(places + 0.5).astype(int) - reach for places in (x, y))
+    left, bottom = int(columns.min()), int(rows.min())
+    if len(x) == 1:
+        return Box(left, bottom, *cut_stamp(*planes, left, bottom, radius_pix))
+    side = 2 * reach + 1 + int(max(columns.max() - left, rows.max() - bottom))
+    data, weight = np.zeros((2, side, side))
+    for u, v in zip(columns, rows, strict=True):
+        own_data, own_weight = cut_stamp(*planes, u, v, radius_pix)
+        part = slice(v - bottom, v - bottom + 2 * reach + 1), slice(u - left, u - left + 2 * reach + 1)
+        seen = own_weight > 0.0
+        weight[part][seen], data[part][seen] = own_weight[seen], own_data[seen]
+    return Box(left, bottom, data, weight)
+
+
+def subtract_models(box: Box, spline: np.ndarray, state: np.ndarray, index: Iterable[int]) -> None:
+    """Subtract the light of some sources from the data of a box.
+
+    Parameters
+    ----------
+    box : Box
+    spline : (n, size, size) float32 array
+    state : (n, 3) float array, flux, x, y
+    index : (k,) int array, the sources
+    """
+    for k in index:
+        model = render(spline[k], state[k, 1], state[k, 2], box.left, box.bottom, len(box.data))[0]
+        np.subtract(box.data, state[k, 0] * model, out=box.data)
+
+
+@njit(cache=True, error_model="numpy", fastmath={"reassoc"})
+def _dot(a, b):
+    """Return the sum of the products, in the order that is fastest."""
+    total = 0.0
+    for k in range(len(a)):
+        total += a[k] * b[k]
+    return total
 
 
 @njit(cache=True, error_model="numpy")
-def chi2_on_circle(image, variance, mask, spline, state, i, near, x0, y0, radius):
-    """Return chi2 of source i and its neighbors' models on the circle around (x0, y0), and the pixels with weight."""
-    left, bottom = int(np.floor(x0 + 0.5)) - int(radius), int(np.floor(y0 + 0.5)) - int(radius)
-    data, weight = cut_stamp(image, variance, mask, left, bottom, radius)
-    data -= state[i, 0] * render(spline[i], state[i, 1], state[i, 2], left, bottom, data.shape[0])[0]
-    for k in near:
-        data -= state[k, 0] * render(spline[k], state[k, 1], state[k, 2], left, bottom, data.shape[0])[0]
-    return np.sum(weight * data * data), np.count_nonzero(weight)
+def point_equations(left, bottom, data, weight, spline, state):
+    """Return what `minimize` needs: normal matrix (3 m, 3 m), gradient by flux, x and y of each source, and chi2."""
+    side, n, n_pix = len(data), 3 * len(state), np.count_nonzero(weight)
+    root, residual, design = np.empty(n_pix), np.empty(n_pix), np.empty((n, n_pix))
+    k = 0
+    for v in range(side):
+        for u in range(side):
+            if weight[v, u] > 0.0:
+                root[k] = np.sqrt(weight[v, u])
+                residual[k] = root[k] * data[v, u]
+                k += 1
+    for i in range(len(state)):
+        flux = state[i, 0]
+        psf, psf_x, psf_y = render(spline[i], state[i, 1], state[i, 2], left, bottom, side)
+        k = 0
+        for v in range(side):
+            for u in range(side):
+                if weight[v, u] > 0.0:
+                    design[3 * i, k] = root[k] * psf[v, u]
+                    design[3 * i + 1, k] = flux * root[k] * psf_x[v, u]
+                    design[3 * i + 2, k] = flux * root[k] * psf_y[v, u]
+                    residual[k] -= flux * design[3 * i, k]
+                    k += 1
+    normal, gradient = np.empty((n, n)), np.empty(n)
+    for i in range(n):
+        gradient[i] = _dot(design[i], residual)
+        for j in range(i + 1):
+            normal[i, j] = normal[j, i] = _dot(design[i], design[j])
+    return normal, gradient, _dot(residual, residual)
 
 
-@njit(cache=True, error_model="numpy")
-def fill_design(root, spline, left, bottom, state, design):
-    """Put the weighted derivatives by flux, x and y of each source into three rows; return the weighted model."""
-    model = np.zeros(root.size)
-    for k in range(len(state)):
-        psf, psf_x, psf_y = render(spline[k], state[k, 1], state[k, 2], left, bottom, root.shape[0])
-        design[3 * k] = (root * psf).ravel()
-        design[3 * k + 1] = (state[k, 0] * root * psf_x).ravel()
-        design[3 * k + 2] = (state[k, 0] * root * psf_y).ravel()
-        model += state[k, 0] * design[3 * k]
-    return model
-
-
-@njit(cache=True, error_model="numpy")
-def solve_fluxes(root, target, spline, left, bottom, state):
+def solve_fluxes(box: Box, spline: np.ndarray, state: np.ndarray) -> bool:
     """Put the least-squares fluxes at the positions of ``state`` into it; False if they cannot be told apart."""
-    design = np.empty((3 * len(state), root.size))
-    fill_design(root, spline, left, bottom, state, design)
-    rows = design[::3].copy()
-    inverse, solved = cholesky_invert(rows @ rows.T)
+    normal, gradient, _ = point_equations(*box, spline, state)
+    inverse, solved = cholesky_invert(normal[::3, ::3].copy())
     if solved:
-        state[:, 0] = inverse @ (rows @ target)
-    return solved
+        state[:, 0] += inverse @ gradient[::3]
+    return bool(solved)
 
 
-@njit(cache=True, error_model="numpy")
-def fit_blend(root, target, spline, left, bottom, held, state):
+def fit_blend(
+    box: Box, spline: np.ndarray, state: np.ndarray, held: np.ndarray | None = None
+) -> tuple[bool, float, np.ndarray]:
     """Minimize chi2 over fluxes and positions, in place.
 
     Parameters
     ----------
-    root : (side, side) square root of the weights
-    target : (side * side,) weighted data
-    spline : (m, size, size)
-    left, bottom : int
-    held : (m,) bool, sources whose position stays
+    box : Box
+    spline : (m, size, size) float32 array
     state : (m, 3) flux, x, y
+    held : (m,) bool, optional
+        Sources whose position stays.
 
     Returns
     -------
@@ -92,56 +138,65 @@ def fit_blend(root, target, spline, left, bottom, held, state):
     chi2 : float
     covariance : (3 m, 3 m), zeros where singular; held coordinates have unit variance
     """
-    stays = np.zeros(state.size, np.bool_)
-    stays[1::3], stays[2::3] = held, held
-    problem = (root, target, spline, left, bottom)
-    return _minimize(problem, stays, state)[:3]
+    stays = None
+    if held is not None and held.any():
+        stays = np.zeros(state.size, bool)
+        stays[1::3] = stays[2::3] = held
+
+    found = minimize(
+        lambda trial: point_equations(*box, spline, trial.reshape(-1, 3)),
+        _limit,
+        _judge,
+        state=state.ravel().copy(),
+        damping=_DAMPING,
+        held=stays,
+    )
+    state[:] = found.state.reshape(state.shape)
+    return found.is_done, found.chi2, found.covariance
 
 
 @njit(cache=True, error_model="numpy")
-def _linearize(problem, state):
-    root, target, spline, left, bottom = problem
-    design = np.empty((state.size, root.size))
-    model = fill_design(root, spline, left, bottom, state, design)
-    return design, target - model
-
-
-@njit(cache=True, error_model="numpy")
-def _limit(problem, state, step):
-    """The linear model of the PSF holds for less than its width."""
+def _limit(state, step):
     reach = 0.0
     for k in range(len(step)):
         if k % 3:
             reach = max(reach, abs(step[k]))
-    if reach > 0.7:
-        step *= 0.7 / reach
-    return state + step.reshape(state.shape), reach, True
+    shorten = _MAX_STEP_PIX / reach if reach > _MAX_STEP_PIX else 1.0
+    trial = np.empty(len(step))
+    for k in range(len(step)):
+        step[k] *= shorten
+        trial[k] = state[k] + step[k]
+    return trial, reach
 
 
 @njit(cache=True, error_model="numpy")
 def _judge(step, reach, gain, damping, normal, gradient):
     """At low S/N the noise bends chi2 away from Gauss-Newton's parabola, and full steps overshoot for ever."""
-    converged = reach < 1e-3 and np.max(np.abs(step[::3]) * np.sqrt(np.diag(normal)[::3])) < 1e-3
-    quality = gain / max(2.0 * np.dot(step, gradient) - np.dot(step, normal @ step), 1e-30)
+    converged, expected = reach < 1e-3, 0.0
+    for i in range(len(step)):
+        if i % 3 == 0 and not step[i] * step[i] * normal[i, i] < 1e-6:
+            converged = False
+        total = 0.0
+        for j in range(len(step)):
+            total += normal[i, j] * step[j]
+        expected += step[i] * (2.0 * gradient[i] - total)
+    quality = gain / max(expected, 1e-30)
     if quality > 0.7:
         return converged, max(0.1 * damping, 1e-4)
     return converged, damping if quality > 0.5 else max(5.0 * damping, 0.1)
 
 
-_minimize = minimizer(_linearize, _limit, _judge, Damping(start=1e-3, after_failure=0.1, ceiling=1e6))
-
-
-@njit(cache=True, error_model="numpy")
-def fit_group(data, weight, spline, left, bottom, origin, max_shift, state):
+def fit_group(
+    box: Box, spline: np.ndarray, origin: np.ndarray, max_shift_pix: float, state: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Fit a group in place, and hold at its origin each source that wanders off or changes sign.
 
     Parameters
     ----------
-    data, weight : (side, side) arrays
+    box : Box
     spline : (m, size, size)
-    left, bottom : int
     origin : (m, 2) where the sources were found
-    max_shift : float [pix]
+    max_shift_pix : float
     state : (m, 3) start, flux, x, y
 
     Returns
@@ -150,42 +205,27 @@ def fit_group(data, weight, spline, left, bottom, origin, max_shift, state):
     covariance : (m, 3, 3)
     """
     m = len(state)
-    root = np.sqrt(weight)
-    target = (root * data).ravel()
-    held = np.zeros(m, np.bool_)
-    sign = np.sign(state[:, 0])
-    start = state.copy()
+    held, start = np.zeros(m, bool), state.copy()
     covariance = np.zeros((3 * m, 3 * m))
     for _ in range(m + 1):
-        converged, _, covariance = fit_blend(root, target, spline, left, bottom, held, state)
-        worst = _worst(state, start, covariance, held, sign, origin, max_shift, converged)
-        if worst < 0:
+        converged, _, covariance = fit_blend(box, spline, state, held)
+        badness = np.where(held, 0.0, _badness(state, start, origin, max_shift_pix, converged))
+        worst = int(np.argmax(badness))
+        if not badness[worst] > 0.0:
             break
         held[worst] = True
         state[:] = start
         state[held, 1:] = origin[held]
-        solve_fluxes(root, target, spline, left, bottom, state)
-    block = np.zeros((m, 3, 3))
-    for k in range(m):
-        block[k] = covariance[3 * k : 3 * k + 3, 3 * k : 3 * k + 3]
-    return ~held, block
+        solve_fluxes(box, spline, state)
+    own = np.arange(m)
+    return ~held, covariance.reshape(m, 3, m, 3)[own, :, own]
 
 
-@njit(cache=True, error_model="numpy")
-def _worst(state, start, covariance, held, sign, origin, max_shift, converged):
-    """Index of the source that must be held, -1 if all is well; without convergence it is the least significant."""
-    worst, badness = -1, 0.0
-    for k in range(len(state)):
-        if held[k]:
-            continue
-        shift = np.hypot(state[k, 1] - origin[k, 0], state[k, 2] - origin[k, 1])
-        bad = 0.0
-        if shift > max_shift:
-            bad = 1.0 + shift
-        elif not state[k, 0] * sign[k] > 0.0:
-            bad = 1.0
-        elif not converged:
-            bad = 1.0 / (1.0 + abs(start[k, 0]))
-        if bad > badness:
-            worst, badness = k, bad
-    return worst
+def _badness(
+    state: np.ndarray, start: np.ndarray, origin: np.ndarray, max_shift_pix: float, converged: bool
+) -> np.ndarray:
+    """Return how much each source must be held, 0 if all is well; without convergence the least significant most."""
+    shift = np.hypot(*(state[:, 1:] - origin).T)
+    has_turned = ~(state[:, 0] * np.sign(start[:, 0]) > 0.0)
+    undecided = np.zeros(len(state)) if converged else 1.0 / (1.0 + np.abs(start[:, 0]))
+    return np.where(shift > max_shift_pix, 1.0 + shift, np.where(has_turned, 1.0, undecided))

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.spatial import cKDTree
 
-from dbpipe.compiled import njit
 from dbpipe.imaging.psf.spline import cholesky_invert, render
-from dbpipe.imaging.sources.blend_fit import cut_group, fill_design, fit_blend, solve_fluxes
+from dbpipe.imaging.sources.blend_fit import Box, cut_box, fit_blend, solve_fluxes, subtract_models
 from dbpipe.imaging.sources.point_fit import PointSourceFit
 from dbpipe.ranges import Range, Ranged
 
@@ -89,7 +89,7 @@ def find_companions(
     -------
     Companions
     """
-    state = np.nan_to_num(np.column_stack([fit.flux, fit.x, fit.y]))
+    radius_pix, state = float(radius_pix), np.nan_to_num(np.column_stack([fit.flux, fit.x, fit.y]))
     snr = np.nan_to_num(np.abs(fit.flux) / fit.flux_err)
     order = np.argsort(-snr, kind="stable")
     taken = np.zeros(len(snr), bool)
@@ -104,21 +104,16 @@ def find_companions(
         near = near[np.lexsort((near, distance))]
         close = (fit.converged[near] | (near == i)) & ~taken[near] & (np.sort(distance) < reach)
         members = near[close][:_MAX_MEMBERS]
+        box = cut_box((image, variance, mask), state[members, 1], state[members, 2], radius_pix)
+        subtract_models(box, psf_spline, state, near[~np.isin(near, members)])
         n_new, fitted = _split(
-            image,
-            variance,
-            mask,
-            psf_spline,
-            state,
-            members,
+            box,
+            psf_spline[np.concatenate([members, members[:1].repeat(_MAX_NEW)])],
+            state[members],
             ~fit.converged[members],
-            near[~np.isin(near, members)],
-            float(radius_pix),
-            reach,
-            _MIN_SEPARATION_FWHM * fwhm_pix,
-            splitting.score**2 + _PRICE + splitting.model_error**2 * np.sum(snr[members] ** 2),
-            _FIT_ERROR,
-            _MIN_SNR,
+            reach_pix=reach,
+            separation_pix=_MIN_SEPARATION_FWHM * fwhm_pix,
+            price=splitting.score**2 + _PRICE + splitting.model_error**2 * np.sum(snr[members] ** 2),
         )
         if n_new:
             taken[near] = True  # what is left around them has changed: next turn
@@ -134,100 +129,95 @@ def find_companions(
     )
 
 
-@njit(cache=True, error_model="numpy")
 def _split(
-    image, variance, mask, spline, state, members, held, others, radius, reach, separation, price, fit_error, min_snr
-):
+    box: Box,
+    spline: np.ndarray,
+    state: np.ndarray,
+    held: np.ndarray,
+    *,
+    reach_pix: float,
+    separation_pix: float,
+    price: float,
+) -> tuple[int, np.ndarray]:
     """Add sources to a group while each pays; return how many, and the states of all with the new ones last.
 
     What counts is the largest number whose fit is good: a blend of three looks no better as a blend of two.
+
+    Parameters
+    ----------
+    spline : (m + 3, size, size) float32 array, of the members and of those that may be added
+    state : (m, 3) float array
+    held : (m,) bool array
     """
-    left, bottom, data, weight = cut_group(image, variance, mask, state[members, 1], state[members, 2], radius)
-    for k in others:
-        data -= state[k, 0] * render(spline[k], state[k, 1], state[k, 2], left, bottom, data.shape[0])[0]
-    root = np.sqrt(weight)
-    target = (root * data).ravel()
-    splines = spline[members]
-    current = state[members].copy()
-    _, chi2, covariance = fit_blend(root, target, splines, left, bottom, held, current)
-    n_good, good_state = 0, current.copy()
+    n_old, origin, current = len(state), state[0, 1:], state.copy()
+    _, chi2, _ = fit_blend(box, spline[:n_old], current, held)
+    n_good, good_state = 0, current
     for n_new in range(1, _MAX_NEW + 1):
-        splines = np.concatenate((splines, spline[members[:1]]))
-        gain, trial = _search(root, target, splines[:-1], left, bottom, current, reach)
+        gain, trial = _search(box, spline[: len(current)], current, reach_pix)
         if gain < _HINT * price:
             break
-        converged, new_chi2, covariance, proposal = _add(root, target, splines, left, bottom, current, trial)
-        if not converged or not chi2 - new_chi2 >= price:
+        found = _add(box, spline[: n_old + n_new], current, trial)
+        if found is None or not chi2 - found[0] >= price:
             break
-        current, chi2 = proposal, new_chi2
-        if _is_too_close(current, state[members[0]], separation, 2.0 * reach):
+        chi2, covariance, current = found
+        if _is_too_close(current, origin, separation_pix, 2.0 * reach_pix):
             break
-        snr2 = current[:, 0] ** 2 / np.diag(covariance)[::3]
-        if not np.min(snr2) >= min_snr**2:
+        snr2 = current[:, 0] ** 2 / covariance.diagonal()[::3]
+        if not snr2.min() >= _MIN_SNR**2:
             break
-        dof = np.count_nonzero(weight) - current.size
-        if chi2 < dof + 4.0 * np.sqrt(2.0 * dof) + fit_error**2 * np.sum(snr2):
-            n_good, good_state = n_new, current.copy()
+        dof = int(np.count_nonzero(box.weight)) - current.size
+        if chi2 < dof + 4.0 * np.sqrt(2.0 * max(dof, 0)) + _FIT_ERROR**2 * float(snr2.sum()):
+            n_good, good_state = n_new, current
     return n_good, good_state
 
 
-@njit(cache=True, error_model="numpy")
-def _add(root, target, splines, left, bottom, state, trial):
-    """Fit one source more; return if that converged, chi2, covariance and the states."""
-    best_chi2, best_covariance, best = np.inf, np.zeros((3, 3)), np.zeros((1, 3))
-    held = np.zeros(len(state) + 1, np.bool_)
-    nearest = np.argmin((state[:, 1] - trial[1]) ** 2 + (state[:, 2] - trial[2]) ** 2)
+def _add(
+    box: Box, spline: np.ndarray, state: np.ndarray, trial: np.ndarray
+) -> tuple[float, np.ndarray, np.ndarray] | None:
+    """Fit one source more; return chi2, covariance and the states, or nothing if that does not converge."""
+    best = None
+    nearest = int(np.argmin(((state[:, 1:] - trial[1:]) ** 2).sum(axis=1)))
     for start in range(2):
-        guess = np.concatenate((state, trial.reshape(1, 3)))
+        guess = np.vstack([state, trial])
         if start == 1:  # two like sources: the fitted one lies between them
             guess[nearest, 1:] += 0.7 * (guess[nearest, 1:] - trial[1:])
-        if not solve_fluxes(root, target, splines, left, bottom, guess):
+        if not solve_fluxes(box, spline, guess):
             continue
-        converged, chi2, covariance = fit_blend(root, target, splines, left, bottom, held, guess)
-        if converged and chi2 < best_chi2:
-            best_chi2, best_covariance, best = chi2, covariance, guess
-    return np.isfinite(best_chi2), best_chi2, best_covariance, best
+        converged, chi2, covariance = fit_blend(box, spline, guess)
+        if converged and (best is None or chi2 < best[0]):
+            best = chi2, covariance, guess
+    return best
 
 
-@njit(cache=True, error_model="numpy")
-def _is_too_close(state, origin, separation, reach):
+def _is_too_close(state: np.ndarray, origin: np.ndarray, separation_pix: float, reach_pix: float) -> bool:
     """Whether the last source is on top of another one, or a source has run away."""
-    for k in range(len(state)):
-        if np.hypot(state[k, 1] - origin[1], state[k, 2] - origin[2]) > reach:
-            return True
-        for j in range(k):
-            if np.hypot(state[k, 1] - state[j, 1], state[k, 2] - state[j, 2]) < separation:
-                return True
-    return False
+    apart = np.hypot(*(state[:, None, 1:] - state[None, :, 1:]).T)[np.triu_indices(len(state), 1)]
+    return bool((apart < separation_pix).any() or (np.hypot(*(state[:, 1:] - origin).T) > reach_pix).any())
 
 
-@njit(cache=True, error_model="numpy")
-def _search(root, target, spline, left, bottom, state, reach):
-    """Return the largest delta chi2 of one more source within ``reach`` of the first, and its flux and place."""
-    side = root.shape[0]
-    design = np.empty((3 * len(state), root.size))
-    residual = (target - fill_design(root, spline, left, bottom, state, design)).reshape(root.shape)
-    inverse, solved = cholesky_invert(design @ design.T)
-    best, trial = 0.0, np.zeros(3)
+def _search(box: Box, spline: np.ndarray, state: np.ndarray, reach_pix: float) -> tuple[float, np.ndarray]:
+    """Return the largest delta chi2 of one more source within ``reach_pix`` of the first, and its flux and place."""
+    side, residual, design = len(box.data), box.data.copy(), []
+    for star, (flux, x, y) in zip(spline, state, strict=True):
+        psf, psf_x, psf_y = render(star, x, y, box.left, box.bottom, side)
+        residual -= flux * psf
+        design += [psf, flux * psf_x, flux * psf_y]
+    rows = np.reshape(design, (len(design), -1))
+    weighted = rows * box.weight.ravel()
+    inverse, solved = cholesky_invert(weighted @ rows.T)
     if not solved:
-        return best, trial
-    cx, cy = int(np.floor(state[0, 1] + 0.5)), int(np.floor(state[0, 2] + 0.5))
-    step = 2 if reach > 6.0 else 1  # less than the width of the response: the fit finds the top
-    r = step * int(reach / step)
+        return 0.0, np.zeros(3)
+    cx, cy = (int(np.floor(place + 0.5)) for place in state[0, 1:])
+    step = 2 if reach_pix > 6.0 else 1  # less than the width of the response: the fit finds the top
+    r = step * int(reach_pix / step)
+    dy, dx = step * np.indices((2 * r // step + 1,) * 2).reshape(2, -1) - r
+    dy, dx = (offset[dx * dx + dy * dy <= reach_pix * reach_pix] for offset in (dy, dx))
     # one rendering at a whole pixel, of which every trial place is a window
-    wide = render(spline[0], float(cx), float(cy), left - r, bottom - r, side + 2 * r)[0]
-    for dy in range(-r, r + 1, step):
-        for dx in range(-r, r + 1, step):
-            if dx * dx + dy * dy > reach * reach:
-                continue
-            psf = root * wide[r - dy : r - dy + side, r - dx : r - dx + side]
-            power = np.sum(psf * psf)
-            product = design @ psf.ravel()
-            left_over = power - product @ (inverse @ product)
-            if left_over < _SINGULAR * power:
-                continue
-            signal = np.sum(psf * residual)
-            if signal * signal / left_over > best:
-                best = signal * signal / left_over
-                trial[0], trial[1], trial[2] = signal / left_over, float(cx + dx), float(cy + dy)
-    return best, trial
+    wide = render(spline[0], float(cx), float(cy), box.left - r, box.bottom - r, side + 2 * r)[0]
+    psf = sliding_window_view(wide, (side, side))[r - dy, r - dx].reshape(len(dx), -1)
+    power, product = np.square(psf) @ box.weight.ravel(), psf @ weighted.T
+    left_over = power - np.einsum("ij,ij->i", product @ inverse, product)
+    signal = psf @ (box.weight * residual).ravel()
+    gain = np.where(left_over < _SINGULAR * power, 0.0, signal * signal / np.maximum(left_over, 1e-300))
+    best = int(np.argmax(gain))
+    return float(gain[best]), np.array([signal[best] / left_over[best], cx + dx[best], cy + dy[best]])

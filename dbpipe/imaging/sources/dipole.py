@@ -14,8 +14,8 @@ from typing import Annotated, Any
 import numpy as np
 
 from dbpipe.compiled import njit
-from dbpipe.imaging.psf.spline import cholesky_invert, cut_stamp, render
-from dbpipe.imaging.sources.minimize import Damping, minimizer
+from dbpipe.imaging.sources.blend_fit import Box, cut_box, point_equations, solve_fluxes
+from dbpipe.imaging.sources.minimize import Damping, minimize
 from dbpipe.imaging.sources.point_fit import fit_point_sources
 from dbpipe.ranges import Range, Ranged
 
@@ -23,6 +23,11 @@ _MAX_MISFIT = 16.0
 """Largest chi2 of the flux and place that the images know of a static source, three numbers."""
 _MODEL_ERROR = 0.02
 """Error of the PSF, as the part of the second lobe's chi2 that a displaced source need not explain."""
+
+_MIN_PIX = 12
+_DAMPING = Damping(start=1e-2, after_failure=0.0, ceiling=np.inf)
+_MAX_STEP_PIX = 0.7
+"""The linear model of the PSF holds for less than its width."""
 
 
 @dataclass(frozen=True)
@@ -198,10 +203,18 @@ def fit_dipoles(
     """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     known = np.column_stack([static.flux, static.flux_err, static.science_weight, static.x, static.y])
-    table = _fit_all(
-        image, variance, mask, score, psf_spline, x, y, float(radius_pix), float(reach_pix), known,
-        float(static.place_err_pix),
-    )  # fmt: skip
+    table, radius_pix, reach_pix = np.full((len(x), 14), np.nan), float(radius_pix), float(reach_pix)
+    for i in range(len(x)):
+        other_x, other_y, sign, is_there = _opposite_peak(score, x[i], y[i], reach_pix)
+        if not is_there:
+            continue
+        middle = np.array([0.5 * (x[i] + other_x)]), np.array([0.5 * (y[i] + other_y)])
+        box = cut_box((image, variance, mask), *middle, radius_pix)
+        if np.count_nonzero(box.weight) < _MIN_PIX:
+            continue
+        lobes = np.array([[0.0, x[i], y[i]], [0.0, other_x, other_y]])
+        at: dict[str, Any] = {"sign": sign, "reach_pix": reach_pix, "place_err_pix": float(static.place_err_pix)}
+        table[i] = _fit_place(box, psf_spline[[i, i]], lobes, known[i], **at)
     return DipoleFit(
         flux_positive=table[:, 0],
         flux_negative=-table[:, 3],
@@ -291,140 +304,102 @@ def _second_lobes(score, x, y, reach):
     return table
 
 
-@njit(cache=True)
-def _fit_all(image, variance, mask, score, spline, x, y, radius, reach, known, place_err):
-    """Rows of: flux+, x+, y+, flux-, x-, y-, chi2, chi2 of one source, n_pix, and of the
-    static source: science flux, template flux, shift, its error, chi2."""
-    table = np.full((len(x), 14), np.nan)
-    # each with its own width: a cut of the wider one would be an array of another kind, and all compiled for it again
-    no_row, no_row_of_single, no_value = np.zeros((0, 6)), np.zeros((0, 3)), np.zeros(0)
-    for i in range(len(x)):
-        other_x, other_y, sign, is_there = _opposite_peak(score, x[i], y[i], reach)
-        if not is_there:
-            continue
-        middle_x, middle_y = 0.5 * (x[i] + other_x), 0.5 * (y[i] + other_y)
-        left = int(np.floor(middle_x + 0.5)) - int(radius)
-        bottom = int(np.floor(middle_y + 0.5)) - int(radius)
-        data, weight = cut_stamp(image, variance, mask, left, bottom, radius)
-        n_pix = np.count_nonzero(weight)
-        if n_pix < 12:
-            continue
-        table[i, 8] = n_pix
-        lobes = np.array([0.0, x[i], y[i], 0.0, other_x, other_y])
-        if sign < 0:
-            lobes[1:3], lobes[4:6] = lobes[4:6].copy(), lobes[1:3].copy()
-        single = np.array([0.0, x[i], y[i]])
-        table[i, 7] = _fit_lobes(data, weight, spline[i], left, bottom, single, reach, no_row_of_single, no_value)[1]
-        converged, chi2, _ = _fit_lobes(data, weight, spline[i], left, bottom, lobes, reach, no_row, no_value)
-        if not converged:
-            continue
-        table[i, :6], table[i, 6] = lobes, chi2
-        table[i, 9:] = _fit_static(data, weight, spline[i], left, bottom, lobes, reach, known[i], place_err)
-    return table
+def _fit_place(
+    box: Box,
+    spline: np.ndarray,
+    lobes: np.ndarray,
+    known: np.ndarray,
+    *,
+    sign: float,
+    reach_pix: float,
+    place_err_pix: float,
+) -> np.ndarray:
+    """Return flux+, x+, y+, flux-, x-, y-, chi2, chi2 of one source, n_pix, and of the
+    static source: science flux, template flux, shift, its error, chi2.
+
+    Parameters
+    ----------
+    box : Box
+    spline : (2, size, size) float32 array, the PSF twice
+    lobes : (2, 3) float array, flux, x, y: where the source was detected, and the lobe of opposite sign
+    known : (5,) float array, what the images know of a static source
+    sign : float, of the detected source
+    """
+    row, single = np.full(14, np.nan), lobes[:1].copy()
+    lobes = lobes if sign > 0.0 else lobes[::-1].copy()
+    row[8] = np.count_nonzero(box.weight)
+    row[7] = _fit_lobes(box, spline[:1], single, reach_pix)[1]
+    converged, chi2, _ = _fit_lobes(box, spline, lobes, reach_pix)
+    if converged:
+        row[:6], row[6] = lobes.ravel(), chi2
+        row[9:] = _fit_static(box, spline, lobes, reach_pix, known, place_err_pix)
+    return row
 
 
-@njit(cache=True)
-def _fit_static(data, weight, spline, left, bottom, lobes, reach, known, place_err):
+def _fit_static(
+    box: Box, spline: np.ndarray, lobes: np.ndarray, reach_pix: float, known: np.ndarray, place_err_pix: float
+) -> np.ndarray:
     """Fit a displaced static source; return its fluxes, shift, the error of that, and chi2."""
     result = np.full(5, np.nan)
     flux, flux_err, science_weight, x, y = known
     if not (flux > 0.0 and flux_err > 0.0 and np.isfinite(x) and np.isfinite(y)):
         return result
     # rows of what the images know: the mean flux, and the mean place
-    rows, values = np.zeros((3, 6)), np.array([flux / flux_err, x / place_err, y / place_err])
+    rows, values = np.zeros((3, 6)), np.array([flux / flux_err, x / place_err_pix, y / place_err_pix])
     rows[0, 0], rows[0, 3] = science_weight / flux_err, (science_weight - 1.0) / flux_err
-    for k in range(2):
-        rows[1 + k, 1 + k] = rows[1 + k, 4 + k] = 0.5 / place_err
-    moment = 0.5 * (lobes[0] - lobes[3]) / flux
-    dx, dy = moment * (lobes[1] - lobes[4]), moment * (lobes[2] - lobes[5])
-    shorten = min(1.0, reach / max(np.hypot(dx, dy), 1e-9))
-    net = lobes[0] + lobes[3]
-    state = np.array([flux, x, y, -flux, x, y])
-    state[0] += (1.0 - science_weight) * net
-    state[3] += science_weight * net
-    state[1:3] += 0.5 * shorten * np.array([dx, dy])
-    state[4:6] -= 0.5 * shorten * np.array([dx, dy])
-    solved, chi2, covariance = _fit_lobes(data, weight, spline, left, bottom, state, reach, rows, values)
-    if solved and np.sum((rows @ state - values) ** 2) < _MAX_MISFIT:
-        dx, dy = state[1] - state[4], state[2] - state[5]
-        shift = max(np.hypot(dx, dy), 1e-9)
-        along = np.array([0.0, dx, dy, 0.0, -dx, -dy]) / shift
-        result[0], result[1], result[2] = state[0], -state[3], shift
-        result[3], result[4] = np.sqrt(np.sum(along * (covariance @ along))), chi2
+    rows[[1, 1, 2, 2], [1, 4, 2, 5]] = 0.5 / place_err_pix
+    apart = 0.5 * (lobes[0, 0] - lobes[1, 0]) / flux * (lobes[0, 1:] - lobes[1, 1:])
+    apart *= 0.5 * min(1.0, reach_pix / max(np.hypot(*apart), 1e-9))
+    net = lobes[0, 0] + lobes[1, 0]
+    state = np.array([[flux + (1.0 - science_weight) * net, x, y], [science_weight * net - flux, x, y]])
+    state[:, 1:] += np.outer([1.0, -1.0], apart)
+    solved, chi2, covariance = _fit_lobes(box, spline, state, reach_pix, rows, values)
+    if solved and np.sum((rows @ state.ravel() - values) ** 2) < _MAX_MISFIT:
+        apart = state[0, 1:] - state[1, 1:]
+        shift = max(np.hypot(*apart), 1e-9)
+        along = np.array([0.0, *apart, 0.0, *-apart]) / shift
+        result[:] = state[0, 0], -state[1, 0], shift, np.sqrt(along @ (covariance @ along)), chi2
     return result
 
 
-@njit(cache=True)
-def _design(weight, spline, left, bottom, lobes, rows):
-    """Weighted derivatives by every parameter (3 a lobe) and the weighted model, as rows of pixels and of ``rows``."""
-    root = np.sqrt(weight)
-    n = weight.size
-    design = np.empty((len(lobes), n + len(rows)))
-    model = np.zeros(n + len(rows))
-    for k in range(0, len(lobes), 3):
-        psf, psf_x, psf_y = render(spline, lobes[k + 1], lobes[k + 2], left, bottom, weight.shape[0])
-        design[k, :n] = (root * psf).ravel()
-        design[k + 1, :n] = (lobes[k] * root * psf_x).ravel()
-        design[k + 2, :n] = (lobes[k] * root * psf_y).ravel()
-        model[:n] += lobes[k] * design[k, :n]
-    for m in range(len(rows)):
-        design[:, n + m] = rows[m]
-        model[n + m] = np.sum(rows[m] * lobes)
-    return design, model
-
-
-@njit(cache=True)
-def _solve_fluxes(design, target, lobes):
-    """Put the least-squares fluxes at fixed positions into ``lobes``; False if they cannot be told apart."""
-    rows = design[::3].copy()
-    inverse, solved = cholesky_invert(rows @ rows.T)
-    if solved:
-        lobes[::3] = inverse @ (rows @ target)
-    return solved
-
-
-@njit(cache=True)
-def _fit_lobes(data, weight, spline, left, bottom, lobes, reach, rows, values):
-    """Fit in place, to the pixels and to linear ``rows`` of the parameters that have ``values``.
+def _fit_lobes(
+    box: Box,
+    spline: np.ndarray,
+    lobes: np.ndarray,
+    reach_pix: float,
+    rows: np.ndarray | None = None,
+    values: np.ndarray | None = None,
+) -> tuple[bool, float, np.ndarray]:
+    """Fit in place, to the pixels and to linear ``rows`` (k, 3 m) of the parameters that have ``values`` (k,).
 
     Return whether the lobes are of opposite sign, chi2, and the covariance.
     """
-    n = len(lobes)
-    target = np.concatenate(((np.sqrt(weight) * data).ravel(), values))
-    origin = lobes.copy()
-    if len(rows) == 0:
-        design, _ = _design(weight, spline, left, bottom, lobes, rows)
-        if not _solve_fluxes(design, target, lobes):
-            return False, np.nan, np.zeros((n, n))
-    problem = (weight, target, spline, left, bottom, rows, origin, reach)
-    free = np.zeros(n, np.bool_)
-    _, chi2, covariance, _ = _minimize(problem, free, lobes)
-    opposite = n == 3 or (lobes[0] > 0.0 and lobes[3] < 0.0)
-    return opposite, chi2, covariance
+    if rows is None and not solve_fluxes(box, spline, lobes):
+        return False, np.nan, np.zeros((lobes.size,) * 2)
+    origin = lobes.ravel().copy()
+    origin[::3] = 0.0
+    reach = np.where(np.arange(lobes.size) % 3, reach_pix, np.inf)
+    most = np.where(np.arange(lobes.size) % 3, _MAX_STEP_PIX, np.inf)
+
+    def linearize(state: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        normal, gradient, chi2 = point_equations(*box, spline, state.reshape(lobes.shape))
+        if rows is None:
+            return normal, gradient, chi2
+        misfit = values - rows @ state
+        return normal + rows.T @ rows, gradient + rows.T @ misfit, chi2 + misfit @ misfit
+
+    def limit(state: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, float]:
+        """Places go no further than the linear model of the PSF holds, and stay within reach of the start."""
+        trial = state + np.clip(step, np.maximum(-most, -1e30), np.minimum(most, 1e30))
+        return np.clip(trial, origin - reach, origin + reach), reach_pix
+
+    found = minimize(linearize, limit, _judge, state=lobes.ravel().copy(), damping=_DAMPING)
+    lobes[:] = found.state.reshape(lobes.shape)
+    return len(lobes) == 1 or bool(lobes[0, 0] > 0.0 > lobes[1, 0]), found.chi2, found.covariance
 
 
-@njit(cache=True)
-def _linearize(problem, lobes):
-    weight, target, spline, left, bottom, rows, _, _ = problem
-    design, model = _design(weight, spline, left, bottom, lobes, rows)
-    return design, target - model
-
-
-@njit(cache=True)
-def _limit(problem, lobes, step):
-    """Places go no further than the linear model of the PSF holds, and stay within reach of the start."""
-    origin, reach = problem[6:]
-    trial = lobes + np.clip(step, -1e30, 1e30)
-    for k in range(len(lobes)):
-        if k % 3:
-            trial[k] = min(max(trial[k], lobes[k] - 0.7, origin[k] - reach), lobes[k] + 0.7, origin[k] + reach)
-    return trial, reach, True
-
-
-@njit(cache=True)
-def _judge(step, reach, gain, damping, normal, gradient):
+def _judge(
+    step: np.ndarray, reach: float, gain: float, damping: float, normal: np.ndarray, gradient: np.ndarray
+) -> tuple[bool, float]:
     damping = max(damping * 0.1, 1e-7) if gain >= 0.0 else damping * 10.0
     return abs(gain) < 1e-3 or damping > 1e8, damping
-
-
-_minimize = minimizer(_linearize, _limit, _judge, Damping(start=1e-2, after_failure=0.0, ceiling=np.inf))

@@ -31,8 +31,8 @@ def joint_flux(
     psf_spline: np.ndarray,
     x: np.ndarray,
     y: np.ndarray,
-    group: np.ndarray,
     radius_pix: float,
+    group: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit the fluxes of point sources at given places, those of a group together.
 
@@ -45,64 +45,76 @@ def joint_flux(
     mask : (ny, nx) uint16 array; unusable pixels get no weight
     psf_spline : (n, size, size) float32 array, `spline_coefficients` of the PSF at each source
     x, y : (n,) [pix]
-    group : (n,) int array
     radius_pix : float
         Radius of the circle; about 2.5 FWHM loses nothing.
+    group : (n,) int array, optional
+        By default each source is measured alone.
 
     Returns
     -------
     flux, flux_err : (n,) float64 arrays [image unit]
         NaN where no pixel is usable, and where the usable ones cannot tell the members of a group apart.
     """
-    order = np.argsort(group, kind="stable")
-    start = np.flatnonzero(np.diff(np.asarray(group)[order], prepend=-1)) if len(order) else np.zeros(0, int)
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    group = np.arange(len(x)) if group is None else np.asarray(group)
+    order = np.argsort(group, kind="stable")
+    start = np.flatnonzero(np.diff(group[order], prepend=-1)) if len(order) else np.zeros(0, int)
     bounds = np.append(start, len(order))
     return _fit_groups(image, variance, mask, psf_spline, x, y, order, bounds, float(radius_pix))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _fit_groups(image, variance, mask, spline, x, y, order, bounds, radius):
     flux, flux_err = np.full(len(x), np.nan), np.full(len(x), np.nan)
     for g in range(len(bounds) - 1):
         members = order[bounds[g] : bounds[g + 1]]
-        normal, right = _normal_equations(image, variance, mask, spline, x, y, members, radius)
-        seen = np.flatnonzero(np.diag(normal) > 0.0)
-        inverse, solved = cholesky_invert(_rows_and_columns(normal, seen))
+        seen, normal, right = _normal_equations(image, variance, mask, spline, x, y, members, radius)
+        inverse, solved = cholesky_invert(normal)
         if solved:
-            flux[members[seen]] = inverse @ right[seen]
-            flux_err[members[seen]] = np.sqrt(np.diag(inverse))
+            for i in range(len(seen)):
+                total = 0.0
+                for j in range(len(seen)):
+                    total += inverse[i, j] * right[j]
+                flux[seen[i]], flux_err[seen[i]] = total, np.sqrt(inverse[i, i])
     return flux, flux_err
 
 
-@njit(cache=True)
-def _rows_and_columns(matrix, index):
-    part = np.empty((len(index), len(index)))
-    for i in range(len(index)):
-        part[i] = matrix[index[i]][index]
-    return part
-
-
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _normal_equations(image, variance, mask, spline, x, y, members, radius):
-    n, side = len(members), 2 * int(radius) + 1
-    left, bottom = np.empty(n, np.int64), np.empty(n, np.int64)
-    psf, weight = np.empty((n, side, side)), np.empty((n, side, side))
-    normal, right = np.zeros((n, n)), np.zeros(n)
+    """Return those members that have usable pixels, their normal matrix and right side."""
+    n, side = 0, 2 * int(radius) + 1
+    left, bottom = np.empty(len(members), np.int64), np.empty(len(members), np.int64)
+    psf, weight = np.empty((len(members), side, side)), np.empty((len(members), side, side))
+    seen, normal, right = (
+        np.empty(len(members), np.int64),
+        np.zeros((len(members), len(members))),
+        np.zeros(len(members)),
+    )
+    for k in members:
+        left[n], bottom[n] = int(np.floor(x[k] + 0.5)) - int(radius), int(np.floor(y[k] + 0.5)) - int(radius)
+        data, own_weight = cut_stamp(image, variance, mask, left[n], bottom[n], radius)
+        own_psf, _, _ = render(spline[k], x[k], y[k], left[n], bottom[n], side)
+        power = signal = 0.0
+        for v in range(side):
+            for u in range(side):
+                psf[n, v, u], weight[n, v, u] = own_psf[v, u], own_weight[v, u]
+                power += own_weight[v, u] * own_psf[v, u] * own_psf[v, u]
+                signal += own_weight[v, u] * own_psf[v, u] * data[v, u]
+        if not power > 0.0:
+            continue
+        seen[n], normal[n, n], right[n] = k, power, signal
+        for j in range(n):
+            du, dv = left[n] - left[j], bottom[n] - bottom[j]
+            normal[n, j] = normal[j, n] = _overlap(psf[n], weight[n], psf[j], weight[j], du, dv)
+        n += 1
+    part = np.empty((n, n))
     for i in range(n):
-        k = members[i]
-        left[i], bottom[i] = int(np.floor(x[k] + 0.5)) - int(radius), int(np.floor(y[k] + 0.5)) - int(radius)
-        data, weight[i] = cut_stamp(image, variance, mask, left[i], bottom[i], radius)
-        psf[i] = render(spline[k], x[k], y[k], left[i], bottom[i], side)[0]
-        normal[i, i] = np.sum(weight[i] * psf[i] * psf[i])
-        right[i] = np.sum(weight[i] * psf[i] * data)
-        for j in range(i):
-            du, dv = left[i] - left[j], bottom[i] - bottom[j]
-            normal[i, j] = normal[j, i] = _overlap(psf[i], weight[i], psf[j], weight[j], du, dv)
-    return normal, right
+        for j in range(n):
+            part[i, j] = normal[i, j]
+    return seen[:n], part, right
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _overlap(psf, weight, other_psf, other_weight, du, dv):
     """Sum over the pixels of both circles; the other's box lies ``(du, dv)`` to the lower left."""
     side = len(psf)

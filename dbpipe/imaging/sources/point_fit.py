@@ -8,15 +8,14 @@ The maximum-likelihood position lies where the noise adds flux: at true S/N q th
 1 / q^2 (two fitted coordinates add 2 to the expected delta chi2, so q_fit^2 = q^2 + 2): 4% at 5, 1% at 10.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial import cKDTree
 
-from dbpipe.compiled import njit
-from dbpipe.imaging.psf.spline import cut_stamp, render
-from dbpipe.imaging.sources.blend_fit import chi2_on_circle, cut_group, fit_group, linear_flux
+from dbpipe.imaging.psf.spline import render
+from dbpipe.imaging.sources.blend_fit import Box, cut_box, fit_group, subtract_models
 
 FIT_RADIUS_FWHM = 2.5
 """Radius of a PSF fit unless the settings say otherwise: what a Gaussian has outside is 3e-8 of its flux, and the wings
@@ -82,37 +81,31 @@ def fit_point_sources(
     -------
     PointSourceFit
     """
-    x = np.asarray(x, np.float64)
-    y = np.asarray(y, np.float64)
-    start, neighbor = _neighbor_lists(x, y, 2.0 * radius_pix)
-    group = group_sources(x, y, _BLEND_RADII * radius_pix)
-    args = (image, variance, mask, psf_spline, float(radius_pix), start, neighbor, group)
-    state, covariance, chi2, n_pix, converged = _fit_all(*args, x, y, float(max_shift_pix))
-    return _collect(state, covariance, chi2, n_pix, converged, x, y)
+    x, y, radius_pix = np.asarray(x, np.float64), np.asarray(y, np.float64), float(radius_pix)
+    scene = _Scene((image, variance, mask), psf_spline, x, y, radius_pix, *_neighbor_lists(x, y, 2.0 * radius_pix))
+    state, covariance, converged = _fit_all(scene, float(max_shift_pix))
+    return _collect(state, covariance, *_misfit(scene, state), converged, x, y)
 
 
-def forced_flux(
-    image: np.ndarray,
-    variance: np.ndarray,
-    mask: np.ndarray,
-    *,
-    psf_spline: np.ndarray,
-    x: Sequence[float] | np.ndarray,
-    y: Sequence[float] | np.ndarray,
-    radius_pix: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit the flux of a point source at each given position; neighbors are not subtracted.
+class _Scene(NamedTuple):
+    """What is fitted, and where it starts."""
 
-    Parameters as in `fit_point_sources`.
+    planes: tuple[np.ndarray, np.ndarray, np.ndarray]
+    spline: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    radius_pix: float
+    first: np.ndarray
+    """(n + 1,) where the neighbors of each source begin"""
+    neighbor: np.ndarray
 
-    Returns
-    -------
-    flux, flux_err : (n,) float64 arrays [image unit], NaN where no pixel is usable
-    n_pix : (n,) int64 array
-    """
-    positions = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    flux, flux_err, n_pix = _forced(image, variance, mask, psf_spline, *positions, float(radius_pix))
-    return flux, flux_err, n_pix
+    def near(self, i: int) -> np.ndarray:
+        """Return the sources whose circles overlap that of source i, nearest first."""
+        return self.neighbor[self.first[i] : self.first[i + 1]]
+
+    def cut(self, members: np.ndarray) -> Box:
+        """Return the box of these sources."""
+        return cut_box(self.planes, self.x[members], self.y[members], self.radius_pix)
 
 
 def _collect(
@@ -171,74 +164,56 @@ def _neighbor_lists(x: np.ndarray, y: np.ndarray, reach: float) -> tuple[np.ndar
     return start, np.ascontiguousarray(both[:, 1])
 
 
-@njit(cache=True)
-def _fit_all(image, variance, mask, spline, radius, start, neighbor, group, x0, y0, max_shift):
-    n = len(x0)
-    state = np.zeros((n, 3))
-    state[:, 1], state[:, 2] = x0, y0
-    covariance = np.zeros((n, 3, 3))
-    chi2 = np.zeros(n)
-    n_pix = np.zeros(n, np.int64)
-    converged = np.zeros(n, np.bool_)
-    for _ in range(_FLUX_SWEEPS):
-        for i in range(n):
-            left, bottom = int(np.floor(x0[i] + 0.5)) - int(radius), int(np.floor(y0[i] + 0.5)) - int(radius)
-            data, weight = cut_stamp(image, variance, mask, left, bottom, radius)
-            for k in neighbor[start[i] : start[i + 1]]:
-                data -= state[k, 0] * render(spline[k], state[k, 1], state[k, 2], left, bottom, data.shape[0])[0]
-            psf = render(spline[i], x0[i], y0[i], left, bottom, data.shape[0])[0]
-            state[i, 0] = linear_flux(data, weight, psf)[0]
+def _fit_all(scene: _Scene, max_shift_pix: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return state (n, 3), covariance (n, 3, 3) and whether each fit has converged."""
+    n, places = len(scene.x), np.column_stack([scene.x, scene.y])
+    group = group_sources(scene.x, scene.y, _BLEND_RADII * scene.radius_pix)
+    groups = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group, minlength=n))[:-1])
+    state = np.column_stack([_first_fluxes(scene), places])
+    covariance, converged = np.zeros((n, 3, 3)), np.zeros(n, bool)
     for sweep in range(_MAX_SWEEPS):
         moved = False
-        for i in range(n):
-            if group[i] != i:
+        for members in filter(len, groups):
+            near = np.concatenate([scene.near(i) for i in members])
+            others = np.unique(near[group[near] != group[members[0]]])
+            if not len(others) and sweep > 0:
                 continue
-            members = i + np.flatnonzero(group[i:] == i)
-            others = _neighbors_of(members, start, neighbor, group)
-            if len(others) == 0 and sweep > 0:
-                continue
-            left, bottom, data, weight = cut_group(image, variance, mask, x0[members], y0[members], radius)
-            for k in others:
-                data -= state[k, 0] * render(spline[k], state[k, 1], state[k, 2], left, bottom, data.shape[0])[0]
-            before = state[members].copy()
-            fitted = before.copy()
-            origin = np.stack((x0[members], y0[members]), axis=1)
-            good, block = fit_group(data, weight, spline[members], left, bottom, origin, max_shift, fitted)
-            for m in range(len(members)):
-                k = members[m]
-                state[k], converged[k], covariance[k] = fitted[m], good[m], block[m]
-                change = np.abs(fitted[m] - before[m])
-                far = max(change[1], change[2]) > 2e-3 or change[0] > 1e-2 * np.sqrt(block[m, 0, 0])
-                moved = moved or (far and len(others) > 0)
+            box, fitted = scene.cut(members), state[members]
+            subtract_models(box, scene.spline, state, others)
+            good, block = fit_group(box, scene.spline[members], places[members], max_shift_pix, fitted)
+            if len(others):
+                change = np.abs(fitted - state[members])
+                far = (change[:, 1:] > 2e-3).any(axis=1) | (change[:, 0] > 1e-2 * np.sqrt(block[:, 0, 0]))
+                moved = moved or bool(far.any())
+            state[members], converged[members], covariance[members] = fitted, good, block
         if not moved:
             break
-    for i in range(n):
-        near = neighbor[start[i] : start[i + 1]]
-        chi2[i], n_pix[i] = chi2_on_circle(image, variance, mask, spline, state, i, near, x0[i], y0[i], radius)
-    return state, covariance, chi2, n_pix, converged
+    return state, covariance, converged
 
 
-@njit(cache=True)
-def _neighbors_of(members, start, neighbor, group):
-    """Sources of other groups whose circles overlap that of a member, each once, in order."""
-    is_near = np.zeros(len(group), np.bool_)
-    for i in members:
-        for k in neighbor[start[i] : start[i + 1]]:
-            is_near[k] = group[k] != group[i]
-    return np.flatnonzero(is_near)
+def _first_fluxes(scene: _Scene) -> np.ndarray:
+    """Return fluxes at fixed places, those of neighbors nearly solved for: some sweeps of Gauss and Seidel."""
+    flux, sums = np.zeros(len(scene.x)), []
+    for i in range(len(scene.x)):
+        box = scene.cut(np.array([i]))
+        psf, *others = (
+            render(scene.spline[k], scene.x[k], scene.y[k], box.left, box.bottom, len(box.data))[0]
+            for k in (i, *scene.near(i))
+        )
+        weighted = box.weight * psf
+        overlap = np.array([np.vdot(weighted, other) for other in others])
+        sums.append((scene.near(i), np.vdot(weighted, box.data), np.vdot(weighted, psf), overlap))
+    for _ in range(_FLUX_SWEEPS):
+        for i, (near, total, information, overlap) in enumerate(sums):
+            flux[i] = (total - overlap @ flux[near]) / information if information > 0.0 else 0.0
+    return flux
 
 
-@njit(cache=True)
-def _forced(image, variance, mask, spline, x, y, radius):
-    n = len(x)
-    flux, flux_err = np.full(n, np.nan), np.full(n, np.nan)
-    n_pix = np.zeros(n, np.int64)
-    for i in range(n):
-        left, bottom = int(np.floor(x[i] + 0.5)) - int(radius), int(np.floor(y[i] + 0.5)) - int(radius)
-        data, weight = cut_stamp(image, variance, mask, left, bottom, radius)
-        psf = render(spline[i], x[i], y[i], left, bottom, data.shape[0])[0]
-        value, information = linear_flux(data, weight, psf)
-        n_pix[i] = np.count_nonzero(weight)
-        if information > 0.0:
-            flux[i], flux_err[i] = value, 1.0 / np.sqrt(information)
-    return flux, flux_err, n_pix
+def _misfit(scene: _Scene, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return chi2 of all models on the circle around each place, and the number of pixels with weight."""
+    chi2, n_pix = np.zeros(len(state)), np.zeros(len(state), np.int64)
+    for i in range(len(state)):
+        box = scene.cut(np.array([i]))
+        subtract_models(box, scene.spline, state, (i, *scene.near(i)))
+        chi2[i], n_pix[i] = np.sum(box.weight * box.data**2), np.count_nonzero(box.weight)
+    return chi2, n_pix

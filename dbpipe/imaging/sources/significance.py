@@ -8,9 +8,7 @@ there, because it also knows that the shares of the neighbors are uncertain.
 import numpy as np
 from scipy.spatial import cKDTree
 
-from dbpipe.compiled import njit
-from dbpipe.imaging.psf.spline import render
-from dbpipe.imaging.sources.blend_fit import cut_group, fit_blend
+from dbpipe.imaging.sources.blend_fit import cut_box, fit_blend, subtract_models
 from dbpipe.imaging.sources.point_fit import PointSourceFit
 
 _MAX_MEMBERS = 5
@@ -56,21 +54,22 @@ def blend_scores(
         close = np.concatenate([[i], close[close != i]])
         if len(close) > 1:
             others = near[~np.isin(near, close)]
-            gain = _fall_of_chi2(image, variance, mask, psf_spline, state, close, others, float(radius_pix))
+            gain = _fall_of_chi2((image, variance, mask), psf_spline, state, close, others, float(radius_pix))
             score[i] = np.sign(state[i, 0]) * np.sqrt(gain) if gain >= 0.0 else score[i]
     return score
 
 
-@njit(cache=True, error_model="numpy")
-def _fall_of_chi2(image, variance, mask, spline, state, members, others, radius):
+def _fall_of_chi2(
+    planes: tuple[np.ndarray, np.ndarray, np.ndarray],
+    spline: np.ndarray,
+    state: np.ndarray,
+    members: np.ndarray,
+    others: np.ndarray,
+    radius_pix: float,
+) -> float:
     """Return chi2 without the first member minus chi2 with it; -1 where a fit fails."""
-    left, bottom, data, weight = cut_group(image, variance, mask, state[members, 1], state[members, 2], radius)
-    for k in others:
-        data -= state[k, 0] * render(spline[k], state[k, 1], state[k, 2], left, bottom, data.shape[0])[0]
-    root = np.sqrt(weight)
-    target = (root * data).ravel()
-    held = np.zeros(len(members), np.bool_)
-    current, without = state[members].copy(), state[members[1:]].copy()
-    good, chi2, _ = fit_blend(root, target, spline[members], left, bottom, held, current)
-    good_without, chi2_without, _ = fit_blend(root, target, spline[members[1:]], left, bottom, held[1:], without)
+    box = cut_box(planes, state[members, 1], state[members, 2], radius_pix)
+    subtract_models(box, spline, state, others)
+    good, chi2, _ = fit_blend(box, spline[members], state[members])
+    good_without, chi2_without, _ = fit_blend(box, spline[members[1:]], state[members[1:]])
     return max(chi2_without - chi2, 0.0) if good and good_without else -1.0

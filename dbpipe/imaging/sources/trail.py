@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from dbpipe.constants import FWHM_PER_SIGMA
 from dbpipe.imaging.psf.shapes import adaptive_moments
 from dbpipe.imaging.sources.point_fit import PointSourceFit, fit_point_sources
-from dbpipe.imaging.sources.trail_fit import QUADRATURE, fit_trail
+from dbpipe.imaging.sources.trail_fit import fit_trail
 from dbpipe.ranges import Range, Ranged
 
 _LINK_FWHM = 1.75
@@ -117,8 +117,9 @@ def find_trails(
         near = np.flatnonzero(np.hypot(fit.x - start[1], fit.y - start[2]) < 2.0 * radius_pix + reach)
         others = state[np.setdiff1d(near, members)]
         spline, radius = psf_spline[members[0]], float(radius_pix + reach)
-        planes = (image, variance, mask, spline, state[members], others)
-        tries.append((members, *fit_trail(*planes, start, radius, fwhm_pix / FWHM_PER_SIGMA, QUADRATURE)))
+        at: dict[str, Any] = {"start": start, "radius_pix": radius, "sigma_pix": fwhm_pix / FWHM_PER_SIGMA}
+        planes = (image, variance, mask)
+        tries.append((members, *fit_trail(planes, spline, state[members], others, **at)))
     return _judge(tries, trailing, fwhm_pix), group
 
 

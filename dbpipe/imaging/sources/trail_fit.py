@@ -8,10 +8,12 @@ by Gauss-Legendre quadrature: five parameters, of which p and q are smooth where
 import numpy as np
 
 from dbpipe.compiled import njit
-from dbpipe.imaging.psf.spline import cut_stamp, render
-from dbpipe.imaging.sources.minimize import Damping, minimizer
+from dbpipe.imaging.psf.spline import render
+from dbpipe.imaging.sources.blend_fit import cut_box, subtract_models
+from dbpipe.imaging.sources.minimize import Damping, minimize
 
 _MAX_NODES = 40
+_DAMPING = Damping(start=1e-3, after_failure=0.1, ceiling=1e8)
 
 
 def _quadrature() -> np.ndarray:
@@ -48,27 +50,38 @@ def render_trail(spline, state, left, bottom, side, sigma_pix, quadrature):
     for k in range(n):
         t, w = quadrature[0, n, k], quadrature[1, n, k]
         psf, psf_x, psf_y = render(spline, state[1] + t * state[3], state[2] + t * state[4], left, bottom, side)
-        model[0] += w * psf
-        model[1] += w * psf_x
-        model[2] += w * psf_y
-        model[3] += w * t * psf_x
-        model[4] += w * t * psf_y
+        for v in range(side):
+            for u in range(side):
+                by_x, by_y = w * psf_x[v, u], w * psf_y[v, u]
+                model[0, v, u] += w * psf[v, u]
+                model[1, v, u] += by_x
+                model[2, v, u] += by_y
+                model[3, v, u] += t * by_x
+                model[4, v, u] += t * by_y
     return model
 
 
-@njit(cache=True)
-def fit_trail(image, variance, mask, spline, points, others, start, radius, sigma_pix, quadrature):
+def fit_trail(
+    planes: tuple[np.ndarray, np.ndarray, np.ndarray],
+    spline: np.ndarray,
+    points: np.ndarray,
+    others: np.ndarray,
+    *,
+    start: np.ndarray,
+    radius_pix: float,
+    sigma_pix: float,
+) -> tuple[bool, np.ndarray, np.ndarray, float, float, int]:
     """Fit a trail.
 
     Parameters
     ----------
-    image, variance, mask : (ny, nx) arrays
+    planes : image, variance and mask, (ny, nx) arrays
     spline : (size, size) float32 array
     points : (m, 3) flux, x, y of the point sources whose place it takes
     others : (k, 3) neighbors, whose light is subtracted
     start : (5,) flux, midpoint and half vector
-    radius : float [pix] of the fit around the start
-    sigma_pix, quadrature : see `render_trail`
+    radius_pix : float, of the fit around the start
+    sigma_pix : see `render_trail`
 
     Returns
     -------
@@ -78,51 +91,37 @@ def fit_trail(image, variance, mask, spline, points, others, start, radius, sigm
     chi2, chi2_points : float, of the trail and of the point sources on the same pixels
     n_pix : int
     """
-    left, bottom = int(np.floor(start[1] + 0.5)) - int(radius), int(np.floor(start[2] + 0.5)) - int(radius)
-    data, weight = cut_stamp(image, variance, mask, left, bottom, radius)
-    side = data.shape[0]
-    for k in range(len(others)):
-        data -= others[k, 0] * render(spline, others[k, 1], others[k, 2], left, bottom, side)[0]
-    remainder = data.copy()
-    for k in range(len(points)):
-        remainder -= points[k, 0] * render(spline, points[k, 1], points[k, 2], left, bottom, side)[0]
-    chi2_points = np.sum(weight * remainder**2)
-    n_pix = np.count_nonzero(weight)
-    root, target = np.sqrt(weight), (np.sqrt(weight) * data).ravel()
-    state = start.copy()
-    problem = (root, target, spline, left, bottom, start, radius, sigma_pix, quadrature)
-    free = np.zeros(5, np.bool_)
-    converged, chi2, covariance, is_regular = _minimize(problem, free, state)
-    return converged and is_regular, state, covariance, chi2, chi2_points, n_pix
+    box = cut_box(planes, start[1:2], start[2:3], radius_pix)
+    at = box.left, box.bottom, len(box.data)
+    subtract_models(box, np.repeat(spline[None], len(others), axis=0), others, range(len(others)))
+    remainder = box._replace(data=box.data.copy())
+    subtract_models(remainder, np.repeat(spline[None], len(points), axis=0), points, range(len(points)))
+
+    def linearize(state: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        design = render_trail(spline, state, *at, sigma_pix, QUADRATURE)
+        residual = (box.data - state[0] * design[0]).ravel()
+        design[1:] *= state[0]
+        rows = design.reshape(5, -1)
+        weighted = rows * box.weight.ravel()
+        return weighted @ rows.T, weighted @ residual, float(box.weight.ravel() @ residual**2)
+
+    def limit(state: np.ndarray, step: np.ndarray) -> tuple[np.ndarray | None, float]:
+        """The linear model of the PSF holds for less than its width; a trail that leaves the stamp is none."""
+        reach = float(np.max(np.abs(step[1:])))
+        if reach > 1.0:
+            step *= 1.0 / reach
+        trial = state + step
+        furthest = max(np.hypot(*(trial[1:3] - start[1:3])), np.hypot(*trial[3:]))
+        return None if furthest > 2.0 * radius_pix else trial, reach
+
+    found = minimize(linearize, limit, _judge, state=start.copy(), damping=_DAMPING)
+    converged = found.is_done and found.is_regular
+    chi2_points, n_pix = float(np.sum(box.weight * remainder.data**2)), int(np.count_nonzero(box.weight))
+    return converged, found.state, found.covariance, found.chi2, chi2_points, n_pix
 
 
-@njit(cache=True)
-def _linearize(problem, state):
-    """Return the weighted derivatives by the five parameters in rows, and the weighted residual."""
-    root, target, spline, left, bottom, _, _, sigma_pix, quadrature = problem
-    model = render_trail(spline, state, left, bottom, root.shape[0], sigma_pix, quadrature)
-    design = np.empty((5, root.size))
-    for k in range(5):
-        design[k] = (root * model[k]).ravel() * (1.0 if k == 0 else state[0])
-    return design, target - state[0] * design[0]
-
-
-@njit(cache=True)
-def _limit(problem, state, step):
-    """The linear model of the PSF holds for less than its width; a trail that leaves the stamp is none."""
-    start, radius = problem[5], problem[6]
-    reach = np.max(np.abs(step[1:]))
-    if reach > 1.0:
-        step *= 1.0 / reach
-    trial = state + step
-    furthest = max(np.hypot(trial[1] - start[1], trial[2] - start[2]), np.hypot(trial[3], trial[4]))
-    return trial, reach, not furthest > 2.0 * radius
-
-
-@njit(cache=True)
-def _judge(step, reach, gain, damping, normal, gradient):
+def _judge(
+    step: np.ndarray, reach: float, gain: float, damping: float, normal: np.ndarray, gradient: np.ndarray
+) -> tuple[bool, float]:
     converged = reach < 2e-3 or (0.0 <= gain < 1e-3 and damping < 1.0)
     return converged, max(0.1 * damping, 1e-6) if gain >= 0.0 else max(10.0 * damping, 0.1)
-
-
-_minimize = minimizer(_linearize, _limit, _judge, Damping(start=1e-3, after_failure=0.1, ceiling=1e8, is_added=True))

@@ -18,7 +18,8 @@ from dbpipe.imaging.clean.variance import model_variance_of_copy
 from dbpipe.imaging.injection.paint import add_point_sources
 from dbpipe.imaging.measure.detection import detect_sources
 from dbpipe.imaging.psf.spline import spline_coefficients
-from dbpipe.imaging.sources.point_fit import FIT_RADIUS_FWHM, forced_flux
+from dbpipe.imaging.sources.forced_fit import joint_flux
+from dbpipe.imaging.sources.point_fit import FIT_RADIUS_FWHM
 from dbpipe.io.difference import Difference, read_difference
 from dbpipe.io.exposure import Exposure, read_exposure
 from dbpipe.stage import Skip
@@ -121,5 +122,4 @@ def flux_at(image: Difference, x: np.ndarray, y: np.ndarray, fwhm_pix: float) ->
     stamps = image.psf_field.at_many(x, y)
     radius_pix = min(FIT_RADIUS_FWHM * fwhm_pix, stamps.shape[-1] // 2)
     planes = (image.difference, image.variance, image.mask)
-    flux, flux_err, _ = forced_flux(*planes, psf_spline=spline_coefficients(stamps), x=x, y=y, radius_pix=radius_pix)
-    return flux, flux_err
+    return joint_flux(*planes, psf_spline=spline_coefficients(stamps), x=x, y=y, radius_pix=radius_pix)

@@ -259,7 +259,7 @@ def _summary(unit: Mapping[str, Any], columns: Mapping[str, Any]) -> dict[str, A
 INJECT = Stage(
     "inject",
     key=("visit", "detector"),
-    version=3,
+    version=4,
     writes=("injected_source", "injection_summary"),
     unit=InjectUnit,
     run=inject,

@@ -20,7 +20,8 @@ from dbpipe.imaging.sources.dipole import (
     is_dipole,
     second_lobes,
 )
-from dbpipe.imaging.sources.point_fit import PointSourceFit, forced_flux
+from dbpipe.imaging.sources.forced_fit import joint_flux
+from dbpipe.imaging.sources.point_fit import PointSourceFit
 from dbpipe.imaging.sources.trail import Trailed
 from dbpipe.imaging.sources.verdicts import aperture_flux, near_edge, unlike_point_source
 from dbpipe.sky.healpix import hpx29
@@ -220,7 +221,7 @@ def _fluxes_beneath(
     spline = spline_coefficients(image.science_psf.at_many(fit.x, fit.y))
     at: dict[str, Any] = {"psf_spline": spline, "x": fit.x, "y": fit.y}
     radius_pix = min(radius_pix, spline.shape[-1] // 2)
-    fluxes = (forced_flux(*side, image.mask, radius_pix=radius_pix, **at)[:2] for side in sides(image, unit))
+    fluxes = (joint_flux(*side, image.mask, radius_pix=radius_pix, **at) for side in sides(image, unit))
     (science, science_err), (template, template_err) = fluxes
     return science, science_err, template, template_err
 

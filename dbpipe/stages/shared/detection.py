@@ -27,7 +27,7 @@ from dbpipe.stages.shared.columns import (
     unit_columns,
 )
 
-DETECT_VERSION = 8
+DETECT_VERSION = 9
 
 
 @dataclass(frozen=True)

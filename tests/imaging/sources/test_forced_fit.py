@@ -7,7 +7,6 @@ from point_sources import add_source, flux_of_snr, gaussian_psf, grid_positions,
 from dbpipe.imaging.mask import BAD
 from dbpipe.imaging.psf.spline import spline_coefficients
 from dbpipe.imaging.sources.forced_fit import find_groups, joint_flux
-from dbpipe.imaging.sources.point_fit import forced_flux
 
 FWHM, SIGMA = 4.0, 10.0
 RADIUS = 2.5 * FWHM
@@ -22,8 +21,8 @@ def measure(planes, x, y):
 
 
 @pytest.mark.parametrize("snr", [0.0, 3.0, -40.0])
-def test_alone_it_is_the_forced_flux_with_normal_pulls(snr):
-    """A source without neighbors has its forced flux: no bias, also on blank sky, and errors as claimed."""
+def test_alone_its_pulls_are_normal(snr):
+    """A source without neighbors: no bias, also on blank sky, and errors as claimed; groups of one change nothing."""
     rng = np.random.default_rng(4)
     planes = noise_image(rng, (1000, 1000), SIGMA)
     x, y = grid_positions(rng, (1000, 1000), 30)
@@ -31,7 +30,7 @@ def test_alone_it_is_the_forced_flux_with_normal_pulls(snr):
     for u, v in zip(x, y, strict=True):
         add_source(planes[0], u, v, flux, FWHM)
     measured, error = measure(planes, x, y)
-    single, single_error, _ = forced_flux(*planes, psf_spline=splines(len(x)), x=x, y=y, radius_pix=RADIUS)
+    single, single_error = joint_flux(*planes, psf_spline=splines(len(x)), x=x, y=y, radius_pix=RADIUS)
     np.testing.assert_allclose(measured, single, rtol=1e-12)
     np.testing.assert_allclose(error, single_error, rtol=1e-12)
     pull = (measured - flux) / error
