@@ -5,6 +5,6 @@
 `verdicts` (from peaks to
 sources with a score, and what each one is; of a trail `trail` makes the score).
 
-Tests: blend_fit, significance in tests/imaging/sources/test_deblend.py; trail_fit in
+Tests: significance in tests/imaging/sources/test_deblend.py; trail_fit in
 tests/imaging/sources/test_trail.py.
 """
