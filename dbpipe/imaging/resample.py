@@ -188,7 +188,7 @@ def fill_gaps(
     """
     bad = (mask & bits) != 0
     filled = np.array(image, np.float32)
-    ys, xs = np.nonzero(bad)
+    ys, xs = map(np.ascontiguousarray, np.nonzero(bad))  # compiled for this alone
     _fill(filled, bad, ys, xs, radius_pix)
     return filled
 

@@ -107,6 +107,7 @@ def blank_statistics(score: np.ndarray, difference: np.ndarray, blank: np.ndarra
     """
     values = score[blank & (np.abs(score) < 4.5) & (score != 0)]
     std = float(np.std(values, dtype=float)) if values.size else 0.0
+    difference, blank = np.ascontiguousarray(difference), np.ascontiguousarray(blank)  # compiled for this alone
     across, down = _pair_correlation(difference, blank, 0, 1), _pair_correlation(difference, blank, 1, 0)
     return std, 0.5 * (across + down)
 

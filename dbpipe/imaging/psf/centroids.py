@@ -58,7 +58,7 @@ def measure_windowed(
     -------
     WindowedShapes
     """
-    x, y = np.asarray(x, float), np.asarray(y, float)
+    x, y = np.ascontiguousarray(x, float), np.ascontiguousarray(y, float)  # one kind of array, compiled once
     own = np.zeros((0, 1, 1), np.float32) if residual_stamps is None else residual_stamps
     columns = np.empty((7, len(x)))
     _windowed(image, variance, unusable, x, y, float(window_sigma_pix), own, float(max_shift_pix), columns)

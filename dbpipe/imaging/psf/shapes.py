@@ -99,7 +99,7 @@ def _moments(image, mask, x, y, sigma, radius):
             change = abs(mxx - wxx) + abs(myy - wyy) + abs(mxy - wxy)
             wxx, wyy, wxy = mxx, myy, mxy
             if change < 1e-3 * sigma * sigma:
-                result[i] = wxx, wyy, wxy
+                result[i, 0], result[i, 1], result[i, 2] = wxx, wyy, wxy
                 break
     return result
 

@@ -188,7 +188,8 @@ def _count_votes(source, reference, matrices, max_offset, bin_size):
         for p in range(n_pair):
             behind = bins[p] - best
             if behind == 0 or behind == 1 or behind == n_bin or behind == n_bin + 1:
-                shift[k] += offsets[p] / votes[k]
+                shift[k, 0] += offsets[p, 0] / votes[k]
+                shift[k, 1] += offsets[p, 1] / votes[k]
             count[bins[p]] = count[bins[p] - 1] = count[bins[p] - n_bin] = count[bins[p] - n_bin - 1] = 0
     return votes, shift
 
