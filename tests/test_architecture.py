@@ -122,7 +122,6 @@ ONLY_IN = {
     "numba": "compiled",
     "typer": "cli",
     "rich": "cli",
-    "astroscrappy": "imaging.clean",
 }
 """Package -> the one room that uses it."""
 MAX_MODULES = 12

@@ -13,7 +13,7 @@ from dbpipe.catalog.work.offer import offer_work
 from dbpipe.runner.order import STAGES, load_stages
 from dbpipe.stage import ParentStage
 
-_LIBRARIES = ("duckdb", "pyarrow", "numpy", "scipy", "astropy", "sep", "numba", "astroscrappy", "hpgeom")
+_LIBRARIES = ("duckdb", "pyarrow", "numpy", "scipy", "astropy", "sep", "numba", "hpgeom")
 
 
 def versions() -> dict[str, str]:

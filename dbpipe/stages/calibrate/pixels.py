@@ -138,7 +138,8 @@ def flag_after_detection(
         # edges of bleeds look like cosmic rays, and halos are flagged anyway
         hit = find_cosmic_rays(
             pixels.image, (mask & (bits.UNFIT | bits.NEAR_SATURATED)) != 0,
-            sky_e=pixels.sky_e, read_noise_e=pixels.read_noise_e, sigma=config.cosmic_ray_sigma,
+            sky_e=pixels.sky_e, read_noise_e=pixels.read_noise_e,
+            psf_sigma_pix=candidates.locus.sigma_pix, sigma=config.cosmic_ray_sigma,
         )  # fmt: skip
         mask[hit] |= bits.COSMIC_RAY
     if (mask & (bits.COSMIC_RAY | bits.STREAK)).any():

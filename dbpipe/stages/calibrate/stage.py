@@ -315,7 +315,7 @@ def _fit_zero_point(
 CALIBRATE = Stage(
     "calibrate",
     key=("visit", "detector"),
-    version=11,
+    version=12,
     writes=("calexp", "calexp_residual", "source", "streak", "calexp_saturation"),
     address=("path", "sha256"),
     unit=CalibrateUnit,
