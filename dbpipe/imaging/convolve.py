@@ -10,6 +10,9 @@ import numpy as np
 
 from dbpipe.compiled import njit
 
+_TAPS = 5
+"""Columns of a kernel that are summed in one pass; kernels are filled up to a multiple of it."""
+
 
 @dataclass(frozen=True)
 class KernelField:
@@ -69,9 +72,11 @@ def convolve(image: np.ndarray, field: KernelField) -> np.ndarray:
     -------
     (ny, nx) float32 array, out[y, x] = sum_ji K[j, i] image[y - j, x - i] with K that of the block of (x, y)
     """
-    half = field.kernels.shape[-1] // 2
-    padded = np.pad(np.asarray(image, np.float32), half)
-    flipped = np.ascontiguousarray(field.kernels[:, :, ::-1, ::-1], dtype=np.float32)
+    size = field.kernels.shape[-1]
+    half, extra = size // 2, -size % _TAPS
+    padded = np.pad(np.asarray(image, np.float32), ((half, half), (half, half + extra)))
+    flipped = np.zeros((*field.kernels.shape[:2], size, size + extra), np.float32)
+    flipped[..., :size] = field.kernels[:, :, ::-1, ::-1]
     out = np.empty(image.shape, np.float32)
     _correlate_blocks(padded, flipped, field.block_pix, out)
     return out
@@ -80,64 +85,46 @@ def convolve(image: np.ndarray, field: KernelField) -> np.ndarray:
 @njit(cache=True, fastmath=True)
 def _correlate_blocks(padded, kernels, block_pix, out):
     ny, nx = out.shape
-    size = kernels.shape[2]
-    accumulator = np.zeros((4, block_pix), np.float32)
+    total = np.zeros(block_pix, np.float32)
     for block_y in range(kernels.shape[0]):
-        y_end = min((block_y + 1) * block_pix, ny)
         for block_x in range(kernels.shape[1]):
             x_start = block_x * block_pix
             width = min(block_pix, nx - x_start)
-            kernel = kernels[block_y, block_x]
-            for y in range(block_y * block_pix, y_end, 4):
-                rows = min(4, y_end - y)
-                accumulator[:] = 0.0
-                if rows == 4:
-                    _four_rows(padded, kernel, x_start, y, width, accumulator)
-                else:
-                    for r in range(rows):
-                        _one_row(padded, kernel, x_start, y + r, width, accumulator[r])
-                for r in range(rows):
-                    for x in range(width):
-                        out[y + r, x_start + x] = accumulator[r, x]
-    return size
+            for y in range(block_y * block_pix, min((block_y + 1) * block_pix, ny)):
+                total[:] = 0.0
+                _add_row(padded, kernels[block_y, block_x], x_start, y, width, total)
+                for x in range(width):
+                    out[y, x_start + x] = total[x]
 
 
 @njit(cache=True, fastmath=True)
-def _four_rows(padded, kernel, x_start, y, width, accumulator):
-    """Sum four output rows at once, three taps a pass: each loaded pixel serves several products."""
-    size = kernel.shape[0]
-    a0, a1, a2, a3 = accumulator[0], accumulator[1], accumulator[2], accumulator[3]
-    for j in range(size):
-        p0 = padded[y + j, x_start:]
-        p1 = padded[y + 1 + j, x_start:]
-        p2 = padded[y + 2 + j, x_start:]
-        p3 = padded[y + 3 + j, x_start:]
+def _add_row(padded, kernel, x_start, y, width, total):
+    """Add the products of ten taps a pass, of two rows of the kernel: as many as there are registers for.
+
+    Each product needs a load, and a processor does two of both in a cycle: sums that are loaded and stored for few
+    products would bound it.
+    """
+    n = kernel.shape[0]
+    for j in range(0, n - 1, 2):
+        p, q = padded[y + j, x_start:], padded[y + j + 1, x_start:]
         i = 0
-        while i + 3 <= size:
-            k0, k1, k2 = kernel[j, i], kernel[j, i + 1], kernel[j, i + 2]
+        while i < kernel.shape[1]:
+            a, b, c, d, e = kernel[j, i], kernel[j, i + 1], kernel[j, i + 2], kernel[j, i + 3], kernel[j, i + 4]
+            k = j + 1
+            f, g, h, r, s = kernel[k, i], kernel[k, i + 1], kernel[k, i + 2], kernel[k, i + 3], kernel[k, i + 4]
             for x in range(width):
-                s = x + i
-                a0[x] += k0 * p0[s] + k1 * p0[s + 1] + k2 * p0[s + 2]
-                a1[x] += k0 * p1[s] + k1 * p1[s + 1] + k2 * p1[s + 2]
-                a2[x] += k0 * p2[s] + k1 * p2[s + 1] + k2 * p2[s + 2]
-                a3[x] += k0 * p3[s] + k1 * p3[s + 1] + k2 * p3[s + 2]
-            i += 3
-        while i < size:
-            k0 = kernel[j, i]
-            for x in range(width):
-                s = x + i
-                a0[x] += k0 * p0[s]
-                a1[x] += k0 * p1[s]
-                a2[x] += k0 * p2[s]
-                a3[x] += k0 * p3[s]
-            i += 1
-
-
-@njit(cache=True, fastmath=True)
-def _one_row(padded, kernel, x_start, y, width, accumulator):
-    for j in range(kernel.shape[0]):
-        row = padded[y + j, x_start:]
-        for i in range(kernel.shape[1]):
-            k = kernel[j, i]
-            for x in range(width):
-                accumulator[x] += k * row[x + i]
+                u = x + i
+                total[x] += (
+                    a * p[u] + b * p[u + 1] + c * p[u + 2] + d * p[u + 3] + e * p[u + 4]
+                    + f * q[u] + g * q[u + 1] + h * q[u + 2] + r * q[u + 3] + s * q[u + 4]
+                )  # fmt: skip
+            i += _TAPS
+    p = padded[y + n - 1, x_start:]
+    i = 0
+    while i < kernel.shape[1]:
+        k = n - 1
+        a, b, c, d, e = kernel[k, i], kernel[k, i + 1], kernel[k, i + 2], kernel[k, i + 3], kernel[k, i + 4]
+        for x in range(width):
+            u = x + i
+            total[x] += a * p[u] + b * p[u + 1] + c * p[u + 2] + d * p[u + 3] + e * p[u + 4]
+        i += _TAPS

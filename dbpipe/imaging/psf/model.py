@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -132,22 +133,34 @@ def adaptive_moments(
     -------
     ixx, iyy, ixy : float [pix2] about the weighted centroid
     """
-    half = stamp.shape[0] // 2
-    v, u = np.mgrid[: stamp.shape[0], : stamp.shape[1]] - float(half)
-    center, moments = np.zeros(2), np.diag([4.0, 4.0])
+    powers, light = _powers(stamp.shape[0]), stamp.ravel()
+    x, y, ixx, iyy, ixy = 0.0, 0.0, 4.0, 4.0, 0.0
     for _ in range(n_iteration):
-        du, dv = u - center[0], v - center[1]
-        inverse = np.linalg.inv(moments)
-        weight = stamp * np.exp(-0.5 * (inverse[0, 0] * du**2 + 2 * inverse[0, 1] * du * dv + inverse[1, 1] * dv**2))
-        total = weight.sum()
-        shift = np.array([(weight * du).sum(), (weight * dv).sum()]) / total
-        ixy = (weight * du * dv).sum()
-        measured = 2.0 * np.array([[(weight * du**2).sum(), ixy], [ixy, (weight * dv**2).sum()]]) / total
-        change = np.abs(measured - moments).max()
-        center, moments = center + 2.0 * shift, measured
+        determinant = ixx * iyy - ixy * ixy
+        a, b, c = iyy / determinant, -ixy / determinant, ixx / determinant
+        # the exponent -(a (u - x)^2 + 2 b (u - x) (v - y) + c (v - y)^2) / 2 as a polynomial of u and v
+        exponent = np.array(
+            [-0.5 * (a * x * x + 2.0 * b * x * y + c * y * y), a * x + b * y, b * x + c * y, -0.5 * a, -b, -0.5 * c]
+        )
+        total, u, v, uu, uv, vv = (powers @ (light * np.exp(exponent @ powers))).tolist()
+        u, v = u / total - x, v / total - y
+        measured = (
+            2.0 * (uu / total - x * (x + 2.0 * u)),
+            2.0 * (vv / total - y * (y + 2.0 * v)),
+            2.0 * (uv / total - x * y - x * v - y * u),
+        )
+        change = max(abs(measured[0] - ixx), abs(measured[1] - iyy), abs(measured[2] - ixy))
+        x, y, (ixx, iyy, ixy) = x + 2.0 * u, y + 2.0 * v, measured
         if change < tolerance:
             break
-    return moments[0, 0], moments[1, 1], moments[0, 1]
+    return ixx, iyy, ixy
+
+
+@cache
+def _powers(size: int) -> np.ndarray:
+    """Return 1, u, v, u^2, u v and v^2 of the pixels of a stamp, (6, size^2), from its central pixel."""
+    v, u = (grid.ravel() for grid in np.mgrid[:size, :size] - float(size // 2))
+    return np.stack([np.ones(size * size), u, v, u * u, u * v, v * v])
 
 
 def _half_maximum_diameter(stamp: np.ndarray, ixx: float, iyy: float, ixy: float) -> float:

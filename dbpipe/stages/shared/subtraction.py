@@ -26,7 +26,7 @@ from dbpipe.sky.skymap import Tract
 from dbpipe.stage import Outputs, Skip
 from dbpipe.stages.shared.template import TemplateImage, make_template
 
-DIFFERENCE_VERSION = 30
+DIFFERENCE_VERSION = 31
 
 
 @dataclass(frozen=True)
