@@ -25,9 +25,9 @@ from dbpipe.runner.worker import Done, failed, settled, work
 from dbpipe.stage import ParentStage, Stage
 
 if TYPE_CHECKING:
-    from dbpipe.association import AssociateConfig
+    from dbpipe.association.contract import AssociateConfig
     from dbpipe.catalog.work.units import Verdict
-    from dbpipe.template.decision import TemplateConfig
+    from dbpipe.template.contract import TemplateConfig
 
 log = logging.getLogger("dbpipe")
 

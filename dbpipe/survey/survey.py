@@ -24,6 +24,7 @@ from dbpipe.failures import clean
 from dbpipe.publish.answers import Answer, fetch_answer, fetch_head, write_answer
 from dbpipe.runner import intake, order, outlook, pipeline
 from dbpipe.runner.pool import WorkerPool
+from dbpipe.stages.contracts.inject import INJECT
 from dbpipe.survey import opening
 from dbpipe.survey.discover import LeftAlone, find_raw_files, split_settled
 from dbpipe.survey.opening import CATALOG, INSTRUMENT, LOCK, SETTINGS, SNAPSHOT
@@ -322,8 +323,6 @@ class Survey:
         Only difference images that are there are looked at; their sources, files and tables stay as they are.
         Arguments as for `run`.
         """
-        from dbpipe.stages.inject import INJECT
-
         options = Options(where=where, retry_failed=retry_failed)
         with self._run_record() as run_id, self._pool(n_worker) as pool:
             keywords: dict[str, Any] = {

@@ -31,12 +31,11 @@ from dbpipe.catalog.work.units import Verdict
 from dbpipe.declared import flatten
 from dbpipe.errors import ConfigError, TransientError
 from dbpipe.failures import DATA, MAX_RUN, Failure, failure_of, stops_run
+from dbpipe.template.contract import TEMPLATE, TemplateConfig
 from dbpipe.template.cuts import Cut, choose, model_psf, weigh
-from dbpipe.template.decision import Decision, NoTemplate, TemplateConfig
+from dbpipe.template.decision import Decision, NoTemplate
 from dbpipe.template.depth import DepthModel
 
-VERSION = 2
-"""Bump when the same exposures would give another decision; version 1 knew only Gaussian model PSFs."""
 DECIDED = ("how", "how_value", "target_fwhm_pix", "target_beta", "predicted_depth_mag")
 """What a decision says, besides its inputs."""
 _AT_ONCE = 200
@@ -64,7 +63,7 @@ def decide_missing(connection: duckdb.DuckDBPyConnection, config: TemplateConfig
     for target in _targets(connection, None):
         if target["template_id"] is None or target["is_astray"]:
             failures = _attempt(_decide_one, connection, config, target, run_id=run_id)
-            verdicts += failures or [units.Verdict("template", _unit_key(target), "", VERSION, run_id, "done")]
+            verdicts += failures or [units.Verdict("template", _unit_key(target), "", TEMPLATE.version, run_id, "done")]
         else:
             _forget(connection, target)  # the verdict of a time without template
     for target in _targets(connection, None):
@@ -93,7 +92,7 @@ def _attempt(
         failure = failure_of(error)
     else:
         return []
-    verdict = units.Verdict("template", _unit_key(target), "", VERSION, run_id, "failed").failed(failure)
+    verdict = units.Verdict("template", _unit_key(target), "", TEMPLATE.version, run_id, "failed").failed(failure)
     units.commit_unit(connection, verdict, units.Result(), units.Place({}, ()))
     return [verdict]
 

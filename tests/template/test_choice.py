@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from dbpipe.template.contract import AutoCut, TemplateConfig, Veto
 
 from dbpipe.catalog.migrations import migrate
 from dbpipe.catalog.store import connection as catalog
@@ -9,7 +10,6 @@ from dbpipe.catalog.store.rekey import put_back, rekeying
 from dbpipe.catalog.views import apply_views
 from dbpipe.errors import ConfigError
 from dbpipe.template import choice as templates
-from dbpipe.template.decision import AutoCut, TemplateConfig, Veto
 
 FWHM = [5.6, 3.4, 4.1, 3.5, 3.8, 4.85, 3.6, 4.5]
 """Of visits 0 to 7, native pixels."""

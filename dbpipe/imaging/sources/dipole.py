@@ -9,32 +9,20 @@ d f / F: the images know F. They are compared by chi2 with the price of their pa
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 
 from dbpipe.compiled import njit
 from dbpipe.imaging.psf.spline import cholesky_invert, cut_stamp, render
+from dbpipe.imaging.settings import DipoleLimits
 from dbpipe.imaging.sources.minimize import Damping, minimizer
 from dbpipe.imaging.sources.point_fit import fit_point_sources
-from dbpipe.ranges import Range, Ranged
 
 _MAX_MISFIT = 16.0
 """Largest chi2 of the flux and place that the images know of a static source, three numbers."""
 _MODEL_ERROR = 0.02
 """Error of the PSF, as the part of the second lobe's chi2 that a displaced source need not explain."""
-
-
-@dataclass(frozen=True)
-class DipoleLimits(Ranged):
-    """When a pair of lobes is one source that is displaced."""
-
-    separation_fwhm: Annotated[float, Range(at_least=0.1, at_most=10.0)] = 1.0
-    """Lobes further apart are two sources, in FWHM."""
-    flux_ratio: Annotated[float, Range(at_least=1.0, at_most=1000.0)] = 3.0
-    """Largest ratio of the fluxes of a displaced source in the two images."""
-    shift_fwhm: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.03
-    """Displacement that is usual where the registration of the image was not measured, in FWHM."""
 
 
 @dataclass(frozen=True)

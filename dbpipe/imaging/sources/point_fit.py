@@ -18,9 +18,6 @@ from dbpipe.compiled import njit
 from dbpipe.imaging.psf.spline import cut_stamp, render
 from dbpipe.imaging.sources.blend_fit import chi2_on_circle, cut_group, fit_group, linear_flux
 
-FIT_RADIUS_FWHM = 2.5
-"""Radius of a PSF fit unless the settings say otherwise: what a Gaussian has outside is 3e-8 of its flux, and the wings
-of a star with beta 3 hold less than the noise of more pixels would cost."""
 _FLUX_SWEEPS = 4
 _MAX_SWEEPS = 12
 _BLEND_RADII = 0.6
