@@ -76,6 +76,8 @@ class ParentStage:
     run: Callable[..., Any]
     """``run(connection, config, *, run_id, options, report)`` does all that is due, tells ``report`` of it, and returns
     the verdicts on its units and how many units it took back."""
+    is_due: Callable[..., bool]
+    """``is_due(connection, config, options)``: whether there is anything to do, asked before what does it is loaded."""
     config: type
     """Frozen dataclass with the settings."""
     count_due: Callable[..., Any] | None = None

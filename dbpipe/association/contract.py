@@ -26,6 +26,7 @@ ASSOCIATE = ParentStage(
     "associate",
     version=1,
     run=Later("dbpipe.association.flow", "associate"),
+    is_due=Later("dbpipe.association.images", "is_due"),
     config=AssociateConfig,
     count_due=Later("dbpipe.association.images", "count_due"),
 )

@@ -17,7 +17,7 @@ from dbpipe.catalog.sql.queries import fetch_table
 from dbpipe.catalog.store.connection import transaction
 from dbpipe.catalog.store.lent import execute_with, fetch_with
 from dbpipe.catalog.work import units
-from dbpipe.catalog.work.offer import find_where
+from dbpipe.catalog.work.offer import Options, find_where
 from dbpipe.catalog.work.units import Verdict
 from dbpipe.declared import flatten
 from dbpipe.failures import Failure
@@ -32,6 +32,11 @@ class Image:
     unit_key: str
     fingerprint: str | None
     detect_fingerprint: str | None = None
+
+
+def is_due(connection: duckdb.DuckDBPyConnection, config: AssociateConfig, options: Options) -> bool:
+    """Return whether a run has images to link or to take out."""
+    return any(find_due(connection, config, options.where, retry_failed=options.retry_failed))
 
 
 def count_due(connection: duckdb.DuckDBPyConnection, config: AssociateConfig) -> int:

@@ -31,8 +31,7 @@ from dbpipe.disk.beside import TEMPORARY_PREFIX, replace_file, reserve_beside, s
 from dbpipe.disk.places import find_below, find_files, is_folder, is_regular, remove_made
 from dbpipe.disk.trees import SCRATCH, SCRATCH_FILE
 from dbpipe.errors import CatalogError
-from dbpipe.publish.layouts import ORDER_IN_TIME
-from dbpipe.publish.partitions import Layout, fingerprint, write_parts
+from dbpipe.publish.partitions import ORDER_IN_TIME, Layout, fingerprint, write_parts
 
 MAX_COPIED_ROWS = 200_000
 """Rows of a table, or of all tiles together, up to which they are copied: a second."""

@@ -66,7 +66,8 @@ TEMPLATE = ParentStage(
     "template",
     version=2,
     run=Later("dbpipe.template.stage", "decide"),
+    is_due=Later("dbpipe.template.due", "is_due"),
     config=TemplateConfig,
-    count_outdated=Later("dbpipe.template.stage", "count_outdated"),
+    count_outdated=Later("dbpipe.template.due", "count_outdated"),
 )
 """Version 1 knew only Gaussian model PSFs."""

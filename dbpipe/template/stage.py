@@ -7,7 +7,7 @@ import duckdb
 from dbpipe.catalog.work.offer import Options
 from dbpipe.catalog.work.units import Verdict
 from dbpipe.failures import DATA
-from dbpipe.template.choice import decide_missing, find_outdated
+from dbpipe.template.choice import decide_missing
 from dbpipe.template.contract import TemplateConfig
 
 
@@ -21,8 +21,3 @@ def decide(
     for verdict in verdicts:
         report.unit(verdict)
     return verdicts, 0
-
-
-def count_outdated(connection: duckdb.DuckDBPyConnection) -> int:
-    """Return how many decisions in force the version before this one made."""
-    return len(find_outdated(connection))

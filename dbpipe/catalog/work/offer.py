@@ -14,6 +14,7 @@ import pyarrow as pa
 from dbpipe.catalog.sql import queries
 from dbpipe.catalog.sql.errors import explain_refusal, lacks_column
 from dbpipe.catalog.sql.questions import check_condition
+from dbpipe.catalog.store.arrow import running_numbers, texts
 from dbpipe.catalog.store.connection import only_reading, quote_name
 from dbpipe.catalog.work import units
 from dbpipe.declared import flatten
@@ -80,9 +81,9 @@ def offer_work(
         raise CatalogError(f"the work query of {stage.name} gives {twice[0]} more than once")
     offered = pa.table(
         {
-            "work_order": pa.array(range(len(tasks)), pa.int64()),
-            "unit_key": pa.array([task.unit_key for task in tasks], pa.string()),
-            "fingerprint": pa.array([task.fingerprint for task in tasks], pa.string()),
+            "work_order": running_numbers(len(tasks)),
+            "unit_key": texts([task.unit_key for task in tasks]),
+            "fingerprint": texts([task.fingerprint for task in tasks]),
         }
     )
     due = units.find_pending(connection, stage.name, offered, retry_failed=options.retry_failed)
@@ -139,7 +140,7 @@ def _plain(value: Any | None) -> float | str | None:
 def find_where(connection: duckdb.DuckDBPyConnection, rows: pa.Table, condition: str) -> set[Any] | None:
     """Return the numbers of the work rows that meet the condition; None if they lack its columns."""
     check_condition(connection, condition)
-    numbered = rows.append_column("work_order", pa.array(range(rows.num_rows), pa.int64()))
+    numbered = rows.append_column("work_order", running_numbers(rows.num_rows))
     try:
         with only_reading(connection):
             found = connection.from_arrow(numbered).set_alias("work_row").filter(condition)
