@@ -7,27 +7,7 @@ commits what comes back.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
-
-
-@dataclass(frozen=True)
-class Later:
-    """A function that is known by name, and loaded where it is first called: with all that calculates, in seconds.
-
-    This is how a stage names what it does, so that who asks for settings, versions and work loads none of it.
-    """
-
-    module: str
-    name: str
-
-    def load(self) -> Callable[..., Any]:
-        """Return the function."""
-        found: Callable[..., Any] = getattr(import_module(self.module), self.name)
-        return found
-
-    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        return self.load()(*arguments, **keywords)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ GROUND = {
     "errors",
     "failures",
     "ids",
+    "later",
     "names",
     "ranges",
     "stage",

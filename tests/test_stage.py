@@ -1,7 +1,7 @@
 """What a stage is."""
 
 from dbpipe.runner.order import BY_NAME, ON_REQUEST, STAGES
-from dbpipe.stage import Later, Stage
+from dbpipe.stage import Stage
 
 
 def test_stages_stand_in_their_order():
@@ -16,9 +16,3 @@ def test_a_unit_is_named_by_its_key():
         if isinstance(stage, Stage):
             assert stage.key and not set(stage.key) & set(stage.address)
             assert set(stage.key) <= set(stage.unit.__annotations__)
-
-
-def test_what_is_loaded_later_is_a_function_like_any_other():
-    """It is called with what it is given, and gives what the function gives."""
-    assert Later("math", "hypot")(3.0, 4.0) == 5.0
-    assert Later("json", "dumps")([1], indent=None) == "[1]"

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from dbpipe.declared import group
+from dbpipe.later import Later
 from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.settings import Moving
-from dbpipe.stage import Later, ParentStage
+from dbpipe.stage import ParentStage
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,12 @@ worker or ran into a limit (with `--strict` also: but units failed), 70 a bug of
 Tests: app in tests/cli/test_option_ranges.py.
 """
 
+import gc
 import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from dbpipe.cli.terminal.stop import Request, listening
@@ -39,14 +41,26 @@ def main() -> None:
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")  # no text is lost where the terminal knows only ASCII
         try:
-            from dbpipe.cli.app import app  # not at the top: worker processes import the script that calls main
-
+            app = _load()
             app()
             code = 0
         except BaseException as error:
             code = _end(error, request)
         code = _flush(code)
     sys.exit(code)
+
+
+def _load() -> Callable[[], Any]:
+    """Load the commands: not with this module, since worker processes import the script that calls `main`.
+
+    None of it is garbage as long as the program runs, and to look for some takes a sixth of the time of short commands.
+    """
+    gc.disable()
+    from dbpipe.cli.app import app
+
+    gc.freeze()
+    gc.enable()
+    return app
 
 
 def _end(error: BaseException, request: Request) -> int:

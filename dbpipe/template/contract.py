@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 from dbpipe.declared import group
 from dbpipe.errors import ConfigError
+from dbpipe.later import Later
 from dbpipe.ranges import Range, Ranged
-from dbpipe.stage import Later, ParentStage
+from dbpipe.stage import ParentStage
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from dbpipe.stage import Stage
 
 RECORD = Path(__file__).with_suffix(".json")
 PACKAGE = Path(dbpipe.__file__).parent
-LEFT_OUT = ("dbpipe.catalog.", "dbpipe.runner.", "dbpipe.errors.", "dbpipe.failures.", "dbpipe.stage.")
+LEFT_OUT = ("dbpipe.catalog.", "dbpipe.runner.", "dbpipe.errors.", "dbpipe.failures.", "dbpipe.later.", "dbpipe.stage.")
 """What all stages run in, and words for what goes wrong: no result hangs from these."""
 _SKIPPED = ("annotation", "returns", "ctx", "type_comment", "type_params", "kind", "type_ignores")
 

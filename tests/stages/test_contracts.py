@@ -6,8 +6,8 @@ from dataclasses import fields
 
 import pytest
 
+from dbpipe.later import Later
 from dbpipe.runner.order import BY_NAME
-from dbpipe.stage import Later
 
 CALCULATING = ("numba", "scipy", "astropy", "sep", "pandas", "numpy", "pyarrow", "duckdb")
 ASKED = """

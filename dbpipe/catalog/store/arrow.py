@@ -10,7 +10,6 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dbpipe.errors import CatalogError
 from dbpipe.names import did_you_mean
@@ -57,7 +56,7 @@ def _native(values: np.ndarray) -> np.ndarray:
 def _nan_to_null(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     if not pa.types.is_floating(column.type):
         return column
-    return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    return pa.array(column.to_numpy(zero_copy_only=False), column.type, from_pandas=True)
 
 
 def texts(values: Sequence[str]) -> pa.Array:

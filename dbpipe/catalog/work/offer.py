@@ -75,7 +75,8 @@ def offer_work(
     options = options or Options()
     statements = statements or stage_queries(stage)
     rows = fetch_work(connection, statements["work"], options.parameters)
-    tasks = [_task(stage, row, config) for row in rows.to_pylist()]
+    settings = flatten(config)
+    tasks = [_task(stage, row, settings) for row in rows.to_pylist()]
     twice = [key for key, n in Counter(task.unit_key for task in tasks).items() if n > 1]
     if twice:
         raise CatalogError(f"the work query of {stage.name} gives {twice[0]} more than once")
@@ -118,13 +119,13 @@ def fetch_work(connection: duckdb.DuckDBPyConnection, query: str, parameters: Ma
         raise CatalogError(f"a work query failed: {error}") from error
 
 
-def _task(stage: Stage, row: Mapping[str, Any], config: Any) -> Task:
+def _task(stage: Stage, row: Mapping[str, Any], settings: Mapping[str, Any]) -> Task:
     row = {name: _plain(value) for name, value in row.items()}
     missing = [name for name in stage.key if not isinstance(row.get(name), int | str)]
     if missing:
         raise CatalogError(f"the work query of {stage.name} gives no whole number or text for its key {missing[0]}")
     made_from = {name: value for name, value in row.items() if name not in stage.address}
-    whole = {"row": made_from, "config": flatten(config), "version": stage.version}
+    whole = {"row": made_from, "config": settings, "version": stage.version}
     text = json.dumps(whole, sort_keys=True, separators=(",", ":"), default=str)
     key = units.format_key({name: row[name] for name in stage.key})
     return Task(row, key, hashlib.sha256(text.encode()).hexdigest())

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from dbpipe.declared import group
+from dbpipe.later import Later
 from dbpipe.ranges import Range, Ranged
-from dbpipe.stage import Later, Stage
+from dbpipe.stage import Stage
 from dbpipe.stages.contracts.units import CalibrateUnit
 
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from dbpipe.declared import group
 from dbpipe.imaging.settings import RejectionLimits
+from dbpipe.later import Later
 from dbpipe.ranges import Ranged
-from dbpipe.stage import Later, Stage
+from dbpipe.stage import Stage
 from dbpipe.stages.contracts.units import CoaddUnit
 
 

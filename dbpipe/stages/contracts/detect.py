@@ -6,8 +6,9 @@ from typing import Annotated
 from dbpipe.declared import group
 from dbpipe.errors import ConfigError
 from dbpipe.imaging.settings import FIT_RADIUS_FWHM, DipoleLimits, Splitting, Trailing
+from dbpipe.later import Later
 from dbpipe.ranges import Range, Ranged
-from dbpipe.stage import Later, Stage
+from dbpipe.stage import Stage
 from dbpipe.stages.contracts.units import DetectUnit
 
 

@@ -5,8 +5,9 @@ from typing import Annotated
 
 from dbpipe.declared import group
 from dbpipe.imaging.settings import KernelSettings
+from dbpipe.later import Later
 from dbpipe.ranges import Range, Ranged
-from dbpipe.stage import Later, Stage
+from dbpipe.stage import Stage
 from dbpipe.stages.contracts.units import DifferenceUnit
 
 

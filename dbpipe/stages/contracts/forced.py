@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from dbpipe.imaging.settings import FIT_RADIUS_FWHM
+from dbpipe.later import Later
 from dbpipe.ranges import Range, Ranged
-from dbpipe.stage import Later, Stage
+from dbpipe.stage import Stage
 from dbpipe.stages.contracts.units import ForcedUnit
 
 

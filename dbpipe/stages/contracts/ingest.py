@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from dbpipe.disk.content import MAX_FILE_MIB
+from dbpipe.later import Later
 from dbpipe.ranges import Range, Ranged
-from dbpipe.stage import Later, Stage
+from dbpipe.stage import Stage
 from dbpipe.stages.contracts.units import IngestUnit
 
 

@@ -1,0 +1,26 @@
+"""Functions that are known by name and loaded where they are first called.
+
+This is how a stage names what it does, and the command line its commands: who asks for one thing does not wait for the
+libraries of all others.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Later:
+    """A function, by the full name of its module and its own."""
+
+    module: str
+    name: str
+
+    def load(self) -> Callable[..., Any]:
+        """Return the function."""
+        found: Callable[..., Any] = getattr(import_module(self.module), self.name)
+        return found
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        return self.load()(*arguments, **keywords)
