@@ -3,16 +3,12 @@
 Exit codes: 0 fine, 1 dbpipe says no, 2 wrong usage, 3 done, but units met an error that nobody foresaw, lost their
 worker or ran into a limit (with `--strict` also: but units failed), 70 a bug of dbpipe, 75 the survey is busy,
 128 + n stopped by signal n: 130 by Ctrl-C, 143 by SIGTERM.
-
-Tests: app in tests/cli/test_option_ranges.py.
 """
 
-import gc
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
 from typing import Any
 
 from dbpipe.cli.terminal.stop import Request, listening
@@ -26,12 +22,15 @@ from dbpipe.errors import (
     from_os_error,
     speaks_of_path,
 )
+from dbpipe.later import Later
 
 EXIT_BUSY = 75
 """EX_TEMPFAIL of sysexits.h: try again later."""
 EXIT_BUG = 70
 """EX_SOFTWARE of sysexits.h."""
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
+run_command = Later("dbpipe.cli.app", "app")
+"""What the command line asks for; worker processes import the script that calls `main`, and have no use for it."""
 
 
 def main() -> None:
@@ -41,26 +40,12 @@ def main() -> None:
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")  # no text is lost where the terminal knows only ASCII
         try:
-            app = _load()
-            app()
+            run_command()
             code = 0
         except BaseException as error:
             code = _end(error, request)
         code = _flush(code)
     sys.exit(code)
-
-
-def _load() -> Callable[[], Any]:
-    """Load the commands: not with this module, since worker processes import the script that calls `main`.
-
-    None of it is garbage as long as the program runs, and to look for some takes a sixth of the time of short commands.
-    """
-    gc.disable()
-    from dbpipe.cli.app import app
-
-    gc.freeze()
-    gc.enable()
-    return app
 
 
 def _end(error: BaseException, request: Request) -> int:
