@@ -288,6 +288,8 @@ class Survey:
             Is told of the progress.
         """
         options = Options(where=where, retry_failed=retry_failed)
+        writing = self._writing
+        was_published = writing.is_published()
         with self._run_record() as run_id, self._pool(n_worker) as pool:
             keywords: dict[str, Any] = {
                 "run_id": run_id,
@@ -297,7 +299,8 @@ class Survey:
                 "report": report,
             }
             summaries = pipeline.run_all(self.connection, self.settings, to=to, **keywords)
-        self.publish()
+        is_idle = not any(summary.n_unit or summary.n_removed for summary in summaries)
+        writing.publish(same_rows=was_published and is_idle)
         return summaries
 
     def check_request(self, *, to: str | None = None, where: str | None = None) -> None:
@@ -307,8 +310,12 @@ class Survey:
 
     def publish(self) -> datetime:
         """Let readers see the catalog as it is now; `run` does it at its end. Returns from when it is (UTC)."""
+        return self._writing.publish()
+
+    @property
+    def _writing(self) -> "Writing":
         assert isinstance(self._opened, opening.Writing), "it was opened for reading"
-        return self._opened.publish()
+        return self._opened
 
     def inject(
         self,
