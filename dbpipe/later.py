@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 
@@ -21,16 +22,15 @@ class Later:
 
     def load(self) -> Callable[..., Any]:
         """Return the function."""
-        if self.module not in sys.modules:
-            _load(self.module)
-        found: Callable[..., Any] = getattr(sys.modules[self.module], self.name)
+        module = import_module(self.module) if self.module in sys.modules else _load(self.module)
+        found: Callable[..., Any] = getattr(module, self.name)
         return found
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         return self.load()(*arguments, **keywords)
 
 
-def _load(module: str) -> None:
+def _load(name: str) -> ModuleType:
     """Load a module with all that it needs.
 
     None of that becomes garbage, and to look for some again and again takes a sixth of the time of a short command.
@@ -38,8 +38,7 @@ def _load(module: str) -> None:
     looking = gc.isenabled()
     gc.disable()
     try:
-        import_module(module)
-        gc.freeze()
+        return import_module(name)
     finally:
         if looking:
             gc.enable()

@@ -42,7 +42,7 @@ def test_flat_settings_are_those_on_record(section):
 def test_fingerprints_are_those_on_record(section):
     """An upgrade of dbpipe finds every unit made, as long as the version of its stage and its settings stay."""
     stage = BY_NAME[section]
-    task = _task(replace(stage, version=1), dict.fromkeys(stage.key, 1), stage.config())
+    task = _task(replace(stage, version=1), dict.fromkeys(stage.key, 1), flatten(stage.config()))
     assert task.fingerprint == RECORDED[section]["fingerprint"]
 
 
