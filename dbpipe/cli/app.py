@@ -3,6 +3,7 @@
 A command is loaded when it is called: with the database and all that it works with, which the help page does without.
 """
 
+import gc
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -72,6 +73,7 @@ class Command(TyperCommand):
         """The command with its arguments and options."""
         alone = typer.Typer(**_LOOK)
         alone.command(self.name)(self.function.load())
+        gc.freeze()  # what is loaded stays until the program ends: nobody need look for garbage in it
         return typer.main.get_command(alone)
 
     def make_context(self, *arguments: Any, **keywords: Any) -> Any:
