@@ -13,6 +13,8 @@ from dbpipe.errors import DataError
 VISIT_LIMIT = 1 << 41
 DETECTOR_LIMIT = 1 << 8
 NUMBER_LIMIT = 1 << 14
+NONE = -1
+"""In an array: the id of nothing, no object, no track."""
 _Number = TypeVar("_Number", int, np.ndarray)
 
 

@@ -23,7 +23,7 @@ class Stage:
     writes: tuple[str, ...]
     """Tables whose rows belong to the unit: replaced as a whole when the unit is redone."""
     run: Callable[..., Any]
-    """``run(unit, inputs, config) -> Outputs | Skip``, or raises DataError. A module-level function."""
+    """``run(unit, inputs, config) -> Outputs | Skip``, or raises DataError. `Later`, or a module-level function."""
     config: type
     """Frozen dataclass with the settings; all of it goes into the fingerprint."""
     unit: type = dict
@@ -56,6 +56,8 @@ class ParentStage:
     run: Callable[..., Any]
     """``run(connection, config, *, run_id, options, report)`` does all that is due, tells ``report`` of it, and returns
     the verdicts on its units and how many units it took back."""
+    is_due: Callable[..., bool]
+    """``is_due(connection, config, options)``: whether there is anything to do, asked before what does it is loaded."""
     config: type
     """Frozen dataclass with the settings."""
     count_due: Callable[..., Any] | None = None

@@ -4,6 +4,10 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
+from dbpipe.survey import Survey
+
 STOPPED_WHILE_LOADING = """
 import os, signal, sys
 import dbpipe.__main__
@@ -48,9 +52,8 @@ def test_python_m_is_the_same_program():
 
 
 HEAVY = ("numba", "scipy", "astropy", "pandas", "matplotlib", "sep", "hpgeom")
-ASKED_FOR_HELP = """
+ASKED = """
 import sys
-sys.argv = ["dbpipe", "--help"]
 import dbpipe.__main__
 try:
     dbpipe.__main__.main()
@@ -59,8 +62,19 @@ finally:
 """
 
 
-def test_help_loads_nothing_that_calculates():
-    """Who asks what there is does not wait for libraries that only calculate."""
-    done = subprocess.run([sys.executable, "-c", ASKED_FOR_HELP], capture_output=True, text=True)
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory):
+    """A survey with nothing to do."""
+    root = tmp_path_factory.mktemp("idle") / "survey"
+    Survey.init(root).close()
+    return root
+
+
+@pytest.mark.parametrize("command", ["--help", "status", "sql", "config", "run", "check"])
+def test_who_only_asks_loads_nothing_that_calculates(survey, command):
+    """Who asks what there is, what is done or what is due does not wait for libraries that only calculate."""
+    arguments = {"--help": [], "sql": [survey, "SELECT 1"]}.get(command, [survey])
+    done = subprocess.run([sys.executable, "-c", ASKED, command, *arguments], capture_output=True, text=True)
     assert done.returncode == 0 and "dbpipe.cli" in done.stderr.split()
-    assert [name for name in HEAVY if name in done.stderr.split()] == []
+    heavy = (*HEAVY, "numpy", "pyarrow", "duckdb") if command == "--help" else HEAVY
+    assert [name for name in heavy if name in done.stderr.split()] == []

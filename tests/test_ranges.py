@@ -9,12 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbpipe.errors import ConfigError
-from dbpipe.imaging.kernel.match import KernelSettings
-from dbpipe.imaging.stack.coadd import RejectionLimits
+from dbpipe.imaging.settings import KernelSettings, RejectionLimits
 from dbpipe.io.raw.instrument import DetectorRule, Instrument, Quantity
 from dbpipe.ranges import Range, Ranged, describe_range
 from dbpipe.runner.order import sections
-from dbpipe.stages.inject.stage import Places, Strengths
+from dbpipe.stages.contracts.inject import Places, Strengths
 from dbpipe.survey.settings import tables
 
 DESCRIPTIONS = (Quantity, DetectorRule, Instrument)

@@ -4,7 +4,7 @@ What a batch changes is found by sky: the detections within the linking radius o
 together with them. All of it is grouped anew by the pure functions of `dbpipe.sky`, and what differs from before is
 written, with the verdicts on the images, in one transaction.
 
-config         settings
+contract       what the stage declares: settings, version, and where its functions are
 flow           batches, and the order of things in one
 images         which images are due, and what became of them
 sources        detections as columns
@@ -12,14 +12,5 @@ neighborhood   what a batch changes
 tracks         what moves within a night
 write          the links, objects and tracks of now in the place of those before
 
-Tests: config, flow, images, neighborhood, sources, tracks, write in tests/association/test_association.py.
+Tests: contract, flow, images, neighborhood, sources, tracks, write in tests/association/test_association.py.
 """
-
-from dbpipe.association.config import VERSION, AssociateConfig
-from dbpipe.association.flow import associate, link_alone
-from dbpipe.association.images import count_due, find_due
-from dbpipe.stage import ParentStage
-
-ASSOCIATE = ParentStage("associate", version=VERSION, run=associate, config=AssociateConfig, count_due=count_due)
-
-__all__ = ["ASSOCIATE", "AssociateConfig", "associate", "find_due", "link_alone"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import numpy as np
 
-from dbpipe.association.config import AssociateConfig
+from dbpipe.association.contract import AssociateConfig
 from dbpipe.association.images import count_sources, find_due, image_table, record, record_failure
 from dbpipe.association.neighborhood import fetch_new, fetch_of_images, find_neighborhood
 from dbpipe.association.sources import Change, no_sources
@@ -19,7 +19,8 @@ from dbpipe.catalog.store.connection import is_disk_failure, transaction
 from dbpipe.catalog.work.offer import Options
 from dbpipe.catalog.work.units import Verdict
 from dbpipe.failures import failure_of, stops_run
-from dbpipe.sky.linking.objects import NONE, link
+from dbpipe.ids import NONE
+from dbpipe.sky.linking.objects import link
 
 if TYPE_CHECKING:
     from dbpipe.association.images import Image

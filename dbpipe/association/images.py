@@ -10,14 +10,14 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from dbpipe.association.config import VERSION, AssociateConfig
+from dbpipe.association.contract import ASSOCIATE, AssociateConfig
 from dbpipe.association.sources import query
 from dbpipe.catalog.sky_shards import tile_of
 from dbpipe.catalog.sql.queries import fetch_table
 from dbpipe.catalog.store.connection import transaction
 from dbpipe.catalog.store.lent import execute_with, fetch_with
 from dbpipe.catalog.work import units
-from dbpipe.catalog.work.offer import find_where
+from dbpipe.catalog.work.offer import Options, find_where
 from dbpipe.catalog.work.units import Verdict
 from dbpipe.declared import flatten
 from dbpipe.failures import Failure
@@ -34,6 +34,11 @@ class Image:
     detect_fingerprint: str | None = None
 
 
+def is_due(connection: duckdb.DuckDBPyConnection, config: AssociateConfig, options: Options) -> bool:
+    """Return whether a run has images to link or to take out."""
+    return any(find_due(connection, config, options.where, retry_failed=options.retry_failed))
+
+
 def count_due(connection: duckdb.DuckDBPyConnection, config: AssociateConfig) -> int:
     """Return how many images have detections that are not linked yet."""
     return len(find_due(connection, config)[1])
@@ -47,7 +52,7 @@ def find_due(
     retry_failed: bool = False,
 ) -> tuple[list[Image], list[Image]]:
     """Return the images to take out and those to link, two lists."""
-    settings = json.dumps([VERSION, flatten(config)], sort_keys=True)
+    settings = json.dumps([ASSOCIATE.version, flatten(config)], sort_keys=True)
     rows = fetch_table(connection, query("due"), {"settings": settings, "retry_failed": retry_failed})
     chosen = find_where(connection, rows, where) if where is not None else None
     due = [
@@ -106,7 +111,7 @@ def record(
     wall_s, cpu_s = time.perf_counter() - started[0], time.process_time() - started[1]
     spent: dict[str, Any] = {"wall_s": wall_s / len(kept), "cpu_s": cpu_s / len(kept)}
     verdicts = [
-        units.Verdict("associate", image.unit_key, image.fingerprint or "", VERSION, run_id, "done", **spent)
+        units.Verdict("associate", image.unit_key, image.fingerprint or "", ASSOCIATE.version, run_id, "done", **spent)
         for image in kept
     ]
     units.record_verdicts(connection, verdicts)
@@ -115,9 +120,8 @@ def record(
 
 def record_failure(connection: duckdb.DuckDBPyConnection, image: Image, failure: Failure, *, run_id: int) -> Verdict:
     """Write down why an image could not be linked and return the verdict."""
-    verdict = units.Verdict("associate", image.unit_key, image.fingerprint or "", VERSION, run_id, "failed").failed(
-        failure
-    )
+    of_unit = ("associate", image.unit_key, image.fingerprint or "", ASSOCIATE.version, run_id)
+    verdict = units.Verdict(*of_unit, "failed").failed(failure)
     with transaction(connection):
         units.record_verdicts(connection, [verdict])
     return verdict

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from dbpipe.catalog.sql.queries import load_named
-from dbpipe.sky.linking.objects import NONE
+from dbpipe.ids import NONE
 
 LINKED = ("dia_object_id", "tracklet_id")
 """What association says of a detection."""

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dbpipe.association.config import AssociateConfig
+from dbpipe.association.contract import AssociateConfig
 from dbpipe.association.sources import LINKED, Change, join_in_time, no_sources, query, take, to_columns
 from dbpipe.catalog.sky_shards import Tiles
 from dbpipe.catalog.store.lent import fetch_with
-from dbpipe.sky.linking.objects import NONE
+from dbpipe.ids import NONE
 from dbpipe.sky.linking.tracklets import find_tracklets
 
 

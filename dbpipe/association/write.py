@@ -11,7 +11,8 @@ from dbpipe.association.sources import LINKED, Change, join_in_time, query, take
 from dbpipe.catalog.sky_shards import Tiles, tile_of
 from dbpipe.catalog.store.arrow import to_table
 from dbpipe.catalog.store.lent import execute_with
-from dbpipe.sky.linking.objects import NONE, find_changes, object_rows
+from dbpipe.ids import NONE
+from dbpipe.sky.linking.objects import find_changes, object_rows
 
 
 def write_sources(tiles: Tiles, change: Change) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dbpipe.catalog.sql.queries import load_named
 from dbpipe.catalog.store.connection import quote_name, quote_text
@@ -79,9 +78,8 @@ class Tiles:
         tile : integer array
             One per row.
         """
-        numbers = pa.array(tile)
         for number in sorted(set(tile.tolist())):
-            rows = table.filter(pc.equal(numbers, number))
+            rows = table.filter(pa.array(tile == number))
             execute_with(self.connection, _of_tile(query, number), {"changed": rows})
 
     def add(self, tiles: Sequence[int]) -> None:

@@ -3,8 +3,6 @@
 Exit codes: 0 fine, 1 dbpipe says no, 2 wrong usage, 3 done, but units met an error that nobody foresaw, lost their
 worker or ran into a limit (with `--strict` also: but units failed), 70 a bug of dbpipe, 75 the survey is busy,
 128 + n stopped by signal n: 130 by Ctrl-C, 143 by SIGTERM.
-
-Tests: app in tests/cli/test_option_ranges.py.
 """
 
 import os
@@ -24,12 +22,15 @@ from dbpipe.errors import (
     from_os_error,
     speaks_of_path,
 )
+from dbpipe.later import Later
 
 EXIT_BUSY = 75
 """EX_TEMPFAIL of sysexits.h: try again later."""
 EXIT_BUG = 70
 """EX_SOFTWARE of sysexits.h."""
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
+run_command = Later("dbpipe.cli.app", "app")
+"""What the command line asks for; worker processes import the script that calls `main`, and have no use for it."""
 
 
 def main() -> None:
@@ -39,9 +40,7 @@ def main() -> None:
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")  # no text is lost where the terminal knows only ASCII
         try:
-            from dbpipe.cli.app import app  # not at the top: worker processes import the script that calls main
-
-            app()
+            run_command()
             code = 0
         except BaseException as error:
             code = _end(error, request)

@@ -19,7 +19,8 @@ from dbpipe.pair.blank_sky import MAX_LAG_PIX, noise_of_power
 from dbpipe.pair.frame import Frame
 from dbpipe.sky.wcs import PixelMap
 from dbpipe.stages.calibrate.pixels import clean_pixels, flag_after_detection
-from dbpipe.stages.calibrate.stage import CalibrateConfig, check_psf, check_sources
+from dbpipe.stages.calibrate.stage import check_psf, check_sources
+from dbpipe.stages.contracts.calibrate import CalibrateConfig
 
 MAX_STARS = 400
 """Stars that may enter the matching kernel."""

@@ -18,9 +18,11 @@ from dbpipe.pair.frame import Frame, read_frame
 from dbpipe.pair.result import PairDifference, source_table
 from dbpipe.pair.side import MAX_STARS, Side, calibrate_frame, resampled
 from dbpipe.stage import Outputs
-from dbpipe.stages.calibrate.stage import CalibrateConfig
-from dbpipe.stages.shared.detection import DetectConfig, measure_difference
-from dbpipe.stages.shared.subtraction import DifferenceConfig, subtract_template
+from dbpipe.stages.contracts.calibrate import CalibrateConfig
+from dbpipe.stages.contracts.detect import DetectConfig
+from dbpipe.stages.contracts.difference import DifferenceConfig
+from dbpipe.stages.shared.detection import measure_difference
+from dbpipe.stages.shared.subtraction import subtract_template
 from dbpipe.stages.shared.template import TemplateImage
 
 HONEST_SCORE_STD = (0.9, 1.1)

@@ -11,7 +11,12 @@ import pyarrow as pa
 from dbpipe.catalog.sql.dictionary import query_metadata
 from dbpipe.catalog.sql.questions import asking
 from dbpipe.catalog.store.arrow import for_pandas, plain_type, reader_for_pandas, to_json
-from dbpipe.publish.write import ROW_GROUP_ROWS, write_rows
+from dbpipe.later import Later
+
+BATCH_ROWS = 100_000
+"""Rows fetched at a time."""
+write_rows = Later("dbpipe.publish.write", "write_rows")
+"""Most answers go to no file."""
 
 
 class Answer:
@@ -48,7 +53,7 @@ class Answer:
         return repr(self._relation)
 
     def __arrow_c_stream__(self, requested_schema: Any | None = None) -> Any:
-        return reader_for_pandas(self._relation.to_arrow_reader(ROW_GROUP_ROWS)).__arrow_c_stream__(requested_schema)
+        return reader_for_pandas(self._relation.to_arrow_reader(BATCH_ROWS)).__arrow_c_stream__(requested_schema)
 
 
 def _as_number(column: Any) -> Any:
@@ -107,7 +112,7 @@ def write_answer(
         metadata = query_metadata(connection, query, relation.columns)
         writers = {".json": write_json, ".jsonl": write_json_lines}
         # a reader that an error leaves open keeps the file in use: the next connection to it would wait for ever
-        with relation.to_arrow_reader(ROW_GROUP_ROWS) as reader:
+        with relation.to_arrow_reader(BATCH_ROWS) as reader:
             return write_rows(path, reader, metadata, writers=writers)
 
 

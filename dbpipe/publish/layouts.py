@@ -20,15 +20,10 @@ from duckdb import ColumnExpression, ConstantExpression, FunctionExpression, Sta
 from dbpipe.catalog.sql.dictionary import query_metadata
 from dbpipe.catalog.sql.queries import load_named
 from dbpipe.publish import hats_metadata
-from dbpipe.publish.partitions import Layout
+from dbpipe.publish.partitions import ORDER_IN_TIME, Layout
 from dbpipe.publish.write import FOOTER_VERSION
 from dbpipe.sky import hats_tiles
 
-ORDER_IN_TIME = {
-    "dia_source": "visit, detector, dia_source_id",
-    "dia_forced_source": "visit, detector, dia_object_id",
-}
-"""Tables that have a night -> the order within."""
 ORDER_ON_SKY = {
     "dia_source": "_healpix_29, midpoint_mjd_tai, dia_source_id",
     "dia_object": "_healpix_29, dia_object_id",

@@ -16,6 +16,11 @@ from dbpipe.catalog.store.connection import quote_name, quote_text
 from dbpipe.disk.trees import SCRATCH
 from dbpipe.publish.write import ROW_GROUP_ROWS, describe_schema, to_schema, write_parquet
 
+ORDER_IN_TIME = {
+    "dia_source": "visit, detector, dia_source_id",
+    "dia_forced_source": "visit, detector, dia_object_id",
+}
+"""Tables that have a night -> the order within."""
 _BATCH_ROWS = 8_000_000
 """Rows sorted into files by one pass over the table."""
 _PASS_SETTINGS = {"partitioned_write_flush_threshold": 50_000, "preserve_insertion_order": "false"}

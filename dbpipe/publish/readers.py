@@ -25,14 +25,14 @@ from duckdb import ColumnExpression, ConstantExpression, StarExpression
 from dbpipe.catalog.sql.dictionary import column_metadata
 from dbpipe.catalog.sql.queries import load_named
 from dbpipe.catalog.store import snapshot
+from dbpipe.catalog.store.arrow import running_numbers, texts
 from dbpipe.catalog.store.connection import ROW_GROUP_ROWS, refuse_link
 from dbpipe.catalog.store.snapshot import Label
 from dbpipe.disk.beside import TEMPORARY_PREFIX, replace_file, reserve_beside, sync_folder, write_beside
 from dbpipe.disk.places import find_below, find_files, is_folder, is_regular, remove_made
 from dbpipe.disk.trees import SCRATCH, SCRATCH_FILE
 from dbpipe.errors import CatalogError
-from dbpipe.publish.layouts import ORDER_IN_TIME
-from dbpipe.publish.partitions import Layout, fingerprint, write_parts
+from dbpipe.publish.partitions import ORDER_IN_TIME, Layout, fingerprint, write_parts
 
 MAX_COPIED_ROWS = 200_000
 """Rows of a table, or of all tiles together, up to which they are copied: a second."""
@@ -48,8 +48,13 @@ _CONTENT = {"dia_source": "dia_source_row_content", "dia_forced_source": "dia_fo
 """Table with nights -> query in sql/export/tables.sql of what tells whether its rows have changed."""
 
 
-def publish(connection: duckdb.DuckDBPyConnection, catalog: Path, path: Path) -> Label:
+def publish(
+    connection: duckdb.DuckDBPyConnection, catalog: Path, path: Path, *, same_rows: Label | None = None
+) -> Label:
     """Publish a catalog; see `dbpipe.catalog.store.snapshot.publish`.
+
+    ``same_rows`` is the label of a snapshot since which no row of a long table has changed: its files stay, and the
+    rows are not looked at, which takes as long as there are rows.
 
     Raises
     ------
@@ -64,10 +69,22 @@ def publish(connection: duckdb.DuckDBPyConnection, catalog: Path, path: Path) ->
     for leftover in folder.glob(f"{TEMPORARY_PREFIX}*{Path(path).name}"):
         if is_regular(leftover):
             leftover.unlink()
-    in_files = {place: _write(connection, folder, place, layout) for place, layout in _long_tables(connection)}
+    layouts = dict(_long_tables(connection))
+    if same_rows is not None and same_rows.in_files.keys() == layouts.keys() and _are_there(folder, same_rows):
+        in_files = same_rows.in_files
+    else:
+        in_files = {place: _write(connection, folder, place, layout) for place, layout in layouts.items()}
     label = snapshot.publish(connection, catalog, path, in_files=in_files)
-    _sweep(folder, {name for names in in_files.values() for name in names})
+    _sweep(folder, _names(in_files))
     return label
+
+
+def _names(in_files: Mapping[tuple[str, str], list[str]]) -> set[str]:
+    return {name for names in in_files.values() for name in names}
+
+
+def _are_there(folder: Path, label: Label) -> bool:
+    return all(is_regular(folder / name) for name in _names(label.in_files))
 
 
 def _long_tables(connection: duckdb.DuckDBPyConnection) -> Iterator[Any]:
@@ -112,7 +129,7 @@ def _format(connection: duckdb.DuckDBPyConnection, table: str) -> str:
 def _whole(connection: duckdb.DuckDBPyConnection, table: str) -> Layout:
     """One file for a tile: what makes a row another one is what association may change."""
     name, kind = f"association.{table}", table.split("_")[0]
-    cells = pa.table({"cell": pa.array([0], pa.int32()), "part": ["all"]})
+    cells = pa.table({"cell": running_numbers(1), "part": texts(["all"])})
     return Layout(
         rows=connection.table(name),
         content=load_named("export", "tables")[f"tile_{kind}_content"],

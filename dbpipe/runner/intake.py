@@ -8,16 +8,15 @@ from dbpipe.catalog.work import request
 from dbpipe.catalog.work.offer import Options
 from dbpipe.runner.pipeline import run_stage
 from dbpipe.runner.report import Summary
+from dbpipe.stages.contracts.ingest import INGEST, IngestConfig
 
 if TYPE_CHECKING:
     import duckdb
 
-    from dbpipe.stages.ingest import IngestConfig
-
 
 def run_ingest(
     connection: "duckdb.DuckDBPyConnection",
-    config: "IngestConfig",
+    config: IngestConfig,
     paths: Sequence[str],
     *,
     instrument_sha256: str,
@@ -48,8 +47,6 @@ def run_ingest(
 
 
 def _take_in(connection: "duckdb.DuckDBPyConnection", paths: set[str], keywords: Mapping[str, Any]) -> None:
-    from dbpipe.stages.ingest import INGEST  # what only asks a survey needs no stage
-
     request.request_ingest(connection, sorted(paths))
     run_stage(connection, INGEST, **keywords)
 

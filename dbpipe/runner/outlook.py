@@ -10,7 +10,7 @@ import duckdb
 import dbpipe
 from dbpipe.catalog.sql import queries
 from dbpipe.catalog.work.offer import offer_work
-from dbpipe.runner.order import STAGES, load_stages
+from dbpipe.runner.order import BY_NAME, STAGES
 from dbpipe.stage import ParentStage
 
 _LIBRARIES = ("duckdb", "pyarrow", "numpy", "scipy", "astropy", "sep", "numba", "hpgeom")
@@ -25,12 +25,11 @@ def versions() -> dict[str, str]:
 def count_due(connection: duckdb.DuckDBPyConnection, settings: Any) -> dict[str, int]:
     """Return how many units each stage would work on now, name -> number, for the status report."""
     due = {}
-    for name in STAGES[1:]:
-        stage = load_stages()[name]
+    for stage in STAGES[1:]:
         if not isinstance(stage, ParentStage):
-            due[name] = len(offer_work(connection, stage, settings[name]).due)
+            due[stage.name] = len(offer_work(connection, stage, settings[stage.name]).due)
         elif stage.count_due is not None:
-            due[name] = stage.count_due(connection, settings[name])
+            due[stage.name] = stage.count_due(connection, settings[stage.name])
     return due
 
 
@@ -50,7 +49,7 @@ def find_outdated(connection: duckdb.DuckDBPyConnection) -> list[Outdated]:
     """Return what an older dbpipe made and this one makes otherwise, a list of `Outdated` in order of stages."""
     made = queries.fetch_table(connection, queries.load_named("reports", "status")["by_version"], {}).to_pylist()
     found = []
-    for name, stage in load_stages().items():
+    for name, stage in BY_NAME.items():
         if isinstance(stage, ParentStage) and stage.count_outdated is not None:
             n_unit = stage.count_outdated(connection)
             found += [Outdated(name, n_unit, stage.version - 1, stage.version)] if n_unit else []

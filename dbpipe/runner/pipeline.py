@@ -25,9 +25,9 @@ from dbpipe.runner.worker import Done, failed, settled, work
 from dbpipe.stage import ParentStage, Stage
 
 if TYPE_CHECKING:
-    from dbpipe.association import AssociateConfig
+    from dbpipe.association.contract import AssociateConfig
     from dbpipe.catalog.work.units import Verdict
-    from dbpipe.template.decision import TemplateConfig
+    from dbpipe.template.contract import TemplateConfig
 
 log = logging.getLogger("dbpipe")
 
@@ -99,7 +99,11 @@ def run_in_parent(
 ) -> Summary:
     """Do everything that a `ParentStage` has to do and return the `Summary`; arguments as `run_stage`."""
     options, report = options or Options(), report or Report()
-    verdicts, n_removed = stage.run(connection, config, run_id=run_id, options=options, report=report)
+    verdicts, n_removed = [], 0
+    if stage.is_due(connection, config, options):
+        verdicts, n_removed = stage.run(connection, config, run_id=run_id, options=options, report=report)
+    else:
+        report.start(stage.name, 0)
     for verdict in verdicts:
         if verdict.status == "failed":
             log_failure(verdict)

@@ -9,12 +9,10 @@ import numpy as np
 import pyarrow as pa
 from scipy import ndimage
 
-from dbpipe.declared import group
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging.clean.sky_structure import follow_structure, structure_image
 from dbpipe.imaging.stack.coadd import (
     Mean,
-    RejectionLimits,
     background_offset,
     find_deviant,
     fixed_halos,
@@ -24,21 +22,13 @@ from dbpipe.imaging.stack.coadd import (
     weighted_mean,
 )
 from dbpipe.io.planes import Planes, read_planes
-from dbpipe.ranges import Ranged
 from dbpipe.sky.skymap import Tract, patch_wcs
 from dbpipe.sky.window import Window
-from dbpipe.stage import Outputs, Skip, Stage
-from dbpipe.stages.shared.units import CoaddUnit
+from dbpipe.stage import Outputs, Skip
+from dbpipe.stages.contracts.coadd import CoaddConfig
 
 N_MATCH = 3
 """Rounds in which the skies of the inputs are brought together."""
-
-
-@dataclass(frozen=True)
-class CoaddConfig(Ranged):
-    """Settings of the coadd stage."""
-
-    rejection: RejectionLimits = group(RejectionLimits, prefix="")
 
 
 @dataclass(frozen=True)
@@ -239,15 +229,3 @@ def _input_row(
         "background_njy": offset,
         "fraction_rejected": float(rejected.sum() / max(usable.sum(), 1)),
     }
-
-
-COADD = Stage(
-    "coadd",
-    key=("template_id", "tract", "patch"),
-    version=16,
-    writes=("coadd", "coadd_input"),
-    unit=CoaddUnit,
-    run=coadd,
-    config=CoaddConfig,
-    inputs=("warps",),
-)

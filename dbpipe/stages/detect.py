@@ -6,24 +6,12 @@ from typing import Any
 import pyarrow as pa
 
 from dbpipe.io.difference import read_difference
-from dbpipe.stage import Outputs, Stage
-from dbpipe.stages.shared.detection import DETECT_VERSION, DetectConfig, measure_difference
-from dbpipe.stages.shared.units import DetectUnit
+from dbpipe.stage import Outputs
+from dbpipe.stages.contracts.detect import DetectConfig
+from dbpipe.stages.shared.detection import measure_difference
 
 
 def detect(unit: Mapping[str, Any], inputs: Mapping[str, pa.Table], config: DetectConfig) -> Outputs:
     """Find the peaks of the score image and measure them on the difference, the science image and the template."""
     image = read_difference(unit["path"])
     return Outputs(rows={"dia_source": measure_difference(image, unit, inputs, config)}, n_pix=image.difference.size)
-
-
-DETECT = Stage(
-    "detect",
-    key=("visit", "detector"),
-    version=DETECT_VERSION,
-    writes=("dia_source",),
-    unit=DetectUnit,
-    run=detect,
-    config=DetectConfig,
-    inputs=("stars",),
-)

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,26 +20,12 @@ from dbpipe.imaging import mask as bit
 from dbpipe.imaging.psf.shapes import psf_size
 from dbpipe.imaging.psf.spline import spline_coefficients
 from dbpipe.imaging.sources.forced_fit import find_groups, joint_flux
-from dbpipe.imaging.sources.point_fit import FIT_RADIUS_FWHM
 from dbpipe.io.difference import read_difference
-from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.healpix import hpx29, place_centers, place_pixels
 from dbpipe.sky.wcs import sky_to_pixel
-from dbpipe.stage import Outputs, Stage
+from dbpipe.stage import Outputs
+from dbpipe.stages.contracts.forced import FORCED, ForcedConfig
 from dbpipe.stages.shared.columns import mask_columns, sides
-from dbpipe.stages.shared.units import ForcedUnit
-
-_VERSION = 1
-
-
-@dataclass(frozen=True)
-class ForcedConfig(Ranged):
-    """Settings of the forced stage."""
-
-    fit_radius_fwhm: Annotated[float, Range(at_least=0.5, at_most=10.0)] = FIT_RADIUS_FWHM
-    """Radius of the PSF fit, in FWHM."""
-    blend_fwhm: Annotated[float, Range(at_least=0.0, at_most=10.0)] = 2.5
-    """Objects closer to each other than this are fitted together, in FWHM."""
 
 
 def forced(unit: Mapping[str, Any], inputs: Mapping[str, pa.Table], config: ForcedConfig) -> Outputs:
@@ -56,7 +42,7 @@ def forced(unit: Mapping[str, Any], inputs: Mapping[str, pa.Table], config: Forc
 
 def measured_with(unit: Mapping[str, Any], config: ForcedConfig) -> str:
     """Return the hash of what a measurement depends on besides the places."""
-    whole = [_VERSION, flatten(config), unit["sha256"], unit["calexp_sha256"]]
+    whole = [FORCED.version, flatten(config), unit["sha256"], unit["calexp_sha256"]]
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
@@ -175,15 +161,3 @@ def _merged(
         columns[name][is_new] = values
         columns[name][~is_new] = known[name].to_numpy()[row]
     return columns
-
-
-FORCED = Stage(
-    "forced",
-    key=("visit", "detector"),
-    version=_VERSION,
-    writes=("dia_forced_source", "forced_image"),
-    unit=ForcedUnit,
-    run=forced,
-    config=ForcedConfig,
-    inputs=("objects", "known"),
-)

@@ -3,35 +3,22 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from astropy.wcs import WCS
 
 from dbpipe.constants import ARCSEC_PER_DEG
-from dbpipe.disk.content import MAX_FILE_MIB
 from dbpipe.errors import DataError
 from dbpipe.io.fits.quiet import quiet
 from dbpipe.io.raw.image import RawImage, read_raw
 from dbpipe.io.raw.instrument import INSTRUMENT_FILE, Instrument, load_instrument
-from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.zenith import zenith_direction
-from dbpipe.stage import Outputs, Stage
-from dbpipe.stages.shared.units import IngestUnit
+from dbpipe.stage import Outputs
+from dbpipe.stages.contracts.ingest import IngestConfig
 
 _DATES = ("DATE", "MJD", "TIME")
-
-
-@dataclass(frozen=True)
-class IngestConfig(Ranged):
-    """Settings of the ingest stage."""
-
-    max_bad_fraction: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.5
-    """Largest fraction of unusable pixels (NaN, infinite, bad values) that an image may have (0 to 1)."""
-    max_file_mib: Annotated[float, Range(at_least=1.0, at_most=1e6)] = MAX_FILE_MIB
-    """Largest size of a raw file, unpacked; larger ones are refused without being held in memory [MiB]."""
 
 
 def ingest(unit: Mapping[str, Any], inputs: Mapping[str, Any], config: IngestConfig) -> Outputs:
@@ -171,17 +158,3 @@ def measure_footprint(wcs: WCS, shape: tuple[int, int]) -> dict[str, float]:
         "radius_deg": float(np.degrees(2.0 * np.arcsin(chord / 2.0))),
         "pixel_scale_arcsec": float(np.degrees(np.sqrt(pixel_area)) * ARCSEC_PER_DEG),
     }
-
-
-INGEST = Stage(
-    "ingest",
-    key=("path",),
-    version=3,
-    writes=("raw", "raw_content", "raw_note"),
-    address=("known_file", "known_made_from"),
-    inserts=("band", "visit", "detector", "visit_zenith"),
-    unit=IngestUnit,
-    run=ingest,
-    config=IngestConfig,
-    reads_raw=True,
-)

@@ -1,26 +1,15 @@
 """Lay the pixel grid of the survey on the sky and find which exposure touches which patch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.skymap import Patch, Tract, find_main_field, make_tract, patch_center, patches_for
-from dbpipe.stage import Outputs, Stage
-from dbpipe.stages.shared.units import SkymapUnit
-
-
-@dataclass(frozen=True)
-class SkymapConfig(Ranged):
-    """Settings of the skymap stage. They shape a new tract; one that is there keeps what it was made with."""
-
-    patch_size_pix: Annotated[int, Range(at_least=128, at_most=16384)] = 2048
-    """Side of a patch in pixels of the tract."""
-    pixel_scale_arcsec: Annotated[float, Range(at_least=0.001, at_most=600.0, or_exactly=0.0)] = 0.0
-    """Pixel size of the tract; 0 means that of the calibrated exposures (their median)."""
+from dbpipe.stage import Outputs
+from dbpipe.stages.contracts.skymap import SkymapConfig
 
 
 def skymap(unit: Mapping[str, Any], inputs: Mapping[str, pa.Table], config: SkymapConfig) -> Outputs:
@@ -69,16 +58,3 @@ def _patch_row(tract: Tract, patch: Patch) -> dict[str, float]:
     """Return the row of a patch."""
     ra, dec = patch_center(tract, patch)
     return {"tract": tract.tract, "patch": patch.patch, **asdict(patch), "ra": ra, "dec": dec}
-
-
-SKYMAP = Stage(
-    "skymap",
-    key=("tract", "visit", "detector"),
-    version=2,
-    writes=("patch_overlap",),
-    inserts=("tract", "patch"),
-    unit=SkymapUnit,
-    run=skymap,
-    config=SkymapConfig,
-    inputs=("footprints", "tracts"),
-)

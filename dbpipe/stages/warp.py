@@ -4,8 +4,7 @@ The image is warped first and matched afterward: PSF and image then went through
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from astropy.wcs import WCS
@@ -20,12 +19,11 @@ from dbpipe.imaging.psf.homogenize import HomogenizationKernel, match_psf, moffa
 from dbpipe.imaging.resample import Warped, fill_bleeds, fill_gaps, warp, warp_stamp
 from dbpipe.io.exposure import Exposure, read_exposure
 from dbpipe.io.planes import Planes
-from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.skymap import Tract, patch_wcs, tract_wcs
 from dbpipe.sky.wcs import local_affine, pixel_map
 from dbpipe.sky.window import Window, footprint_window
-from dbpipe.stage import Outputs, Skip, Stage
-from dbpipe.stages.shared.units import WarpUnit
+from dbpipe.stage import Outputs, Skip
+from dbpipe.stages.contracts.warp import WarpConfig
 
 BLOCK_PIX = 256
 NOISE_HALF = 20
@@ -34,18 +32,6 @@ POWER_SIZE = 96
 N_NODE = 3
 """Places along each axis for which the noise's correlation is stored: the kernel follows the PSF across the exposure,
 and where the PSF is about as sharp as the model, a little makes its noise gain twice as large."""
-
-
-@dataclass(frozen=True)
-class WarpConfig(Ranged):
-    """Settings of the warp stage."""
-
-    kernel_size_pix: Annotated[int, Range(odd=True, at_least=11, at_most=61)] = 31
-    """Side of the homogenization kernel, in pixels of the tract."""
-    max_psf_residual: Annotated[float, Range(above=0.0, at_most=1.0)] = 0.1
-    """Largest rms of (matched PSF - model) over the rms of the model; an exposure that cannot do better is refused."""
-    max_kernel_negative: Annotated[float, Range(above=0.0, at_most=100.0)] = 8.0
-    """Largest sum of the negative part of the kernel: more means that the exposure would have to be sharpened much."""
 
 
 def warp_exposure(unit: Mapping[str, Any], inputs: Mapping[str, Any], config: WarpConfig) -> Outputs | Skip:
@@ -206,14 +192,3 @@ def _interpolated_power(exposure: Exposure, frame: WCS, window: Window) -> np.nd
     # `warp` has scaled the variance by the squared pixel area already
     area = abs(np.linalg.det(matrix))
     return interpolated / area**2
-
-
-WARP = Stage(
-    "warp",
-    key=("template_id", "tract", "patch", "visit", "detector"),
-    version=10,
-    writes=("warp",),
-    unit=WarpUnit,
-    run=warp_exposure,
-    config=WarpConfig,
-)

@@ -89,8 +89,14 @@ class Writing:
     as_of: None = field(default=None, init=False)
     stale: None = field(default=None, init=False)
 
-    def publish(self) -> datetime:
+    def is_published(self) -> bool:
+        """Return whether readers see the catalog as it is now."""
+        return self.label is not None and self.label.is_current(self.root / CATALOG)
+
+    def publish(self, *, same_rows: bool = False) -> datetime:
         """Let readers see the catalog as it is now; returns from when it is (UTC).
+
+        ``same_rows``: since it was published no row of a long table has changed.
 
         Raises
         ------
@@ -100,7 +106,8 @@ class Writing:
         from dbpipe.publish import readers
 
         try:
-            self.label = readers.publish(self.connection, self.root / CATALOG, self.root / SNAPSHOT)
+            places = self.root / CATALOG, self.root / SNAPSHOT
+            self.label = readers.publish(self.connection, *places, same_rows=self.label if same_rows else None)
         except (duckdb.Error, OSError) as error:
             of_disk = isinstance(error, OSError) or catalog_connection.is_disk_failure(error)
             text = "everything is done, but readers do not see it yet, for it cannot be published"
@@ -109,7 +116,7 @@ class Writing:
 
     def publish_changes(self) -> None:
         """Publish if the catalog has changed since it was published."""
-        if self.label is None or not self.label.is_current(self.root / CATALOG):
+        if not self.is_published():
             self.publish()
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ from dbpipe.failures import clean
 from dbpipe.publish.answers import Answer, fetch_answer, fetch_head, write_answer
 from dbpipe.runner import intake, order, outlook, pipeline
 from dbpipe.runner.pool import WorkerPool
+from dbpipe.stages.contracts.inject import INJECT
 from dbpipe.survey import opening
 from dbpipe.survey.discover import LeftAlone, find_raw_files, split_settled
 from dbpipe.survey.opening import CATALOG, INSTRUMENT, LOCK, SETTINGS, SNAPSHOT
@@ -287,6 +288,8 @@ class Survey:
             Is told of the progress.
         """
         options = Options(where=where, retry_failed=retry_failed)
+        writing = self._writing
+        was_published = writing.is_published()
         with self._run_record() as run_id, self._pool(n_worker) as pool:
             keywords: dict[str, Any] = {
                 "run_id": run_id,
@@ -296,7 +299,8 @@ class Survey:
                 "report": report,
             }
             summaries = pipeline.run_all(self.connection, self.settings, to=to, **keywords)
-        self.publish()
+        is_idle = not any(summary.n_unit or summary.n_removed for summary in summaries)
+        writing.publish(same_rows=was_published and is_idle)
         return summaries
 
     def check_request(self, *, to: str | None = None, where: str | None = None) -> None:
@@ -306,8 +310,12 @@ class Survey:
 
     def publish(self) -> datetime:
         """Let readers see the catalog as it is now; `run` does it at its end. Returns from when it is (UTC)."""
+        return self._writing.publish()
+
+    @property
+    def _writing(self) -> "Writing":
         assert isinstance(self._opened, opening.Writing), "it was opened for reading"
-        return self._opened.publish()
+        return self._opened
 
     def inject(
         self,
@@ -322,8 +330,6 @@ class Survey:
         Only difference images that are there are looked at; their sources, files and tables stay as they are.
         Arguments as for `run`.
         """
-        from dbpipe.stages.inject import INJECT
-
         options = Options(where=where, retry_failed=retry_failed)
         with self._run_record() as run_id, self._pool(n_worker) as pool:
             keywords: dict[str, Any] = {

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dbpipe import association
+from dbpipe.association.flow import link_alone
+from dbpipe.association.images import find_due
 from dbpipe.catalog.sql.queries import load_named, select_parameters
 from dbpipe.catalog.store.connection import transaction
 from dbpipe.catalog.store.lent import execute_with, fetch_with
@@ -36,7 +37,7 @@ _MADE_BY = ("calibrate", "skymap", "difference", "detect")
 def make_survey(root: Path, *, n_source: float, seed: int = 1, say: Callable[..., Any] = lambda text: None) -> int:
     """Make a survey whose catalog holds so many DIASources, linked to objects, and return the number of visits.
 
-    The objects are those that `dbpipe.association.associate` finds.
+    The objects are those that `dbpipe.association.flow.associate` finds.
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ def commit_detections(survey: Any, visit: Any, *, seed: int, run_id: int) -> Non
     query = _query("dia_sources")
     rows = fetch_with(survey.connection, query, {"made": _made(seed, [visit])}, _values(query))
     key = {"visit": visit.visit, "detector": detections.DETECTOR}
-    stage = order.load_stages()["detect"]
+    stage = order.BY_NAME["detect"]
     unit_key = units.format_key(key)
     ((fingerprint,),) = survey.connection.execute(
         load_named("catalog", "unit")["fingerprint"], {"stage": stage.name, "unit_key": unit_key}
@@ -116,7 +117,7 @@ def _record_units(survey: Any, run_id: int) -> None:
     """Write down that the stages have done their work, so that there is nothing left for them to do."""
     connection, verdicts = survey.connection, []
     for name in _MADE_BY:
-        stage = order.load_stages()[name]
+        stage = order.BY_NAME[name]
         offer = offer_work(connection, stage, survey.settings[name])
         verdicts += [_done(name, task.unit_key, task.fingerprint, stage.version, run_id) for task in offer.due]
     units.record_verdicts(connection, verdicts)
@@ -130,9 +131,9 @@ def _link(survey: Any, visits: Sequence[Visit], run_id: int, say: Callable[..., 
     """Link the detections field by field: no two fields have an object in common, nor a body that moves in a night."""
     config = survey.settings["associate"]
     field = {visit.visit: visit.field for visit in visits}
-    due = sorted(association.find_due(survey.connection, config)[1], key=lambda image: field[image.visit])
+    due = sorted(find_due(survey.connection, config)[1], key=lambda image: field[image.visit])
     for number, images in groupby(due, key=lambda image: field[image.visit]):
-        association.link_alone(survey.connection, config, list(images), run_id)
+        link_alone(survey.connection, config, list(images), run_id)
         say(f"field {number + 1} of {max(field.values()) + 1} linked")
 
 

@@ -1,10 +1,7 @@
 """Which exposures make the template: a decision, kept as rows.
 
-`choice` (proposing, deciding), `decision` (its settings, what it says), `cuts`, `depth`; `stage` is how a run decides.
+`contract` (what the stage declares), `due` (what is to be decided), `choice` (proposing, deciding), `decision` (what it
+says), `cuts`, `depth`; `stage` is how a run decides.
 
-Tests: cuts, decision, stage in tests/template/test_choice.py.
+Tests: contract, cuts, decision, due, stage in tests/template/test_choice.py.
 """
-
-from dbpipe.template.stage import TEMPLATE
-
-__all__ = ["TEMPLATE"]

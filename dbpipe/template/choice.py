@@ -20,7 +20,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from dbpipe.catalog.sql.queries import fetch_table, load_named
+from dbpipe.catalog.sql.queries import fetch_table
 from dbpipe.catalog.sql.questions import asking, check_select
 from dbpipe.catalog.store.arrow import to_table
 from dbpipe.catalog.store.connection import is_disk_failure, transaction
@@ -31,12 +31,12 @@ from dbpipe.catalog.work.units import Verdict
 from dbpipe.declared import flatten
 from dbpipe.errors import ConfigError, TransientError
 from dbpipe.failures import DATA, MAX_RUN, Failure, failure_of, stops_run
+from dbpipe.template.contract import TEMPLATE, TemplateConfig
 from dbpipe.template.cuts import Cut, choose, model_psf, weigh
-from dbpipe.template.decision import Decision, NoTemplate, TemplateConfig
+from dbpipe.template.decision import Decision, NoTemplate
 from dbpipe.template.depth import DepthModel
+from dbpipe.template.due import find_basis, find_outdated, find_targets, query, unit_key
 
-VERSION = 2
-"""Bump when the same exposures would give another decision; version 1 knew only Gaussian model PSFs."""
 DECIDED = ("how", "how_value", "target_fwhm_pix", "target_beta", "predicted_depth_mag")
 """What a decision says, besides its inputs."""
 _AT_ONCE = 200
@@ -61,13 +61,13 @@ def decide_missing(connection: duckdb.DuckDBPyConnection, config: TemplateConfig
     """
     _decide_again(connection, config, run_id)
     verdicts = []
-    for target in _targets(connection, None):
+    for target in find_targets(connection):
         if target["template_id"] is None or target["is_astray"]:
             failures = _attempt(_decide_one, connection, config, target, run_id=run_id)
-            verdicts += failures or [units.Verdict("template", _unit_key(target), "", VERSION, run_id, "done")]
+            verdicts += failures or [units.Verdict("template", unit_key(target), "", TEMPLATE.version, run_id, "done")]
         else:
             _forget(connection, target)  # the verdict of a time without template
-    for target in _targets(connection, None):
+    for target in find_targets(connection):
         if target["template_id"] is not None:
             verdicts += _attempt(_predict_one, connection, config, target, run_id=run_id)
     return verdicts
@@ -93,14 +93,9 @@ def _attempt(
         failure = failure_of(error)
     else:
         return []
-    verdict = units.Verdict("template", _unit_key(target), "", VERSION, run_id, "failed").failed(failure)
+    verdict = units.Verdict("template", unit_key(target), "", TEMPLATE.version, run_id, "failed").failed(failure)
     units.commit_unit(connection, verdict, units.Result(), units.Place({}, ()))
     return [verdict]
-
-
-def find_outdated(connection: duckdb.DuckDBPyConnection) -> list[Any]:
-    """Return the decisions in force that a dbpipe made which knew only Gaussian model PSFs: tract, band, how ..."""
-    return fetch_table(connection, _query("of_before"), {}).to_pylist()
 
 
 def _decide_again(connection: duckdb.DuckDBPyConnection, config: TemplateConfig, run_id: int) -> None:
@@ -124,12 +119,8 @@ def _value(row: Any) -> Any:
     return float(row["how_value"]) if row["how"] in ("quantile", "max_psf_fwhm_pix") else row["how_value"]
 
 
-def _unit_key(target: Mapping[str, Any]) -> str:
-    return units.format_key({"tract": target["tract"], "band": target["band"]})
-
-
 def _forget(connection: duckdb.DuckDBPyConnection, target: Mapping[str, Any]) -> None:
-    units.remove_unit(connection, "template", _unit_key(target), key={}, writes=())
+    units.remove_unit(connection, "template", unit_key(target), key={}, writes=())
 
 
 def _decide_one(
@@ -149,7 +140,7 @@ def _decide_one(
 def _wait(connection: duckdb.DuckDBPyConnection, target: Mapping[str, Any]) -> None:
     """Raise TransientError if exposures of the band may still be calibrated by a later run; log what is left out."""
     parameters = {"tract": target["tract"], "band": target["band"], "max_run": MAX_RUN}
-    missing = fetch_table(connection, _query("missing"), parameters).to_pylist()[0]
+    missing = fetch_table(connection, query("missing"), parameters).to_pylist()[0]
     if missing["n_coming"] and missing["n_run"] < MAX_RUN:
         text = "the template waits for exposures that the next run tries again (dbpipe template --auto decides now)"
         numbers: dict[str, Any] = {
@@ -159,7 +150,7 @@ def _wait(connection: duckdb.DuckDBPyConnection, target: Mapping[str, Any]) -> N
         }
         raise TransientError(text, **numbers, example=missing["example"])
     if missing["n_missing"]:
-        what = (_unit_key(target), missing["n_missing"], missing["example"])
+        what = (unit_key(target), missing["n_missing"], missing["example"])
         log.warning("template %s is decided without %d exposures whose calibration broke off, %s among them", *what)
 
 
@@ -205,7 +196,7 @@ def propose(
         how, value = "quantile", quantile
     else:
         how, value = "auto", None
-    return [_propose(connection, config, target, how, value) for target in _targets(connection, band)]
+    return [_propose(connection, config, target, how, value) for target in find_targets(connection, band)]
 
 
 @contextmanager
@@ -241,9 +232,9 @@ def decide(
 def in_force(connection: duckdb.DuckDBPyConnection, *, band: Sequence[str] | None = None) -> list[Decision]:
     """Return the decisions in force."""
     found = []
-    for row in fetch_table(connection, _query("in_force"), {"band": band}).to_pylist():
-        inputs = fetch_table(connection, _query("inputs"), {"template_id": row["template_id"]}).to_pylist()
-        curve = fetch_table(connection, _query("curve"), {"template_id": row["template_id"]}).to_pylist()
+    for row in fetch_table(connection, query("in_force"), {"band": band}).to_pylist():
+        inputs = fetch_table(connection, query("inputs"), {"template_id": row["template_id"]}).to_pylist()
+        curve = fetch_table(connection, query("curve"), {"template_id": row["template_id"]}).to_pylist()
         found.append(Decision(**{key: row[key] for key in ("tract", "band", *DECIDED)}, exposures=inputs, curve=curve))
     return found
 
@@ -251,14 +242,6 @@ def in_force(connection: duckdb.DuckDBPyConnection, *, band: Sequence[str] | Non
 def _essence(decision: Decision) -> tuple[set[tuple[int, int]], float, float | None]:
     chosen = {(row["visit"], row["detector"]) for row in decision.exposures if row["selected"]}
     return chosen, round(decision.target_fwhm_pix, 9), decision.target_beta and round(decision.target_beta, 9)
-
-
-def _query(name: str) -> str:
-    return load_named("stages", "template")[name]
-
-
-def _targets(connection: duckdb.DuckDBPyConnection, band: Sequence[str] | None) -> list[dict[str, Any]]:
-    return fetch_table(connection, _query("targets"), {"band": band}).to_pylist()
 
 
 def _propose(
@@ -269,7 +252,7 @@ def _propose(
     value: Any,
 ) -> Decision:
     parameters = {"tract": target["tract"], "band": target["band"], **flatten(config)}
-    candidates = fetch_table(connection, _query("candidates"), parameters)
+    candidates = fetch_table(connection, query("candidates"), parameters)
     rows = candidates.to_pylist()
     weighed = weigh(rows) if how in ("auto", "quantile") else []
     cut = None
@@ -309,7 +292,7 @@ def _propose(
 
 def _native_over_tract(connection: duckdb.DuckDBPyConnection, tract: int, candidates: pa.Table) -> float:
     native = float(np.median(candidates["pixel_scale_arcsec"].to_numpy()))
-    return native / fetch_table(connection, _query("scale"), {"tract": tract})["pixel_scale_arcsec"][0].as_py()
+    return native / fetch_table(connection, query("scale"), {"tract": tract})["pixel_scale_arcsec"][0].as_py()
 
 
 def _cut(
@@ -324,7 +307,7 @@ def _cut(
     if how == "max_psf_fwhm_pix":
         return Cut(float(value))
     if how == "quantile":
-        limit = fetch_table(connection, _query("limit_of_quantile"), {"quantile": float(value)})["max_psf_fwhm_pix"][
+        limit = fetch_table(connection, query("limit_of_quantile"), {"quantile": float(value)})["max_psf_fwhm_pix"][
             0
         ].as_py()
         if limit is not None:
@@ -378,7 +361,7 @@ def predict(connection: duckdb.DuckDBPyConnection, config: TemplateConfig) -> No
 
     It is asked from `calexp` as it is now, so that exposures that came after the decision have a prediction too.
     """
-    for target in _targets(connection, None):
+    for target in find_targets(connection):
         if target["template_id"] is not None:
             _predict_one(connection, config, target)
 
@@ -386,16 +369,17 @@ def predict(connection: duckdb.DuckDBPyConnection, config: TemplateConfig) -> No
 def _predict_one(
     connection: duckdb.DuckDBPyConnection, config: TemplateConfig, target: Mapping[str, Any], _run_id: int | None = None
 ) -> None:
-    parameters = {"tract": target["tract"], "band": target["band"], **flatten(config)}
-    candidates = fetch_table(connection, _query("candidates"), parameters).to_pylist()
-    inputs = fetch_table(connection, _query("inputs"), {"template_id": target["template_id"]}).to_pylist()
-    chosen = {_identity(row) for row in inputs if row["selected"]}
-    rows = _predict_rows(candidates, np.array([_identity(row) in chosen for row in candidates], bool))
-    rows = [{"template_id": target["template_id"]} | row for row in rows]
+    basis, template = find_basis(connection, config, target), {"template_id": target["template_id"]}
+    if basis.is_predicted:
+        return
+    selected = np.array([_identity(row) in basis.chosen for row in basis.candidates], bool)
+    rows = [template | row for row in _predict_rows(basis.candidates, selected)]
     with transaction(connection):
-        connection.execute(_query("forget_prediction"), {"template_id": target["template_id"]})
+        connection.execute(query("forget_prediction"), template)
+        connection.execute(query("forget_predicted_from"), template)
         if rows:
             insert(connection, "template_prediction", to_table(rows))
+        insert(connection, "template_predicted_from", to_table([template | {"sha256": basis.sha256}]))
 
 
 def _predict_rows(candidates: Sequence[dict[str, Any]], selected: np.ndarray) -> list[dict[str, float]]:
@@ -413,7 +397,7 @@ def _predict_rows(candidates: Sequence[dict[str, Any]], selected: np.ndarray) ->
 
 def _record(connection: duckdb.DuckDBPyConnection, decision: Decision, run_id: int) -> None:
     identity = {"tract": decision.tract, "band": decision.band}
-    number = fetch_table(connection, _query("next_id"), identity).to_pylist()[0]
+    number = fetch_table(connection, query("next_id"), identity).to_pylist()[0]
     template_id = {"template_id": number["template_id"]}
     template = {
         **number,

@@ -7,9 +7,8 @@ import duckdb
 from dbpipe.catalog.work.offer import Options
 from dbpipe.catalog.work.units import Verdict
 from dbpipe.failures import DATA
-from dbpipe.stage import ParentStage
-from dbpipe.template.choice import VERSION, decide_missing, find_outdated
-from dbpipe.template.decision import TemplateConfig
+from dbpipe.template.choice import decide_missing
+from dbpipe.template.contract import TemplateConfig
 
 
 def decide(
@@ -22,11 +21,3 @@ def decide(
     for verdict in verdicts:
         report.unit(verdict)
     return verdicts, 0
-
-
-def count_outdated(connection: duckdb.DuckDBPyConnection) -> int:
-    """Return how many decisions in force the version before this one made."""
-    return len(find_outdated(connection))
-
-
-TEMPLATE = ParentStage("template", version=VERSION, run=decide, config=TemplateConfig, count_outdated=count_outdated)

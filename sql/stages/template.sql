@@ -200,6 +200,18 @@ SELECT pixel_scale_arcsec
 FROM tract
 WHERE tract = $tract
 
+-- name: verdicts
+-- Tracts and bands with a verdict on record.
+SELECT unit_key FROM unit WHERE stage = 'template'
+
+-- name: predicted_from
+-- What the predictions of a template were made from.
+SELECT sha256 FROM template_predicted_from WHERE template_id = $template_id
+
 -- name: forget_prediction
 -- Forget what was predicted of a template.
 DELETE FROM template_prediction WHERE template_id = $template_id
+
+-- name: forget_predicted_from
+-- Forget what that was made from.
+DELETE FROM template_predicted_from WHERE template_id = $template_id

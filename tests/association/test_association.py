@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 from toy_catalog import detect, empty_catalog
 
-from dbpipe.association import AssociateConfig, associate, count_due
+from dbpipe.association.contract import AssociateConfig
+from dbpipe.association.flow import associate
+from dbpipe.association.images import count_due
 from dbpipe.catalog.sql.queries import load_named
 from dbpipe.catalog.work.offer import Options
 from dbpipe.declared import unflatten

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dbpipe import association
+from dbpipe.association.flow import associate
 from dbpipe.catalog.work import units
 from dbpipe.catalog.work.offer import Options
 from dbpipe.runner.report import Report
@@ -167,7 +167,7 @@ def _add_visits(root, n_source, n_visit):
             ticks = [_clock()]
             synthetic.commit_detections(survey, visit, seed=1, run_id=run_id)
             ticks.append(_clock())
-            association.associate(
+            associate(
                 survey.connection, survey.settings["associate"], run_id=run_id, options=Options(), report=Report()
             )
             ticks.append(_clock())

@@ -20,8 +20,8 @@ from dbpipe.imaging.noise import kernel_power
 from dbpipe.io.difference import Difference
 from dbpipe.io.exposure import Exposure
 from dbpipe.io.wcs_text import wcs_from_header
+from dbpipe.stages.contracts.detect import DetectConfig
 from dbpipe.stages.detect import detect
-from dbpipe.stages.shared.detection import DetectConfig
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from dbpipe.io.raw.instrument import load_instrument
 from dbpipe.io.tables.refcat import read_refcat
 from dbpipe.io.tables.table import read_table
 from dbpipe.runner import order
-from dbpipe.stages.ingest import INGEST
+from dbpipe.stages.contracts.ingest import INGEST
 from dbpipe.survey import Survey
 from dbpipe.survey.settings import read_settings
 from dbpipe.survey.synthetic import make_survey

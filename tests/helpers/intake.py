@@ -8,7 +8,7 @@ from make_fits import sky_image, write_eimage
 from dbpipe.catalog.work.offer import offer_work
 from dbpipe.io.raw.instrument import load_instrument
 from dbpipe.runner.intake import run_ingest
-from dbpipe.stages.calibrate import CALIBRATE
+from dbpipe.stages.contracts.calibrate import CALIBRATE
 from dbpipe.survey import Survey
 
 OBSERVED = {

@@ -16,15 +16,15 @@ from dbpipe.imaging.difference.decorrelate import FFT_SIZE
 from dbpipe.imaging.difference.score_image import score_image
 from dbpipe.imaging.difference.star_noise import with_star_noise
 from dbpipe.imaging.difference.subtract import BLOCK_PIX, Plane, subtract
-from dbpipe.imaging.kernel.match import KernelSettings
 from dbpipe.imaging.measure.characterize import characterize, is_inside, touches
 from dbpipe.imaging.measure.detection import detect_sources
 from dbpipe.imaging.noise import measure_power, uniform_noise
 from dbpipe.imaging.psf.model import measure_psf
 from dbpipe.imaging.psf.rings import Stars
+from dbpipe.imaging.settings import KernelSettings
 from dbpipe.io.raw.image import RawImage
 from dbpipe.stages.calibrate.pixels import clean_pixels, flag_after_detection
-from dbpipe.stages.calibrate.stage import CalibrateConfig
+from dbpipe.stages.contracts.calibrate import CalibrateConfig
 
 
 @dataclass(frozen=True)

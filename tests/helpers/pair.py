@@ -10,11 +10,11 @@ from dbpipe.imaging import noise
 from dbpipe.imaging.difference.decorrelate import FFT_SIZE
 from dbpipe.imaging.difference.score_image import score_image
 from dbpipe.imaging.difference.subtract import BLOCK_PIX, Plane, subtract
-from dbpipe.imaging.kernel.match import KernelSettings
 from dbpipe.imaging.mask import DETECTED, UNUSABLE
 from dbpipe.imaging.psf.homogenize import match_psf, moffat_psf
 from dbpipe.imaging.psf.model import UniformPsf
 from dbpipe.imaging.psf.rings import Stars
+from dbpipe.imaging.settings import KernelSettings
 
 STAMP = 41
 NO_STARS = Stars(np.empty(0), np.empty(0), np.empty(0))

@@ -10,8 +10,10 @@ from dbpipe.imaging.psf.model import PsfModel
 from dbpipe.io.exposure import Exposure, read_exposure
 from dbpipe.sky.skymap import Tract, patch_wcs
 from dbpipe.sky.wcs import pixel_to_sky, sky_to_pixel, tan_wcs
-from dbpipe.stages.coadd import CoaddConfig, coadd
-from dbpipe.stages.warp import WarpConfig, warp_exposure
+from dbpipe.stages.coadd import coadd
+from dbpipe.stages.contracts.coadd import CoaddConfig
+from dbpipe.stages.contracts.warp import WarpConfig
+from dbpipe.stages.warp import warp_exposure
 
 SHAPE, SKY_E, NJY_PER_E, TARGET = (340, 340), 600.0, 2.5, 4.4
 TRACT = Tract(0, 150.0, -20.0, 0.2, 400)

@@ -19,12 +19,12 @@ import dbpipe
 from dbpipe.catalog import views
 from dbpipe.catalog.sql import queries
 from dbpipe.catalog.work.offer import stage_queries
-from dbpipe.runner.order import load_stages
+from dbpipe.runner.order import BY_NAME
 from dbpipe.stage import Stage
 
 RECORD = Path(__file__).with_suffix(".json")
 PACKAGE = Path(dbpipe.__file__).parent
-LEFT_OUT = ("dbpipe.catalog.", "dbpipe.runner.", "dbpipe.errors.", "dbpipe.failures.", "dbpipe.stage.")
+LEFT_OUT = ("dbpipe.catalog.", "dbpipe.runner.", "dbpipe.errors.", "dbpipe.failures.", "dbpipe.later.", "dbpipe.stage.")
 """What all stages run in, and words for what goes wrong: no result hangs from these."""
 _SKIPPED = ("annotation", "returns", "ctx", "type_comment", "type_params", "kind", "type_ignores")
 
@@ -103,9 +103,9 @@ def _places(name, imported, used):
 
 def digests(stage):
     """Return file -> digest of what a stage reaches in it."""
-    functions = [stage.run, stage.config]
+    starts = [(each.__module__, each.__name__) for each in (stage.run.load(), stage.config)]
     texts = {}
-    for name, definition in sorted(reach((each.__module__, each.__name__) for each in functions)):
+    for name, definition in sorted(reach(starts)):
         texts.setdefault(name.replace(".", "/"), []).append(plain(module(name)[0][definition]))
     for name, text in sorted(_statements(stage).items()):
         texts.setdefault("sql", []).append(f"{name} {text}")
@@ -126,7 +126,7 @@ def _statements(stage):
 
 def now():
     """Return stage -> its version and digests today."""
-    return {name: {"version": stage.version, "files": digests(stage)} for name, stage in load_stages().items()}
+    return {name: {"version": stage.version, "files": digests(stage)} for name, stage in BY_NAME.items()}
 
 
 def changed(record, today):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from small_survey import DENSITY, process
 
-from dbpipe.runner.order import load_stages
+from dbpipe.runner.order import BY_NAME
 from dbpipe.simulate import write_survey
 from dbpipe.survey import Survey
 
@@ -36,7 +36,7 @@ ANSWERS = {
 
 def versions():
     """Return stage -> version."""
-    return {name: stage.version for name, stage in load_stages().items() if name in ANSWERS}
+    return {name: stage.version for name, stage in BY_NAME.items() if name in ANSWERS}
 
 
 def measure(folder):

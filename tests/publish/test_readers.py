@@ -191,6 +191,31 @@ def test_a_night_adds_files_to_the_published_ones(long_root, monkeypatch):
         assert survey.as_of is not None and survey.count("dia_source") == 500
 
 
+def test_a_run_that_did_nothing_does_not_look_at_the_rows(long_root, monkeypatch):
+    """It keeps the files that are published; where the catalog has changed since, or one is gone, it looks."""
+    with Survey.open(long_root, read_only=False) as survey:
+        survey.run(n_worker=1)
+    looked_at, look = [], published.fingerprint
+    monkeypatch.setattr(published, "fingerprint", lambda *given: looked_at.append(given) or look(*given))
+    folder = (long_root / SNAPSHOT).parent / "tables"
+    files = sorted(folder.rglob("*.parquet"))
+    with Survey.open(long_root, read_only=False) as survey:
+        assert not any(summary.n_unit or summary.n_removed for summary in survey.run(n_worker=1))
+        assert looked_at == [] and sorted(folder.rglob("*.parquet")) == files
+        survey.connection.execute("DELETE FROM dia_source WHERE visit = 1")
+        survey.run(n_worker=1)
+        assert looked_at
+    with dbpipe.open(long_root) as snapshot:
+        assert snapshot.count("dia_source") == 300
+    looked_at.clear()
+    files[-1].unlink()
+    with Survey.open(long_root, read_only=False) as survey:
+        survey.run(n_worker=1)
+    assert looked_at
+    with dbpipe.open(long_root) as snapshot:
+        assert snapshot.count("dia_source") == 300
+
+
 def test_a_large_survey_that_moves_takes_its_files_along(long_root):
     """The snapshot names its files relative to itself."""
     moved = long_root.rename(long_root.with_name("elsewhere"))

@@ -18,7 +18,8 @@ from dbpipe.io.raw.image import RawImage
 from dbpipe.sky.wcs import pixel_to_sky, tan_wcs
 from dbpipe.stages.calibrate import stage
 from dbpipe.stages.calibrate.selfref import NOMINAL_ZERO_POINT_MAG, reference_from_raw
-from dbpipe.stages.calibrate.stage import CALIBRATE, CalibrateConfig, calibrate
+from dbpipe.stages.calibrate.stage import calibrate
+from dbpipe.stages.contracts.calibrate import CALIBRATE, CalibrateConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 NJY_PER_E = 0.6

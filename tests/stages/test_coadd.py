@@ -10,7 +10,8 @@ from dbpipe.imaging.stack.coadd import unpack_used
 from dbpipe.io.planes import Planes, read_planes
 from dbpipe.sky.skymap import patch_wcs
 from dbpipe.stage import Skip
-from dbpipe.stages.coadd import CoaddConfig, coadd
+from dbpipe.stages.coadd import coadd
+from dbpipe.stages.contracts.coadd import CoaddConfig
 
 SIGMA = np.sqrt(SKY_E) * NJY_PER_E
 NY, NX = 60, 80

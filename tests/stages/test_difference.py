@@ -5,17 +5,16 @@ import pytest
 from sky_patch import NJY_PER_E, TRACT, coadd_warps, difference_inputs, make_exposure, warp_unit
 
 from dbpipe.errors import DataError
-from dbpipe.imaging.kernel.match import KernelSettings
 from dbpipe.imaging.mask import UNUSABLE, grow_bits
-from dbpipe.imaging.stack.coadd import RejectionLimits
+from dbpipe.imaging.settings import KernelSettings, RejectionLimits
 from dbpipe.io.difference import read_difference
 from dbpipe.io.exposure import read_exposure
 from dbpipe.sky.skymap import patch_wcs
 from dbpipe.sky.wcs import pixel_to_sky, sky_to_pixel
 from dbpipe.stage import Skip
-from dbpipe.stages.coadd import CoaddConfig
+from dbpipe.stages.contracts.coadd import CoaddConfig
+from dbpipe.stages.contracts.difference import DifferenceConfig
 from dbpipe.stages.difference import difference
-from dbpipe.stages.shared.subtraction import DifferenceConfig
 from dbpipe.stages.shared.template import make_template
 
 NEW = [(*pixel_to_sky(patch_wcs(TRACT, 0, 0), 3.2, -7.7), 3e4)]

@@ -43,7 +43,7 @@ def test_words_and_types_do_not_count():
 )
 def test_what_is_far_below_is_reached(stage, file):
     """A stage reaches what it calls through others, in other rooms and through faces, and its SQL."""
-    assert file in stage_digests.digests(stage_digests.load_stages()[stage])
+    assert file in stage_digests.digests(stage_digests.BY_NAME[stage])
 
 
 def test_a_change_without_a_version_is_named():

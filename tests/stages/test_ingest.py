@@ -17,7 +17,8 @@ from dbpipe.catalog.work.request import seeing_files
 from dbpipe.errors import DataError
 from dbpipe.io.raw.image import read_raw
 from dbpipe.io.raw.instrument import load_instrument
-from dbpipe.stages.ingest import INGEST, IngestConfig, ingest, measure_footprint
+from dbpipe.stages.contracts.ingest import INGEST, IngestConfig
+from dbpipe.stages.ingest import ingest, measure_footprint
 
 ROOT = Path(__file__).resolve().parents[2]
 

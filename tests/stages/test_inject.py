@@ -13,12 +13,13 @@ from dbpipe.catalog.work.offer import stage_queries
 from dbpipe.declared import flatten, unflatten
 from dbpipe.io.difference import read_difference
 from dbpipe.stage import Skip
-from dbpipe.stages.calibrate.stage import CalibrateConfig
-from dbpipe.stages.detect import DETECT, detect
-from dbpipe.stages.difference import DIFFERENCE, difference
-from dbpipe.stages.inject.stage import INJECT, InjectConfig, Places, Strengths, inject
-from dbpipe.stages.shared.detection import DetectConfig
-from dbpipe.stages.shared.subtraction import DifferenceConfig
+from dbpipe.stages.contracts.calibrate import CalibrateConfig
+from dbpipe.stages.contracts.detect import DETECT, DetectConfig
+from dbpipe.stages.contracts.difference import DIFFERENCE, DifferenceConfig
+from dbpipe.stages.contracts.inject import INJECT, InjectConfig, Places, Strengths
+from dbpipe.stages.detect import detect
+from dbpipe.stages.difference import difference
+from dbpipe.stages.inject.stage import inject
 
 FWHM = [4.6, 4.0, 4.3]
 CONFIG = InjectConfig(

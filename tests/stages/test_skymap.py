@@ -6,7 +6,7 @@ from dbpipe.catalog.sql.queries import fetch_table, load_named
 from dbpipe.errors import DataError
 from dbpipe.sky.sphere import separation_deg
 from dbpipe.sky.wcs import corners, tan_wcs
-from dbpipe.stages.skymap import SKYMAP, SkymapConfig
+from dbpipe.stages.contracts.skymap import SKYMAP, SkymapConfig
 
 SCALE_DEG = 0.2 / 3600.0
 FOOTPRINT = pa.schema(

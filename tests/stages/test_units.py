@@ -11,10 +11,10 @@ from dbpipe.catalog.store import connection
 from dbpipe.catalog.views import apply_views
 from dbpipe.catalog.work import request
 from dbpipe.catalog.work.offer import stage_queries
-from dbpipe.runner.order import load_stages
+from dbpipe.runner.order import BY_NAME
 from dbpipe.stage import Stage
 
-STAGES = [stage for stage in load_stages().values() if isinstance(stage, Stage)]
+STAGES = [stage for stage in BY_NAME.values() if isinstance(stage, Stage)]
 KINDS = ((pa.types.is_integer, int), (pa.types.is_floating, float), (pa.types.is_string, str))
 
 

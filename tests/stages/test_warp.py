@@ -16,7 +16,8 @@ from dbpipe.io.planes import read_planes
 from dbpipe.sky.skymap import patch_wcs
 from dbpipe.sky.wcs import sky_to_pixel
 from dbpipe.stage import Skip
-from dbpipe.stages.warp import WarpConfig, warp_exposure
+from dbpipe.stages.contracts.warp import WarpConfig
+from dbpipe.stages.warp import warp_exposure
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import pytest
 from dbpipe.catalog.work.offer import _task
 from dbpipe.declared import flat_paths, flatten, unflatten
 from dbpipe.errors import ConfigError
-from dbpipe.runner.order import load_stages, sections
+from dbpipe.runner.order import BY_NAME, sections
 from dbpipe.survey.settings import read_settings
 
 RECORDED = json.loads((Path(__file__).parent / "flat_settings.json").read_text())
@@ -41,8 +41,8 @@ def test_flat_settings_are_those_on_record(section):
 @pytest.mark.parametrize("section", [name for name, known in RECORDED.items() if "fingerprint" in known])
 def test_fingerprints_are_those_on_record(section):
     """An upgrade of dbpipe finds every unit made, as long as the version of its stage and its settings stay."""
-    stage = load_stages()[section]
-    task = _task(replace(stage, version=1), dict.fromkeys(stage.key, 1), stage.config())
+    stage = BY_NAME[section]
+    task = _task(replace(stage, version=1), dict.fromkeys(stage.key, 1), flatten(stage.config()))
     assert task.fingerprint == RECORDED[section]["fingerprint"]
 
 

@@ -106,7 +106,7 @@ def test_a_publish_that_fails_loses_nothing_and_says_so(root, monkeypatch):
     """With no room for the snapshot the commit stays, the error says so, and the next does it."""
     with monkeypatch.context() as patched:
         full = OSError(28, "No space left")
-        patched.setattr("dbpipe.publish.readers.publish", lambda *_: (_ for _ in ()).throw(full))
+        patched.setattr("dbpipe.publish.readers.publish", lambda *_, **__: (_ for _ in ()).throw(full))
         with pytest.raises(DiskError, match="everything is done, but readers do not see it yet.*No space left"):
             with Survey.open(root, read_only=False) as survey:
                 survey.connection.execute("INSERT INTO band VALUES ('kept')")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dbpipe import association
+from dbpipe.association.flow import associate
 from dbpipe.catalog import sky_shards
 from dbpipe.catalog.work.offer import Options
 from dbpipe.errors import ConfigError
@@ -68,7 +68,7 @@ def test_objects_are_those_that_associate_finds(root):
         for tile in sky_shards.find_tiles(connection):
             connection.execute(f"DELETE FROM association.source_{tile}; DELETE FROM association.object_{tile}")
         connection.execute("DELETE FROM association.image; DELETE FROM unit WHERE stage = 'associate'")
-        association.associate(connection, survey.settings["associate"], run_id=1, options=Options(), report=Report())
+        associate(connection, survey.settings["associate"], run_id=1, options=Options(), report=Report())
         assert [survey.fetch(query) for query in (LINKS, OBJECTS)] == before
     assert before[0].num_rows > 30_000
 
@@ -91,7 +91,7 @@ def test_a_new_visit_renames_nothing(root):
         synthetic.add_visits(survey, [visit], 1)
         synthetic.commit_detections(survey, visit, seed=1, run_id=1)
         settings = survey.settings["associate"]
-        verdicts, _ = association.associate(survey.connection, settings, run_id=1, options=Options(), report=Report())
+        verdicts, _ = associate(survey.connection, settings, run_id=1, options=Options(), report=Report())
         changes = survey.fetch("SELECT change, count(*) AS n FROM dia_object_history GROUP BY change").to_pylist()
         joined = survey.fetch(
             "SELECT count(*) FROM dia_association WHERE visit = $visit AND dia_object_id < visit << 22",

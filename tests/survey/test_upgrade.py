@@ -11,7 +11,7 @@ import upgrades
 import dbpipe
 from dbpipe.cli.terminal.console import reading
 from dbpipe.errors import CatalogError
-from dbpipe.runner.order import load_stages
+from dbpipe.runner.order import BY_NAME
 from dbpipe.survey import LOCK, Survey
 
 
@@ -138,10 +138,10 @@ def test_the_version_is_that_of_the_changelog():
 
 def test_what_an_older_version_made_is_named(tmp_path):
     """Every stage says how many units an older version of it made, and nothing of its own."""
-    names = [name for name in load_stages() if name != "template"]
+    names = [name for name in BY_NAME if name != "template"]
     with Survey.init(tmp_path / "survey") as survey:
         rows = ", ".join(
-            f"('{name}', 'visit={k}', '', {load_stages()[name].version - (k < 2)}, 1, 'done', '2026-01-01', 0, 0, 0)"
+            f"('{name}', 'visit={k}', '', {BY_NAME[name].version - (k < 2)}, 1, 'done', '2026-01-01', 0, 0, 0)"
             for name in names
             for k in range(5)
         )

@@ -7,9 +7,11 @@ from dbpipe.catalog.migrations import migrate
 from dbpipe.catalog.store import connection as catalog
 from dbpipe.catalog.store.rekey import put_back, rekeying
 from dbpipe.catalog.views import apply_views
+from dbpipe.catalog.work.offer import Options
 from dbpipe.errors import ConfigError
 from dbpipe.template import choice as templates
-from dbpipe.template.decision import AutoCut, TemplateConfig, Veto
+from dbpipe.template import due
+from dbpipe.template.contract import AutoCut, TemplateConfig, Veto
 
 FWHM = [5.6, 3.4, 4.1, 3.5, 3.8, 4.85, 3.6, 4.5]
 """Of visits 0 to 7, native pixels."""
@@ -254,6 +256,20 @@ def test_every_exposure_has_a_predicted_depth(database):
     ).fetchall()
     assert again[:8] == rows and again[8][2] == current.n_input
     assert versions(database) == [(1, 1, current.n_input)]
+
+
+def test_nothing_is_due_until_something_is_new(database):
+    """A run decides and predicts once; then nothing is due until an exposure or a setting says otherwise."""
+    assert due.is_due(database, CONFIG, Options())
+    templates.decide_missing(database, CONFIG, 1)
+    assert not due.is_due(database, CONFIG, Options())
+    strict = TemplateConfig(veto=Veto(max_ellipticity=0.1))
+    assert due.is_due(database, CONFIG, Options()) is due.is_due(database, strict, Options()) is False
+    add_exposure(database, 8, 4.0, psf_e1=0.2)
+    assert due.is_due(database, CONFIG, Options())
+    templates.decide_missing(database, CONFIG, 2)
+    assert not due.is_due(database, CONFIG, Options()) and due.is_due(database, strict, Options())
+    assert len(versions(database)) == 1
 
 
 def test_every_band_gets_its_own_decision(database):

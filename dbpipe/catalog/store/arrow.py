@@ -2,13 +2,14 @@
 
 import json
 import math
+from array import array
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dbpipe.errors import CatalogError
 from dbpipe.names import did_you_mean
@@ -47,15 +48,30 @@ def _to_array(values: np.ndarray | pa.Array) -> pa.Array:
     return values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values)
 
 
-def _native(array: np.ndarray) -> np.ndarray:
+def _native(values: np.ndarray) -> np.ndarray:
     """Arrow refuses the big-endian numbers that FITS tables hold."""
-    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
 
 
 def _nan_to_null(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     if not pa.types.is_floating(column.type):
         return column
-    return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    return pa.array(column.to_numpy(zero_copy_only=False), column.type, from_pandas=True)
+
+
+def texts(values: Sequence[str]) -> pa.Array:
+    """Return texts as an Arrow array.
+
+    `pyarrow.array` looks for pandas first, and to load that takes longer than all else that a short command does.
+    """
+    parts = [value.encode() for value in values]
+    ends = array("i", accumulate(map(len, parts), initial=0))
+    return pa.Array.from_buffers(pa.string(), len(parts), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(parts))])
+
+
+def running_numbers(n: int) -> pa.Array:
+    """Return 0 to n - 1 as an Arrow array of 64 bits, without pandas as in `texts`."""
+    return pa.Array.from_buffers(pa.int64(), n, [None, pa.py_buffer(array("q", range(n)))])
 
 
 def check_columns(connection: duckdb.DuckDBPyConnection, table_name: str, table: pa.Table) -> None:

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import chdir, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,6 +41,8 @@ class Label:
     as_of: datetime
     size_byte: int
     mtime_ns: int
+    in_files: Mapping[tuple[str, str], list[str]] = field(default_factory=dict)
+    """(schema, table) -> Parquet files, relative to its folder, that have the rows of a table."""
 
     def is_current(self, catalog: Path) -> bool:
         """Return whether the catalog file has not changed since."""
@@ -75,23 +77,21 @@ def publish(
     path = Path(path)
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
     connection.execute("CHECKPOINT")  # closing the catalog then leaves the file as it is
-    label = Label(datetime.now(UTC).replace(tzinfo=None), *_state(catalog))
+    label = Label(datetime.now(UTC).replace(tzinfo=None), *_state(catalog), in_files or {})
     try:
-        _copy(connection, temporary, label, in_files or {})
+        _copy(connection, temporary, label)
         replace_file(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     return label
 
 
-def _copy(
-    connection: duckdb.DuckDBPyConnection, temporary: Path, label: Label, in_files: Mapping[tuple[str, str], list[str]]
-) -> None:
+def _copy(connection: duckdb.DuckDBPyConnection, temporary: Path, label: Label) -> None:
     ((name,),) = connection.execute("SELECT current_database()").fetchall()
     options = f"STORAGE_VERSION '{STORAGE_VERSION}', ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
     connection.execute(f"ATTACH {quote_text(temporary)} AS next_snapshot ({options})")
     try:
-        _copy_rows(connection, name, in_files, temporary.parent)
+        _copy_rows(connection, name, label.in_files, temporary.parent)
         connection.execute(_LABEL)
         values = [label.as_of, label.size_byte, label.mtime_ns]
         connection.execute("INSERT INTO next_snapshot.published VALUES (?, ?, ?)", values)
@@ -150,16 +150,21 @@ def shut_in(connection: duckdb.DuckDBPyConnection, folder: Path, *, scratch: Pat
     scratch : path, optional
         A folder where it may write too; then settings can be changed, and nothing from outside may be asked.
     """
-    views = connection.execute(
-        "SELECT sql FROM duckdb_views() WHERE NOT internal AND contains(sql, 'read_parquet')"
-    ).fetchall()
-    named = sorted({name for (text,) in views for name in _FILE_OF_VIEW.findall(text)})
+    named = sorted({name for names in _files_of_views(connection).values() for name in names})
     folders = [] if scratch is None else [scratch]
     if named:
         connection.execute(f"SET file_search_path = {quote_text(os.path.abspath(folder))}")
         connection.execute("SET parquet_metadata_cache = true")  # what a snapshot names never changes
         folders.append(Path(folder) / "tables")
     confine(connection, folders=folders, files=named, locked=scratch is None)
+
+
+def _files_of_views(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], list[str]]:
+    """Return (schema, view) -> the files that a snapshot's view reads."""
+    views = connection.execute(
+        "SELECT schema_name, view_name, sql FROM duckdb_views() WHERE NOT internal AND contains(sql, 'read_parquet')"
+    ).fetchall()
+    return {(schema, view): _FILE_OF_VIEW.findall(text) for schema, view, text in views}
 
 
 def read_label(connection: duckdb.DuckDBPyConnection) -> Label:
@@ -172,7 +177,8 @@ def read_label(connection: duckdb.DuckDBPyConnection) -> Label:
     kinds = {"as_of": datetime, "catalog_size_byte": int, "catalog_mtime_ns": int}
     if len(rows) != 1 or not all(isinstance(rows[0].get(name), kind) for name, kind in kinds.items()):
         raise CatalogError("the snapshot does not say when it was made")
-    return Label(*(rows[0][name] for name in kinds))
+    (said,) = rows
+    return Label(said["as_of"], said["catalog_size_byte"], said["catalog_mtime_ns"], _files_of_views(connection))
 
 
 def _state(path: Path) -> tuple[int, int]:

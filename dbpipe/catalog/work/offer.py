@@ -14,6 +14,7 @@ import pyarrow as pa
 from dbpipe.catalog.sql import queries
 from dbpipe.catalog.sql.errors import explain_refusal, lacks_column
 from dbpipe.catalog.sql.questions import check_condition
+from dbpipe.catalog.store.arrow import running_numbers, texts
 from dbpipe.catalog.store.connection import only_reading, quote_name
 from dbpipe.catalog.work import units
 from dbpipe.declared import flatten
@@ -74,15 +75,16 @@ def offer_work(
     options = options or Options()
     statements = statements or stage_queries(stage)
     rows = fetch_work(connection, statements["work"], options.parameters)
-    tasks = [_task(stage, row, config) for row in rows.to_pylist()]
+    settings = flatten(config)
+    tasks = [_task(stage, row, settings) for row in rows.to_pylist()]
     twice = [key for key, n in Counter(task.unit_key for task in tasks).items() if n > 1]
     if twice:
         raise CatalogError(f"the work query of {stage.name} gives {twice[0]} more than once")
     offered = pa.table(
         {
-            "work_order": pa.array(range(len(tasks)), pa.int64()),
-            "unit_key": pa.array([task.unit_key for task in tasks], pa.string()),
-            "fingerprint": pa.array([task.fingerprint for task in tasks], pa.string()),
+            "work_order": running_numbers(len(tasks)),
+            "unit_key": texts([task.unit_key for task in tasks]),
+            "fingerprint": texts([task.fingerprint for task in tasks]),
         }
     )
     due = units.find_pending(connection, stage.name, offered, retry_failed=options.retry_failed)
@@ -117,13 +119,13 @@ def fetch_work(connection: duckdb.DuckDBPyConnection, query: str, parameters: Ma
         raise CatalogError(f"a work query failed: {error}") from error
 
 
-def _task(stage: Stage, row: Mapping[str, Any], config: Any) -> Task:
+def _task(stage: Stage, row: Mapping[str, Any], settings: Mapping[str, Any]) -> Task:
     row = {name: _plain(value) for name, value in row.items()}
     missing = [name for name in stage.key if not isinstance(row.get(name), int | str)]
     if missing:
         raise CatalogError(f"the work query of {stage.name} gives no whole number or text for its key {missing[0]}")
     made_from = {name: value for name, value in row.items() if name not in stage.address}
-    whole = {"row": made_from, "config": flatten(config), "version": stage.version}
+    whole = {"row": made_from, "config": settings, "version": stage.version}
     text = json.dumps(whole, sort_keys=True, separators=(",", ":"), default=str)
     key = units.format_key({name: row[name] for name in stage.key})
     return Task(row, key, hashlib.sha256(text.encode()).hexdigest())
@@ -139,7 +141,7 @@ def _plain(value: Any | None) -> float | str | None:
 def find_where(connection: duckdb.DuckDBPyConnection, rows: pa.Table, condition: str) -> set[Any] | None:
     """Return the numbers of the work rows that meet the condition; None if they lack its columns."""
     check_condition(connection, condition)
-    numbered = rows.append_column("work_order", pa.array(range(rows.num_rows), pa.int64()))
+    numbered = rows.append_column("work_order", running_numbers(rows.num_rows))
     try:
         with only_reading(connection):
             found = connection.from_arrow(numbered).set_alias("work_row").filter(condition)

@@ -22,7 +22,7 @@ from dbpipe.cli.terminal.console import (
 )
 from dbpipe.errors import ConfigError, SurveyBusy
 from dbpipe.failures import DATA
-from dbpipe.runner.order import ON_REQUEST, STAGES
+from dbpipe.runner.order import BY_NAME, STAGES
 from dbpipe.survey import Survey
 
 DISTRUST = "distrust.diffim"
@@ -120,8 +120,8 @@ def _print_stages(opened: Survey) -> None:
     known = {row["stage"]: row for row in opened.fetch(load_named("reports", "status")["stages"]).to_pylist()}
     due = opened.count_due()
     rows = []
-    for name in STAGES + ON_REQUEST:
-        if name not in known and name not in due and name != STAGES[0]:
+    for name in BY_NAME:
+        if name not in known and name not in due and name != STAGES[0].name:
             continue  # asked for by nobody, or a decision that went well: `dbpipe template` shows it
         row = known.get(name, {"done": 0, "skipped": 0, "failed": 0, "last_at": None})
         at = None if row["last_at"] is None else f"{row['last_at']:%Y-%m-%d %H:%M} UTC"

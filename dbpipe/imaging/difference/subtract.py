@@ -15,11 +15,12 @@ from dbpipe.imaging.difference.decorrelate import FFT_SIZE, Whitening, spread, w
 from dbpipe.imaging.difference.residual_sky import residual_sky
 from dbpipe.imaging.difference.wings import MAX_STARS, flux_from_wings, measure_wings, subtract_wings
 from dbpipe.imaging.kernel.fit import KernelFit
-from dbpipe.imaging.kernel.match import KernelSettings, Plane, choose_direction, fit_match
+from dbpipe.imaging.kernel.match import Plane, choose_direction, fit_match
 from dbpipe.imaging.noise import NoiseField
 from dbpipe.imaging.psf.model import Psf
 from dbpipe.imaging.psf.rings import Profile, Stars
 from dbpipe.imaging.resample import fill_bleeds, fill_gaps
+from dbpipe.imaging.settings import KernelSettings
 
 BLOCK_PIX = 128
 FILTER_SIZE_PIX = 31

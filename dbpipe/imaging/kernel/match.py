@@ -2,19 +2,19 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 
 from dbpipe.constants import FWHM_PER_SIGMA
-from dbpipe.errors import ConfigError, DataError
+from dbpipe.errors import DataError
 from dbpipe.imaging.kernel.basis import KernelBasis, make_basis
 from dbpipe.imaging.kernel.choice import choose_kernel
 from dbpipe.imaging.kernel.equations import star_equations
 from dbpipe.imaging.kernel.fit import KernelFit, fit_kernel
 from dbpipe.imaging.kernel.start import StartKernel, fit_start_kernel, no_start
 from dbpipe.imaging.psf.model import Psf
-from dbpipe.ranges import Range, Ranged
+from dbpipe.imaging.settings import KernelSettings
 
 MAX_MATCH_RESIDUAL = 0.05
 """Error of the PSF match, rms over rms, up to which the template is convolved.  The noise of the result is white then,
@@ -44,32 +44,6 @@ class Plane:
     mask: np.ndarray
     fwhm_pix: float
     psf: Psf
-
-
-@dataclass(frozen=True)
-class KernelSettings(Ranged):
-    """How the matching kernel is made."""
-
-    degree: tuple[Annotated[int, Range(at_least=0, at_most=8)], ...] = (6, 4, 2)
-    """Largest polynomial degrees of the three Gaussians of the matching kernel; `choice` takes smaller ones where the
-    stars do not ask for more."""
-    order: Annotated[int, Range(at_least=0, at_most=4)] = 2
-    """Largest degree of the kernel's variation over the image, chosen likewise."""
-    sum_order: Annotated[int, Range(at_least=0, at_most=4)] = 0
-    """Degree of the variation of the flux ratio over the image."""
-    background_order: Annotated[int, Range(at_least=0, at_most=4)] = 1
-    """Degree of the differential background."""
-    max_size_pix: Annotated[int, Range(at_least=11, at_most=101)] = 51
-    """Largest side of the kernel, in pixels."""
-    flux_floor: Annotated[float, Range(at_least=0.0, at_most=0.5)] = 0.005
-    """Model error of bright stars in the fit, as a fraction of their flux."""
-    convolve: Literal["auto", "template", "science"] = "auto"
-    """Which side to convolve."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 1 <= len(self.degree) <= 3:
-            raise ConfigError(f"degree has {len(self.degree)} entries: must be 1 to 3, one per Gaussian")
 
 
 def choose_direction(

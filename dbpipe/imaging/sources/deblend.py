@@ -8,16 +8,15 @@ matrix, delta chi2 = (t.r)^2 / (t.t - a N^-1 a). The best place is then fitted j
 """
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.spatial import cKDTree
 
 from dbpipe.imaging.psf.spline import cholesky_invert, render
+from dbpipe.imaging.settings import Splitting
 from dbpipe.imaging.sources.blend_fit import Box, cut_box, fit_blend, solve_fluxes, subtract_models
 from dbpipe.imaging.sources.point_fit import PointSourceFit
-from dbpipe.ranges import Range, Ranged
 
 _PRICE = 3.0
 """Expected fall of chi2 by three parameters that fit noise."""
@@ -36,16 +35,6 @@ _MIN_SEPARATION_FWHM = 0.45
 """Closer companions cannot be told from an error of the width of the PSF."""
 _SEARCH_RADIUS_FWHM = 2.0
 """How far from a source its companions are looked for: further out they are peaks of their own."""
-
-
-@dataclass(frozen=True)
-class Splitting(Ranged):
-    """When one source is two."""
-
-    score: Annotated[float, Range(at_least=1.0, at_most=1000.0)] = 5.0
-    """Standard deviations by which the data must prefer two sources to one."""
-    model_error: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.05
-    """Error of the PSF model that must not look like a second source, as a fraction of its power."""
 
 
 @dataclass(frozen=True)

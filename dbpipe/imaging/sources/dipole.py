@@ -9,15 +9,15 @@ d f / F: the images know F. They are compared by chi2 with the price of their pa
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 
 from dbpipe.compiled import njit
+from dbpipe.imaging.settings import DipoleLimits
 from dbpipe.imaging.sources.blend_fit import Box, cut_box, point_equations, solve_fluxes
 from dbpipe.imaging.sources.minimize import Damping, minimize
 from dbpipe.imaging.sources.point_fit import fit_point_sources
-from dbpipe.ranges import Range, Ranged
 
 _MAX_MISFIT = 16.0
 """Largest chi2 of the flux and place that the images know of a static source, three numbers."""
@@ -28,18 +28,6 @@ _MIN_PIX = 12
 _DAMPING = Damping(start=1e-2, after_failure=0.0, ceiling=np.inf)
 _MAX_STEP_PIX = 0.7
 """The linear model of the PSF holds for less than its width."""
-
-
-@dataclass(frozen=True)
-class DipoleLimits(Ranged):
-    """When a pair of lobes is one source that is displaced."""
-
-    separation_fwhm: Annotated[float, Range(at_least=0.1, at_most=10.0)] = 1.0
-    """Lobes further apart are two sources, in FWHM."""
-    flux_ratio: Annotated[float, Range(at_least=1.0, at_most=1000.0)] = 3.0
-    """Largest ratio of the fluxes of a displaced source in the two images."""
-    shift_fwhm: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.03
-    """Displacement that is usual where the registration of the image was not measured, in FWHM."""
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,6 @@ from scipy.spatial import cKDTree
 from dbpipe.imaging.psf.spline import render
 from dbpipe.imaging.sources.blend_fit import Box, cut_box, fit_group, subtract_models
 
-FIT_RADIUS_FWHM = 2.5
-"""Radius of a PSF fit unless the settings say otherwise: what a Gaussian has outside is 3e-8 of its flux, and the wings
-of a star with beta 3 hold less than the noise of more pixels would cost."""
 _FLUX_SWEEPS = 4
 _MAX_SWEEPS = 12
 _BLEND_RADII = 0.6

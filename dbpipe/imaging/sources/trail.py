@@ -5,7 +5,7 @@ A short trail is one elongated source; a long one is a chain of point sources to
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -14,9 +14,9 @@ from scipy.spatial import cKDTree
 
 from dbpipe.constants import FWHM_PER_SIGMA
 from dbpipe.imaging.psf.shapes import adaptive_moments
+from dbpipe.imaging.settings import Trailing
 from dbpipe.imaging.sources.point_fit import PointSourceFit, fit_point_sources
 from dbpipe.imaging.sources.trail_fit import fit_trail
-from dbpipe.ranges import Range, Ranged
 
 _LINK_FWHM = 1.75
 """Point sources fitted along a trail are closer to the next than this."""
@@ -26,16 +26,6 @@ _FIT_ERROR = 0.2
 """The same, for what may be left after the fit of a trail."""
 _MAX_LENGTH_FWHM = 12.0
 """A longer one leaves the stamp of the fit: satellites, which calibration flags."""
-
-
-@dataclass(frozen=True)
-class Trailing(Ranged):
-    """When a source is a trail."""
-
-    snr: Annotated[float, Range(at_least=3.0, at_most=1000.0)] = 8.0
-    """Smallest S/N at which a trail is tried."""
-    score: Annotated[float, Range(at_least=1.0, at_most=1000.0)] = 4.5
-    """Standard deviations by which the data must prefer a trail to a point."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import sep
 from scipy.spatial import cKDTree
 
 from dbpipe.imaging.mask import UNUSABLE
-from dbpipe.imaging.sources.deblend import Splitting, find_companions
+from dbpipe.imaging.settings import Splitting
+from dbpipe.imaging.sources.deblend import find_companions
 from dbpipe.imaging.sources.peaks import Peaks
 from dbpipe.imaging.sources.point_fit import PointSourceFit, fit_point_sources
 from dbpipe.imaging.sources.significance import blend_scores

@@ -9,37 +9,14 @@ or after lack it.  What is longer than any point source (a satellite's trail) is
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from dbpipe.compiled import njit
 from dbpipe.constants import robust_sigma
-from dbpipe.errors import ConfigError
-from dbpipe.ranges import Range, Ranged
-
-
-@dataclass(frozen=True)
-class RejectionLimits(Ranged):
-    """When a pixel of one input is an artifact."""
-
-    seed_sigma: Annotated[float, Range(at_least=2.0, at_most=1000.0)] = 4.0
-    """Deviation from the median of the inputs that makes a pixel suspect, in standard deviations."""
-    grow_sigma: Annotated[float, Range(at_least=0.5, at_most=1000.0)] = 1.5
-    """Deviation of the pixels that belong to a suspect one, in standard deviations."""
-    min_contrast: Annotated[float, Range(at_least=0.0, at_most=1000.0)] = 3.0
-    """Smallest deviation relative to the brightest median flux within a FWHM; variables, supernovae in their hosts and
-    residuals of stars are fainter."""
-    max_witness_gap_day: Annotated[float, Range(at_least=0.0, at_most=36525.0)] = 2.0
-    """A point source is an artifact if half of the inputs at most this far in time from the one with it lack it."""
-    trail_length_fwhm: Annotated[float, Range(at_least=2.0, at_most=1000.0)] = 8.0
-    """What is longer than this is an artifact in any case."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.grow_sigma > self.seed_sigma:
-            raise ConfigError(f"grow_sigma = {self.grow_sigma}: must be at most seed_sigma = {self.seed_sigma}")
+from dbpipe.imaging.settings import RejectionLimits
 
 
 def background_offset(image: np.ndarray, reference: np.ndarray, usable: np.ndarray) -> float:

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 from scipy.spatial import KDTree
 
 from dbpipe.compiled import njit
 from dbpipe.constants import ARCSEC_PER_DEG
-from dbpipe.ranges import Range, Ranged
+from dbpipe.sky.settings import Moving
 from dbpipe.sky.sphere import directions, local_axes, unit_vectors
 
 _MAX_CHI2 = 16.0
@@ -32,18 +31,6 @@ class Tracklets:
     """(k, 2) float [deg/d] of ra cos(dec) and dec."""
     chi2: np.ndarray
     """(k,) float, 2 m - 4 degrees of freedom."""
-
-
-@dataclass(frozen=True)
-class Moving(Ranged):
-    """What counts as a track."""
-
-    max_rate_deg_per_day: Annotated[float, Range(at_least=0.0, at_most=360.0)] = 1.0
-    """Fastest track that is looked for within a night."""
-    max_gap_h: Annotated[float, Range(at_least=0.0, at_most=24.0)] = 3.0
-    """Longest time between two detections that a track is started from, in hours."""
-    min_detections: Annotated[int, Range(at_least=2, at_most=1000)] = 3
-    """Fewest detections of a track; they must be detections that no other one of any time is near."""
 
 
 def find_tracklets(

@@ -4,7 +4,3 @@
 
 Tests: pixels, residuals, rows, selfref, stage in tests/stages/test_calibrate.py.
 """
-
-from dbpipe.stages.calibrate.stage import CALIBRATE
-
-__all__ = ["CALIBRATE"]

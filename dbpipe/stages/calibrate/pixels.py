@@ -19,7 +19,7 @@ from dbpipe.imaging.measure.detection import Detections
 from dbpipe.imaging.psf.stars import StellarLocus
 
 if TYPE_CHECKING:
-    from dbpipe.stages.calibrate.stage import CalibrateConfig
+    from dbpipe.stages.contracts.calibrate import CalibrateConfig
 
 NOISE_TOLERANCE = 1.05
 """Measured over expected variance up to which the description of the instrument is believed."""

@@ -14,7 +14,7 @@ from dbpipe.io.raw.instrument import INSTRUMENT_FILE, load_instrument
 from dbpipe.sky.healpix import hpx29
 from dbpipe.sky.wcs import pixel_to_sky
 from dbpipe.stages.calibrate.pixels import clean_pixels, flag_after_detection
-from dbpipe.stages.calibrate.stage import CalibrateConfig
+from dbpipe.stages.contracts.calibrate import CalibrateConfig
 
 MIN_SIGNAL_TO_NOISE = 20.0
 """Of a star that becomes a reference."""

@@ -2,7 +2,3 @@
 
 Tests: copies, stage in tests/stages/test_inject.py.
 """
-
-from dbpipe.stages.inject.stage import INJECT
-
-__all__ = ["INJECT"]

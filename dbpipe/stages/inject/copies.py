@@ -18,13 +18,14 @@ from dbpipe.imaging.clean.variance import model_variance_of_copy
 from dbpipe.imaging.injection.paint import add_point_sources
 from dbpipe.imaging.measure.detection import detect_sources
 from dbpipe.imaging.psf.spline import spline_coefficients
+from dbpipe.imaging.settings import FIT_RADIUS_FWHM
 from dbpipe.imaging.sources.forced_fit import joint_flux
-from dbpipe.imaging.sources.point_fit import FIT_RADIUS_FWHM
 from dbpipe.io.difference import Difference, read_difference
 from dbpipe.io.exposure import Exposure, read_exposure
 from dbpipe.stage import Skip
-from dbpipe.stages.shared.detection import DetectConfig
-from dbpipe.stages.shared.subtraction import DifferenceConfig, subtract_template, template_for
+from dbpipe.stages.contracts.detect import DetectConfig
+from dbpipe.stages.contracts.difference import DifferenceConfig
+from dbpipe.stages.shared.subtraction import subtract_template, template_for
 from dbpipe.stages.shared.template import TemplateImage
 
 

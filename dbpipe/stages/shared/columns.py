@@ -28,7 +28,7 @@ from dbpipe.sky.healpix import hpx29
 from dbpipe.sky.wcs import pixel_to_sky
 
 if TYPE_CHECKING:
-    from dbpipe.stages.shared.detection import DetectConfig
+    from dbpipe.stages.contracts.detect import DetectConfig
 
 SPOILING = ("edge", "saturated", "bad", "cosmic_ray", "streak", "no_template")
 """Flags that speak against every flux, the macro is_spoiled in SQL."""

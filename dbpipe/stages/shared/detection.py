@@ -1,23 +1,17 @@
 """Find and measure the sources of a difference image: by `detect` and `inject`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from dbpipe.declared import group
-from dbpipe.errors import ConfigError
 from dbpipe.imaging.psf.shapes import gaussian_moments, psf_size
 from dbpipe.imaging.psf.spline import spline_coefficients
-from dbpipe.imaging.sources.deblend import Splitting
-from dbpipe.imaging.sources.dipole import DipoleLimits
 from dbpipe.imaging.sources.peaks import find_peaks, score_response
-from dbpipe.imaging.sources.point_fit import FIT_RADIUS_FWHM
-from dbpipe.imaging.sources.trail import Trailing, gather_trails
+from dbpipe.imaging.sources.trail import gather_trails
 from dbpipe.imaging.sources.verdicts import fit_peaks, residual_of_star
-from dbpipe.ranges import Range, Ranged
+from dbpipe.stages.contracts.detect import DetectConfig
 from dbpipe.stages.shared.columns import (
     flux_columns,
     mask_columns,
@@ -26,40 +20,6 @@ from dbpipe.stages.shared.columns import (
     trail_columns,
     unit_columns,
 )
-
-DETECT_VERSION = 9
-
-
-@dataclass(frozen=True)
-class DetectConfig(Ranged):
-    """Settings of the detect stage."""
-
-    keep_score: Annotated[float, Range(at_least=3.0, at_most=100.0)] = 4.0
-    """Smallest |score| that becomes a row."""
-    primary_score: Annotated[float, Range(at_least=3.0, at_most=100.0)] = 5.0
-    """Smallest |score| of a primary detection."""
-    fit_radius_fwhm: Annotated[float, Range(at_least=0.5, at_most=10.0)] = FIT_RADIUS_FWHM
-    """Radius of the PSF fit, in FWHM."""
-    aperture_radius_fwhm: Annotated[float, Range(at_least=0.5, at_most=5.0)] = 1.5
-    """Radius of the aperture flux, in FWHM."""
-    peak_model_error: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.03
-    """Part of a source's score that a second peak on its flank must exceed."""
-    shape_model_error: Annotated[float, Range(at_least=0.0, at_most=1000.0)] = 1.0
-    """Excess of chi2 that flag_shape forgives, in units of the source's S/N: blends and PSF errors stay below 1, a hot
-    pixel exceeds it by the effective area of the PSF."""
-    bright_star_fraction: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.025
-    """A difference below this fraction of the flux of the star beneath it is called a residual."""
-    split: Splitting = group(Splitting)
-    trail: Trailing = group(Trailing)
-    dipole: DipoleLimits = group(DipoleLimits)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.keep_score > self.primary_score:
-            raise ConfigError(
-                f"keep_score = {self.keep_score}: must be at most primary_score = {self.primary_score}, or primary "
-                "detections would not be kept"
-            )
 
 
 def measure_difference(

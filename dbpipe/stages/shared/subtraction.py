@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from dbpipe.constants import ab_magnitude
-from dbpipe.declared import group
 from dbpipe.errors import DataError
 from dbpipe.imaging import mask as planes
 from dbpipe.imaging.difference.cells import sample_cells
@@ -17,34 +16,14 @@ from dbpipe.imaging.difference.registration import measure_shifts, register
 from dbpipe.imaging.difference.score_image import Score, blank_statistics, score_image
 from dbpipe.imaging.difference.star_noise import with_star_noise
 from dbpipe.imaging.difference.subtract import Subtraction, subtract
-from dbpipe.imaging.kernel.match import KernelSettings, Plane
+from dbpipe.imaging.kernel.match import Plane
 from dbpipe.imaging.psf.rings import Profile, Stars
 from dbpipe.io.difference import Difference
 from dbpipe.io.exposure import Exposure
-from dbpipe.ranges import Range, Ranged
 from dbpipe.sky.skymap import Tract
 from dbpipe.stage import Outputs, Skip
+from dbpipe.stages.contracts.difference import DifferenceConfig
 from dbpipe.stages.shared.template import TemplateImage, make_template
-
-DIFFERENCE_VERSION = 31
-
-
-@dataclass(frozen=True)
-class DifferenceConfig(Ranged):
-    """Settings of the difference stage."""
-
-    min_coverage: Annotated[float, Range(at_least=0.0, at_most=1.0)] = 0.1
-    """Smallest fraction of pixels with a template that is worth subtracting."""
-    halo_noise: Annotated[float, Range(at_least=0.1, at_most=1000.0)] = 3.0
-    """A saturated star's halo ends where what it leaves in the flux of a point source is below this many sigma of all
-    other noise; further out it is in the variance and nothing more."""
-    kernel: KernelSettings = group(
-        KernelSettings,
-        background_order="background_order",
-        max_size_pix="max_kernel_size_pix",
-        flux_floor="flux_floor",
-        convolve="convolve",
-    )
 
 
 def template_for(exposure: Exposure, unit: Mapping[str, Any], inputs: Mapping[str, pa.Table]) -> TemplateImage:

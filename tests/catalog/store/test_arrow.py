@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from dbpipe.catalog.store import connection
-from dbpipe.catalog.store.arrow import check_columns, to_table
+from dbpipe.catalog.store.arrow import check_columns, running_numbers, texts, to_table
 from dbpipe.errors import CatalogError
 
 
@@ -34,6 +34,13 @@ def test_arrays_of_fits_files_and_masked_arrays():
         {"big": 1.5, "masked": 1, "corner": [1.0, 2.0]},
         {"big": 2.5, "masked": None, "corner": [3.0, 4.0]},
     ]
+
+
+@pytest.mark.parametrize("values", [[], ["detect visit=1"], ["", "æ", "a\nb", "星" * 1000]])
+def test_columns_without_pandas_are_like_others(values):
+    """Texts and running numbers are what pyarrow makes of lists."""
+    assert texts(values).equals(pa.array(values, pa.string()))
+    assert running_numbers(len(values)).equals(pa.array(range(len(values)), pa.int64()))
 
 
 def test_ids_never_come_as_floats():

@@ -12,9 +12,10 @@ from dbpipe.errors import DataError
 from dbpipe.imaging.difference.decorrelate import FFT_SIZE
 from dbpipe.imaging.difference.score_image import blank_statistics
 from dbpipe.imaging.kernel import match
-from dbpipe.imaging.kernel.match import KernelSettings, basis_for, choose_direction
+from dbpipe.imaging.kernel.match import basis_for, choose_direction
 from dbpipe.imaging.mask import BAD, DETECTED, NO_DATA, grow_bits
 from dbpipe.imaging.noise import uniform_noise
+from dbpipe.imaging.settings import KernelSettings
 
 WIDTHS = {"blur the template": (5.6, 4.85), "sharpen it mildly": (4.5, 4.7), "blur the science image": (3.0, 5.2)}
 FLUX = 20000.0

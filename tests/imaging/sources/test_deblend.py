@@ -5,8 +5,8 @@ import pytest
 from point_sources import add_source, flux_of_snr, gaussian_psf, grid_positions, noise_image
 
 from dbpipe.imaging.psf.spline import spline_coefficients
+from dbpipe.imaging.settings import Splitting
 from dbpipe.imaging.sources import verdicts
-from dbpipe.imaging.sources.deblend import Splitting
 from dbpipe.imaging.sources.peaks import find_peaks, score_response
 
 FWHM, SIGMA, SIZE = 4.0, 10.0, 31

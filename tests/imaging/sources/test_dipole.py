@@ -7,7 +7,8 @@ from point_sources import add_source, flux_of_snr, gaussian_psf, grid_positions
 from dbpipe.imaging.convolve import KernelField
 from dbpipe.imaging.difference.score_image import score_image
 from dbpipe.imaging.psf.spline import spline_coefficients
-from dbpipe.imaging.sources.dipole import DipoleLimits, find_static_sources, fit_dipoles, is_dipole, second_lobes
+from dbpipe.imaging.settings import DipoleLimits
+from dbpipe.imaging.sources.dipole import find_static_sources, fit_dipoles, is_dipole, second_lobes
 
 FWHM, SIGMA = 4.0, 10.0
 SCIENCE_SIGMA, TEMPLATE_SIGMA = 0.9 * SIGMA, np.sqrt(0.19) * SIGMA

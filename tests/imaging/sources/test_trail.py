@@ -6,8 +6,9 @@ from point_sources import add_source, flux_of_snr, gaussian_psf, grid_positions,
 
 from dbpipe.imaging.psf.shapes import adaptive_moments, gaussian_moments
 from dbpipe.imaging.psf.spline import spline_coefficients
+from dbpipe.imaging.settings import Trailing
 from dbpipe.imaging.sources.point_fit import fit_point_sources
-from dbpipe.imaging.sources.trail import Trailing, find_trails
+from dbpipe.imaging.sources.trail import find_trails
 
 FWHM, SIGMA, SIZE = 4.0, 10.0, 41
 PSF = gaussian_psf(SIZE, FWHM)

@@ -8,8 +8,8 @@ from dbpipe.imaging.mask import BAD, SATURATED
 from dbpipe.imaging.mask_near import mask_bits
 from dbpipe.imaging.psf.shapes import adaptive_moments, psf_size
 from dbpipe.imaging.psf.spline import spline_coefficients
+from dbpipe.imaging.settings import Splitting
 from dbpipe.imaging.sources import verdicts
-from dbpipe.imaging.sources.deblend import Splitting
 from dbpipe.imaging.sources.peaks import Peaks
 from dbpipe.imaging.sources.point_fit import fit_point_sources
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from point_sources import add_source
 
+from dbpipe.imaging.settings import RejectionLimits
 from dbpipe.imaging.stack.coadd import (
-    RejectionLimits,
     background_offset,
     find_deviant,
     fixed_halos,

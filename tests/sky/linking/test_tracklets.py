@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dbpipe.sky.linking.tracklets import Moving, find_tracklets
+from dbpipe.sky.linking.tracklets import find_tracklets
+from dbpipe.sky.settings import Moving
 from dbpipe.sky.sphere import deproject
 
 ARCSEC = 1.0 / 3600.0
