@@ -90,6 +90,22 @@ def test_the_name_of_a_table_is_no_statement(root, monkeypatch):
         assert survey.count(name) == 1
 
 
+@pytest.mark.parametrize("stage", ["calibrate", "warp", "detect", "forced"])
+@pytest.mark.parametrize(
+    "unit_key", ["", "visit=1", "visit=x,detector=0", "a,b,c,d,e", "detector=0,visit=1", "visit=99e99"]
+)
+def test_a_unit_of_any_name_is_none(root, monkeypatch, capsys, stage, unit_key):
+    """What is on record under a name that no unit has is refused in one line, as far as a run comes."""
+    with connection.connect(root / CATALOG) as catalog:
+        catalog.execute(
+            "INSERT INTO unit BY NAME SELECT $stage AS stage, $unit_key AS unit_key, 'x' AS fingerprint, "
+            "'done' AS status, 1 AS stage_version, 0 AS run_id, 0 AS wall_s, 0 AS cpu_s, 0 AS peak_rss_mib, "
+            "now()::TIMESTAMP AS finished_at",
+            {"stage": stage, "unit_key": unit_key},
+        )
+    commands(monkeypatch, capsys, root)
+
+
 def test_garbage_is_not_known_where_a_table_says_anything(root):
     """Nothing is deleted from a survey whose catalog names files that cannot be its own."""
     product = root / "files" / "calexp" / "calexp-2-0-0123abcd.fits"

@@ -18,6 +18,7 @@ from dbpipe.catalog.store.undisturbed import undisturbed
 from dbpipe.catalog.work.judge import apply, ask, judge, new_rows
 from dbpipe.errors import CatalogError, DiskError
 from dbpipe.failures import DATA, MAX_RUN, TRANSIENT, Failure, failure_of
+from dbpipe.ranges import shorten
 
 _OF_FAILURE = ("stage", "unit_key", "fingerprint", "kind", "traceback")
 
@@ -195,8 +196,17 @@ def format_key(key: Mapping[str, Any]) -> str:
 
 
 def parse_key(text: str, names: tuple[str, ...]) -> dict[str, str]:
-    """Return the key as a dictionary of text again; only the last value may contain commas."""
+    """Return the key as a dictionary of text again; only the last value may contain commas.
+
+    Raises
+    ------
+    CatalogError
+        If the text is no key with these names.
+    """
     values = text.split(",", len(names) - 1)
+    if [value.partition("=")[:2] for value in values] != [(name, "=") for name in names]:
+        wanted = ",".join(f"{name}=..." for name in names)
+        raise CatalogError(f"the catalog was changed by others: the unit {shorten(text)} is not called {wanted}")
     return {name: value.removeprefix(f"{name}=") for name, value in zip(names, values, strict=True)}
 
 
