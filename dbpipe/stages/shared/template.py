@@ -18,7 +18,7 @@ from dbpipe.imaging.psf.model import UniformPsf
 from dbpipe.imaging.resample import warp, warp_stamp
 from dbpipe.imaging.stack.coadd import Mean, unpack_used, without_input
 from dbpipe.io.exposure import Exposure
-from dbpipe.io.planes import read_planes, read_window
+from dbpipe.io.planes import Planes, read_planes, read_window
 from dbpipe.sky.skymap import Tract, patch_wcs, tract_wcs
 from dbpipe.sky.wcs import PixelMap, local_affine, pixel_map
 from dbpipe.sky.window import Window, footprint_window
@@ -81,10 +81,11 @@ def make_template(
     image, variance = np.zeros((2, *window.shape), np.float32)
     mask = np.full(window.shape, planes.NO_DATA, np.uint16)
     for row in coadds:
-        pasted = _paste(row, own.get(row["patch"]), window, image, variance, mask)
+        whole = read_planes(row["path"], ["SKY", "NOISE", "WINDOWS"])
+        pasted = _paste(row["path"], whole, own.get(row["patch"]), window, image, variance, mask)
         if pasted is not None:
             inputs = [r for r in others if r["patch"] == row["patch"]]
-            probes.look(*pasted, *_noise_of(row["path"], inputs, window, pasted[0]))
+            probes.look(*pasted, *_noise_of(whole.arrays, inputs, window, pasted[0]))
     warped = warp(image, variance, mask, map_x=grid.x, map_y=grid.y, step_pix=grid.step_pix, shape=shape)
     area = abs(np.linalg.det(matrix))
     template_noise = probes.noise()
@@ -108,7 +109,8 @@ def _model_psf(unit: Mapping[str, Any], size: int) -> np.ndarray:
 
 
 def _paste(
-    row: Mapping[str, Any],
+    path: str,
+    whole: Planes,
     own: Mapping[str, Any] | None,
     window: Window,
     image: np.ndarray,
@@ -119,16 +121,14 @@ def _paste(
 
     Returns the part, as slices of the window, and its packed planes of which inputs went in; None if there is none.
     """
-    head = read_planes(row["path"], [])
-    ny, nx = head.metadata["NY"], head.metadata["NX"]
-    coadd = Window(head.metadata["X0"], head.metadata["Y0"], nx, ny)
+    coadd = Window(*(whole.metadata[name] for name in ("X0", "Y0", "NX", "NY")))
     part = coadd.common(window)
     if part is None:
         return None
-    read = read_window(row["path"], ["IMAGE", "VARIANCE", "WEIGHT", "MASK", "USED"], part.slices_in(coadd))
+    read = read_window(path, ["IMAGE", "VARIANCE", "WEIGHT", "MASK", "USED"], part.slices_in(coadd))
     mean = Mean(read["IMAGE"], read["VARIANCE"], read["WEIGHT"])
     if own is not None:
-        sky = read_planes(row["path"], ["SKY"]).arrays["SKY"][own["input_number"]]
+        sky = whole.arrays["SKY"][own["input_number"]]
         sky = structure_image(sky, coadd.shape)[part.slices_in(coadd)] if sky.any() else np.zeros(1, np.float32)
         mean = _down_date(read["USED"], own, part, mean, sky)
     target = part.slices_in(window)
@@ -140,18 +140,17 @@ def _paste(
 
 
 def _noise_of(
-    path: str, inputs: Sequence[dict[str, Any]], window: Window, part: tuple[slice, slice]
+    whole: Mapping[str, np.ndarray], inputs: Sequence[dict[str, Any]], window: Window, part: tuple[slice, slice]
 ) -> tuple[np.ndarray, list[tuple[dict[str, Any], Window]]]:
     """Return the noise stamps of a coadd, and its inputs with where they lie in pixels of the part."""
-    read = read_planes(path, ["NOISE", "WINDOWS"]).arrays
     x0, y0 = window.x0 + part[1].start, window.y0 + part[0].start
-    places = [Window(x - x0, y - y0, nx, ny) for x, y, nx, ny in read["WINDOWS"].tolist()]
-    return read["NOISE"], [(r, places[r["input_number"]]) for r in inputs]
+    places = [Window(x - x0, y - y0, nx, ny) for x, y, nx, ny in whole["WINDOWS"].tolist()]
+    return whole["NOISE"], [(r, places[r["input_number"]]) for r in inputs]
 
 
 def _down_date(packed: np.ndarray, own: Mapping[str, Any], part: Window, mean: Mean, sky: np.ndarray) -> Mean:
-    head = read_planes(own["path"], [])
-    warp_window = Window(head.metadata["X0"], head.metadata["Y0"], head.metadata["NX"], head.metadata["NY"])
+    metadata = read_planes(own["path"], []).metadata
+    warp_window = Window(*(metadata[name] for name in ("X0", "Y0", "NX", "NY")))
     common = warp_window.common(part)
     if common is None:
         return mean
