@@ -1,7 +1,6 @@
 """Mask planes: one bit each, the same in every image of the pipeline."""
 
 import numpy as np
-from scipy import ndimage
 
 BAD = 1
 """No usable value: dead, NaN, bad value of the instrument."""
@@ -42,9 +41,14 @@ NAMES = {
 
 def grow_bits(mask: np.ndarray, radius_pix: int, *, bits: int = UNUSABLE) -> np.ndarray:
     """Return a copy whose given bits are grown by a square of this half side; the other bits stay."""
-    grown = np.array(mask, np.uint16)
-    for bit in NAMES.values():
-        if bits & bit and (mask & bit).any():
-            wide = ndimage.maximum_filter((mask & bit).astype(np.uint8 if bit < 256 else np.uint16), 2 * radius_pix + 1)
-            grown[wide != 0] |= bit
-    return grown
+    wide = np.asarray(mask & np.uint16(bits), np.uint16)
+    if not wide.any():
+        return np.array(mask, np.uint16)
+    for _ in range(2):  # along the rows, then, turned, along the columns
+        wide = np.pad(wide.T, ((radius_pix, radius_pix), (0, 0)))
+        width, whole = 1, 2 * radius_pix + 1
+        while width < whole:  # each pixel holds the bits of the ``width`` pixels from it on
+            step = min(width, whole - width)
+            wide = wide[:-step] | wide[step:]
+            width += step
+    return np.asarray(mask | wide, np.uint16)

@@ -126,7 +126,7 @@ def smooth_level(residual: np.ndarray, blank: np.ndarray, bin_pix: int) -> np.nd
     return draw_surface(mean, 0.5 * (edges_y[1:] + edges_y[:-1] - 1), 0.5 * (edges_x[1:] + edges_x[:-1] - 1), (ny, nx))
 
 
-def block_medians(image: np.ndarray, excluded: np.ndarray, block_pix: int) -> np.ndarray:
+def block_medians(image: np.ndarray, excluded: np.ndarray, block_pix: int, *, wanted: np.ndarray) -> np.ndarray:
     """Return medians in blocks, drawn out smoothly between their middles; 0 for blocks with fewer than a quarter seen.
 
     Parameters
@@ -134,29 +134,33 @@ def block_medians(image: np.ndarray, excluded: np.ndarray, block_pix: int) -> np
     image : (ny, nx) float array
     excluded : (ny, nx) bool array
     block_pix : int
+    wanted : (ny, nx) bool array
+        Where they will be used: blocks beyond the next ones are not looked at.
 
     Returns
     -------
     (ny, nx) float32 array
     """
-    ny, nx = image.shape
-    n_y, n_x = (max(1, round(n / block_pix)) for n in image.shape)
-    edges_y, edges_x = (np.linspace(0, n, k + 1).astype(int) for n, k in ((ny, n_y), (nx, n_x)))
-    level = np.zeros((n_y, n_x))
-    for j in range(n_y):
-        for i in range(n_x):
-            window = np.s_[edges_y[j] : edges_y[j + 1], edges_x[i] : edges_x[i + 1]]
-            seen = image[window][~excluded[window]]
-            if seen.size > 0.25 * excluded[window].size:
-                level[j, i] = np.median(seen)
-    rows = (np.arange(ny) + 0.5) * n_y / ny - 0.5
-    columns = (np.arange(nx) + 0.5) * n_x / nx - 0.5
-    across = ndimage.map_coordinates(
-        level, np.meshgrid(np.arange(n_y), columns, indexing="ij"), order=1, mode="nearest"
-    )
-    return ndimage.map_coordinates(
-        across, np.meshgrid(rows, np.arange(nx), indexing="ij"), order=1, mode="nearest"
-    ).astype(np.float32)
+    counts = [max(1, round(n / block_pix)) for n in image.shape]
+    edges_y, edges_x = (np.linspace(0, n, k + 1).astype(int) for n, k in zip(image.shape, counts, strict=True))
+    touched = np.logical_or.reduceat(np.logical_or.reduceat(wanted, edges_y[:-1], axis=0), edges_x[:-1], axis=1)
+    level = np.zeros(counts)
+    for j, i in np.argwhere(ndimage.maximum_filter(touched, 3)):
+        window = np.s_[edges_y[j] : edges_y[j + 1], edges_x[i] : edges_x[i + 1]]
+        seen = image[window][~excluded[window]]
+        if seen.size > 0.25 * excluded[window].size:
+            level[j, i] = np.median(seen)
+    for n in image.shape:
+        level = _drawn_out(level, n).T  # the rows first, then, turned, the columns
+    return level.astype(np.float32)
+
+
+def _drawn_out(values: np.ndarray, n: int) -> np.ndarray:
+    """Draw rows, middles of equal parts, out to ``n`` rows, linearly between the middles and level beyond."""
+    place = np.clip((np.arange(n) + 0.5) * len(values) / n - 0.5, 0.0, len(values) - 1.0)
+    low = place.astype(int)
+    part = (place - low)[:, None]
+    return values[low] * (1.0 - part) + values[np.minimum(low + 1, len(values) - 1)] * part
 
 
 @njit(cache=True)

@@ -28,5 +28,5 @@ def residual_sky(residual: np.ndarray, mask: np.ndarray) -> np.ndarray:
         sky += structure_image(nodes, residual.shape)
     fills = ndimage.uniform_filter(detected.astype(np.float32), SKY_BIN_PIX, mode="nearest") > 0.5
     if fills.any():
-        sky += np.where(fills, block_medians(residual - sky, unfit, WIDE_BIN_PIX), np.float32(0.0))
+        sky += np.where(fills, block_medians(residual - sky, unfit, WIDE_BIN_PIX, wanted=fills), np.float32(0.0))
     return sky

@@ -118,7 +118,10 @@ def corrections(start: np.ndarray, basis: KernelBasis) -> np.ndarray:
     The kernel has an end: what a convolution puts beyond it is lost, and given back to the start kernel, so that the
     first function alone carries the flux ratio here too.
     """
-    return corrected(np.fft.rfft2(basis.functions, s=full_shape(basis)), start, basis)
+    kernels = products(np.fft.rfft2(basis.functions, s=full_shape(basis)), start, basis)
+    kernels[0] = start
+    kernels[1:] -= kernels[1:].sum(axis=(1, 2))[:, None, None] * start
+    return kernels
 
 
 def full_shape(basis: KernelBasis) -> tuple[int, int]:
@@ -131,11 +134,42 @@ def fast_shape(size: int) -> tuple[int, int]:
     return (next_fast_len(size, real=True),) * 2
 
 
-def corrected(transfer: np.ndarray, start: np.ndarray, basis: KernelBasis) -> np.ndarray:
-    """Return `corrections` from the Fourier transform of the basis functions."""
+def products(transfer: np.ndarray, start: np.ndarray, basis: KernelBasis) -> np.ndarray:
+    """Return a start kernel convolved with each function, cut at its edge, (n_basis, size, size).
+
+    ``transfer`` is the Fourier transform of the functions in `full_shape`.
+    """
     n = start.shape[0]
     kernels = np.fft.irfft2(transfer * np.fft.rfft2(start, s=full_shape(basis)), s=full_shape(basis))
-    kernels = kernels[:, n // 2 : n // 2 + n, n // 2 : n // 2 + n]
-    kernels[0] = start
-    kernels[1:] -= kernels[1:].sum(axis=(1, 2))[:, None, None] * start
-    return kernels
+    return kernels[:, n // 2 : n // 2 + n, n // 2 : n // 2 + n]
+
+
+class Transfers:
+    """Fourier transforms of the `corrections` at any place of the image.
+
+    The start kernel is linear between its nodes, and so are its products with the basis: the transform of the products
+    is made once for each node that has a star near. What is given back to the start kernel is done at the place.
+    """
+
+    def __init__(self, start: StartKernel, basis: KernelBasis, shape: tuple[int, int]) -> None:
+        self._start, self._basis, self._shape = start, basis, shape
+        self._functions = np.fft.rfft2(basis.functions, s=full_shape(basis))
+        self._known: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+
+    def at(self, x: float, y: float) -> np.ndarray:
+        """Return the transforms (n_basis, n, n // 2 + 1) at a place [pix]; the first is that of the start kernel."""
+        found = np.zeros(1)
+        lost = np.zeros(len(self._basis.functions))
+        for node, share in self._start.shares(x, y):
+            transforms, sums = self._of_node(node)
+            found = found + share * transforms
+            lost += share * sums
+        found[1:] -= lost[1:, None, None] * found[0]
+        return found
+
+    def _of_node(self, node: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the transforms of a node's products and their sums; the first function is a pixel: the node itself."""
+        if node not in self._known:
+            kernels = products(self._functions, self._start.nodes[node], self._basis)
+            self._known[node] = np.fft.rfft2(kernels, s=self._shape), kernels.sum(axis=(1, 2))
+        return self._known[node]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dbpipe.imaging.kernel.basis import KernelBasis, corrected, corrections, fast_shape, full_shape
+from dbpipe.imaging.kernel.basis import KernelBasis, Transfers, corrections, fast_shape
 from dbpipe.imaging.kernel.start import StartKernel
 from dbpipe.imaging.noise import kernel_transfer
 
@@ -98,18 +98,17 @@ def star_equations(
     size = 2 * outer + 1
     padded = fast_shape(size)
     n_basis = len(basis.functions)
-    transfer = np.fft.rfft2(basis.functions, s=full_shape(basis))
+    transfers = Transfers(start, basis, padded)
     covariance = np.zeros((n_basis + 1, n_basis + 1))
     covariance[:-1, :-1] = basis_covariance(corrections(start.middle, basis), reference_power)
     matrix, noise = np.empty((2, len(x), n_basis + 1, n_basis + 1))
     vector = np.empty((len(x), n_basis + 1))
     chi2_zero, target_noise = np.empty((2, len(x)))
     n_pix = np.empty(len(x), int)
-    centers = zip(np.rint(x).astype(int), np.rint(y).astype(int), start.at_many(x, y), strict=True)
-    for k, (cx, cy, first) in enumerate(centers):
+    for k, (cx, cy) in enumerate(zip(np.rint(x).astype(int), np.rint(y).astype(int), strict=True)):
         wide = np.s_[cy - outer : cy + outer + 1, cx - outer : cx + outer + 1]
         inner = np.s_[cy - half : cy + half + 1, cx - half : cx + half + 1]
-        kernels = np.fft.rfft2(corrected(transfer, first, basis), s=padded)
+        kernels = transfers.at(x[k], y[k])
         convolved = np.fft.irfft2(np.fft.rfft2(reference[wide], s=padded) * kernels, s=padded)
         columns = np.empty((n_basis + 1, (2 * half + 1) ** 2))
         columns[:-1] = convolved[:, 2 * kernel_half : size, 2 * kernel_half : size].reshape(n_basis, -1)

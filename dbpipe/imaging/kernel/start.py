@@ -40,6 +40,15 @@ class StartKernel:
                 kernels = kernels + (u * v)[:, None, None] * self.nodes[low + dy, left + dx]
         return kernels
 
+    def shares(self, x: float, y: float) -> list[tuple[tuple[int, int], float]]:
+        """Return the four nodes (j, i) around a place [pix] and their shares in the kernel there."""
+        i, u = (v[()] for v in self._cell(np.asarray(x, float), self.shape[1]))
+        j, v = (v[()] for v in self._cell(np.asarray(y, float), self.shape[0]))
+        return [
+            ((int(j + dy), int(i + dx)), float((u if dx else 1.0 - u) * (v if dy else 1.0 - v)))
+            for dy in (0, 1) for dx in (0, 1)
+        ]  # fmt: skip
+
     @property
     def middle(self) -> np.ndarray:
         """The kernel in the middle of the image, (size, size)."""

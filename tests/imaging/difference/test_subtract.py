@@ -13,7 +13,7 @@ from dbpipe.imaging.difference.decorrelate import FFT_SIZE
 from dbpipe.imaging.difference.score_image import blank_statistics
 from dbpipe.imaging.kernel import match
 from dbpipe.imaging.kernel.match import basis_for, choose_direction
-from dbpipe.imaging.mask import BAD, DETECTED, NO_DATA, grow_bits
+from dbpipe.imaging.mask import BAD, DETECTED, NO_DATA, UNUSABLE, grow_bits
 from dbpipe.imaging.noise import uniform_noise
 from dbpipe.imaging.settings import KernelSettings
 
@@ -195,3 +195,15 @@ def test_only_the_bits_asked_for_grow():
     mask[10, 10] = NO_DATA | DETECTED
     grown = grow_bits(mask, 2)
     assert np.count_nonzero(grown & NO_DATA) == 25 and np.count_nonzero(grown & DETECTED) == 1
+
+
+@pytest.mark.parametrize("radius_pix", [0, 1, 2, 5, 6])
+def test_bits_grow_by_a_square(radius_pix):
+    """Every bit by itself, also at the border and in an image smaller than the square."""
+    for shape in ((40, 30), (4, 50), (3, 3)):
+        mask = (2 ** np.random.default_rng(2).integers(0, 16, shape)).astype(np.uint16)
+        mask[np.random.default_rng(3).random(shape) < 0.97] = 0
+        grown = grow_bits(mask, radius_pix)
+        for bit in 2 ** np.arange(16, dtype=np.uint16):
+            size = 2 * radius_pix + 1 if UNUSABLE & bit else 1
+            assert ((grown & bit != 0) == ndimage.maximum_filter(mask & bit != 0, size, mode="constant")).all()
