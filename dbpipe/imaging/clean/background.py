@@ -144,7 +144,7 @@ def block_medians(image: np.ndarray, excluded: np.ndarray, block_pix: int, *, wa
     counts = [max(1, round(n / block_pix)) for n in image.shape]
     edges_y, edges_x = (np.linspace(0, n, k + 1).astype(int) for n, k in zip(image.shape, counts, strict=True))
     touched = np.logical_or.reduceat(np.logical_or.reduceat(wanted, edges_y[:-1], axis=0), edges_x[:-1], axis=1)
-    level = np.zeros(counts)
+    level = np.zeros(counts, np.float32)
     for j, i in np.argwhere(ndimage.maximum_filter(touched, 3)):
         window = np.s_[edges_y[j] : edges_y[j + 1], edges_x[i] : edges_x[i + 1]]
         seen = image[window][~excluded[window]]
@@ -152,15 +152,15 @@ def block_medians(image: np.ndarray, excluded: np.ndarray, block_pix: int, *, wa
             level[j, i] = np.median(seen)
     for n in image.shape:
         level = _drawn_out(level, n).T  # the rows first, then, turned, the columns
-    return level.astype(np.float32)
+    return level
 
 
 def _drawn_out(values: np.ndarray, n: int) -> np.ndarray:
     """Draw rows, middles of equal parts, out to ``n`` rows, linearly between the middles and level beyond."""
     place = np.clip((np.arange(n) + 0.5) * len(values) / n - 0.5, 0.0, len(values) - 1.0)
     low = place.astype(int)
-    part = (place - low)[:, None]
-    return values[low] * (1.0 - part) + values[np.minimum(low + 1, len(values) - 1)] * part
+    part = (place - low)[:, None].astype(np.float32)
+    return values[low] * (np.float32(1) - part) + values[np.minimum(low + 1, len(values) - 1)] * part
 
 
 @njit(cache=True)

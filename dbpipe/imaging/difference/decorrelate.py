@@ -120,4 +120,4 @@ def spread(blocks: np.ndarray, shape: tuple[int, int], block_pix: int) -> np.nda
     """Return an image (ny, nx) float32 that holds each block's value."""
     ny, nx = shape
     rows, columns = np.arange(ny) // block_pix, np.arange(nx) // block_pix
-    return blocks[rows][:, columns].astype(np.float32)
+    return np.asarray(blocks, np.float32)[rows][:, columns]

@@ -8,7 +8,7 @@ or after lack it.  What is longer than any point source (a satellite's trail) is
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -229,7 +229,13 @@ def weighted_mean(
         flux[ok] += w * image[ok]
         noise[ok] += w * w * variance[ok]
         total[ok] += w
-    return _normalized(flux, noise, total)
+    covered = total > 0
+    safe = np.where(covered, total, 1.0)
+    return Mean(
+        image=np.where(covered, flux / safe, 0.0).astype(np.float32),
+        variance=np.where(covered, noise / safe**2, 0.0).astype(np.float32),
+        weight=total.astype(np.float32),
+    )
 
 
 def without_input(mean: Mean, image: np.ndarray, variance: np.ndarray, *, used: np.ndarray, weight: float) -> Mean:
@@ -246,23 +252,24 @@ def without_input(mean: Mean, image: np.ndarray, variance: np.ndarray, *, used: 
     -------
     Mean
     """
-    w = np.where(used, weight, 0.0)
-    total = mean.weight.astype(float) - w
-    # what is left of float32 rounding where it was the only input
-    total[total < 1e-3 * weight] = 0.0
-    flux = mean.image.astype(float) * mean.weight - w * image
-    noise = mean.variance.astype(float) * np.square(mean.weight, dtype=float) - w * w * variance
-    return _normalized(flux, np.maximum(noise, 0.0), total)
+    left = Mean(*np.zeros((3, *image.shape), np.float32))
+    planes = (np.ascontiguousarray(plane, np.float32) for plane in (*astuple(mean), image, variance))
+    _down_date(*planes, used, float(weight), left.image, left.variance, left.weight)
+    return left
 
 
-def _normalized(flux: np.ndarray, noise: np.ndarray, total: np.ndarray) -> Mean:
-    covered = total > 0
-    safe = np.where(covered, total, 1.0)
-    return Mean(
-        image=np.where(covered, flux / safe, 0.0).astype(np.float32),
-        variance=np.where(covered, noise / safe**2, 0.0).astype(np.float32),
-        weight=total.astype(np.float32),
-    )
+@njit(cache=True, error_model="numpy")
+def _down_date(mean, mean_variance, mean_weight, image, variance, used, weight, left, left_variance, left_weight):
+    for y in range(mean.shape[0]):
+        for x in range(mean.shape[1]):
+            w = weight if used[y, x] else 0.0
+            whole = np.float64(mean_weight[y, x])
+            total = whole - w
+            if total > 1e-3 * weight:  # less is what is left of float32 rounding where it was the only input
+                left[y, x] = (np.float64(mean[y, x]) * whole - w * image[y, x]) / total
+                noise = np.float64(mean_variance[y, x]) * (whole * whole) - w * w * variance[y, x]
+                left_variance[y, x] = max(noise, 0.0) / (total * total)
+                left_weight[y, x] = total
 
 
 BITS_PER_PLANE = 31
