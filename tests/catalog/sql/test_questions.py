@@ -220,7 +220,7 @@ def test_a_condition_may_be_any_one(text):
 @pytest.mark.parametrize("words", [{"order_by": "$x"}, {"order_by": "visit + ?"}, {"where": "visit = $x"}])
 def test_a_value_that_nobody_gives_is_asked_for(reading, tmp_path, words):
     """A parameter in a part of a statement, which does not parse by itself, is refused as in a whole one."""
-    with pytest.raises(ConfigError, match=r"value for \$(x|1)"):
+    with pytest.raises(ConfigError, match=r"value for \$(x|1)|[Pp]arameter"):  # in the words of DuckDB's version
         export(reading.connection, tmp_path / "out.csv", table="visit", **words)
 
 
