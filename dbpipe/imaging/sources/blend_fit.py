@@ -10,7 +10,7 @@ from dbpipe.imaging.psf.spline import cholesky_invert, cut_stamp, render
 from dbpipe.imaging.sources.minimize import Damping, minimize
 
 _DAMPING = Damping(start=1e-3, after_failure=0.1, ceiling=1e6)
-_MAX_STEP_PIX = 0.7
+MAX_STEP_PIX = 0.7
 """The linear model of the PSF holds for less than its width."""
 
 
@@ -161,7 +161,7 @@ def _limit(state, step):
     for k in range(len(step)):
         if k % 3:
             reach = max(reach, abs(step[k]))
-    shorten = _MAX_STEP_PIX / reach if reach > _MAX_STEP_PIX else 1.0
+    shorten = MAX_STEP_PIX / reach if reach > MAX_STEP_PIX else 1.0
     trial = np.empty(len(step))
     for k in range(len(step)):
         step[k] *= shorten

@@ -15,7 +15,7 @@ import numpy as np
 
 from dbpipe.compiled import njit
 from dbpipe.imaging.settings import DipoleLimits
-from dbpipe.imaging.sources.blend_fit import Box, cut_box, point_equations, solve_fluxes
+from dbpipe.imaging.sources.blend_fit import MAX_STEP_PIX, Box, cut_box, point_equations, solve_fluxes
 from dbpipe.imaging.sources.minimize import Damping, minimize
 from dbpipe.imaging.sources.point_fit import fit_point_sources
 
@@ -25,9 +25,8 @@ _MODEL_ERROR = 0.02
 """Error of the PSF, as the part of the second lobe's chi2 that a displaced source need not explain."""
 
 _MIN_PIX = 12
+"""Fewer pixels than this cannot tell two lobes from one source."""
 _DAMPING = Damping(start=1e-2, after_failure=0.0, ceiling=np.inf)
-_MAX_STEP_PIX = 0.7
-"""The linear model of the PSF holds for less than its width."""
 
 
 @dataclass(frozen=True)
@@ -302,8 +301,10 @@ def _fit_place(
     reach_pix: float,
     place_err_pix: float,
 ) -> np.ndarray:
-    """Return flux+, x+, y+, flux-, x-, y-, chi2, chi2 of one source, n_pix, and of the
-    static source: science flux, template flux, shift, its error, chi2.
+    """Fit the three models to one place.
+
+    Return (14,): flux+, x+, y+, flux-, x-, y-, chi2, chi2 of one source, n_pix, and of the static source its flux in
+    science image and template, shift, the error of that, and chi2.
 
     Parameters
     ----------
@@ -367,7 +368,7 @@ def _fit_lobes(
     origin = lobes.ravel().copy()
     origin[::3] = 0.0
     reach = np.where(np.arange(lobes.size) % 3, reach_pix, np.inf)
-    most = np.where(np.arange(lobes.size) % 3, _MAX_STEP_PIX, np.inf)
+    most = np.where(np.arange(lobes.size) % 3, MAX_STEP_PIX, np.inf)
 
     def linearize(state: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         normal, gradient, chi2 = point_equations(*box, spline, state.reshape(lobes.shape))
